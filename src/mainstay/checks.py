@@ -1,0 +1,42 @@
+"""What state is asked for, rather than announced?
+
+Rooms that have a state worth reporting hand `service` a `Check`; health and the probes call it. A check is cheap
+and synchronous: it returns what the room knows already, and does no I/O of its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["Check", "Condition", "Gauge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How one dependency is.
+
+    Attributes:
+        name: ``"database"``, ``"feishu"``, ``"model:primary"``.
+        status: ``"ok"``, ``"degraded"`` (works worse) or ``"down"``.
+        required: whether the service can not be ready without it.
+        reason: one line when it is not ok.
+        detail: more for `/health.dependencies`: plain JSON values, nothing secret.
+    """
+
+    name: str
+    status: Literal["ok", "degraded", "down"] = "ok"
+    required: bool = True
+    reason: str = ""
+    detail: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+Check = Callable[[], Condition]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauge:
+    """A number that is read when somebody asks, e.g. the inbox's depth."""
+
+    name: str
+    help: str
+    read: Callable[[], float]

@@ -1,0 +1,295 @@
+"""What can happen?
+
+Every step of a message's life is one frozen event. Names and fields are API: additive changes only, unknown ones
+are to be ignored. `envelope` is the form in which events leave the process.
+"""
+
+import os
+import uuid
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import ClassVar
+
+from mainstay.clock import iso
+from mainstay.errors import Category
+from mainstay.messages import ModelUsage, Outcome
+
+__all__ = [
+    "AgentCalled",
+    "AttemptFailed",
+    "CardCreated",
+    "CardSent",
+    "CardUpdated",
+    "DeadLettered",
+    "DeliveryRetried",
+    "ErrorSeen",
+    "Event",
+    "HandOver",
+    "MessageAccepted",
+    "MessageDuplicated",
+    "MessageRefused",
+    "ModelHop",
+    "OutcomeDelivered",
+    "ServiceReady",
+    "ServiceStopping",
+    "ToolRan",
+    "TurnCutOff",
+    "TurnFinished",
+    "TurnStarted",
+    "WebhookRejected",
+    "envelope",
+    "uuid7",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The root. ``name`` is what the journal, alerts and the reference call it; ``v`` the version of its fields."""
+
+    name: ClassVar[str] = "event"
+    v: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageAccepted(Event):
+    """A message is stored in the inbox: from here on it has exactly one outcome."""
+
+    name: ClassVar[str] = "message.accepted"
+    turn_id: str
+    channel: str
+    lane: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageDuplicated(Event):
+    """The platform delivered a message again that the inbox has already."""
+
+    name: ClassVar[str] = "message.duplicated"
+    turn_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRefused(Event):
+    """A message could not be stored and was not acknowledged; the platform will deliver it again."""
+
+    name: ClassVar[str] = "message.refused"
+    channel: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRejected(Event):
+    """A request to a webhook was forged, stale, malformed or too large."""
+
+    name: ClassVar[str] = "webhook.rejected"
+    channel: str
+    reason: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted(Event):
+    """A worker has claimed a message. ``waited_s``: since it was accepted."""
+
+    name: ClassVar[str] = "turn.started"
+    turn_id: str
+    lane: str
+    attempt: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFinished(Event):
+    """The outcome of a turn is stored. One user-visible request, counted once, under the root agent's name."""
+
+    name: ClassVar[str] = "turn.finished"
+    turn_id: str
+    lane: str
+    agent: str
+    answered_by: str
+    model: str
+    outcome: Outcome
+    category: Category | None
+    attempt: int
+    latency_s: float
+    usage: tuple[ModelUsage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCutOff(Event):
+    """An attempt ended without an outcome (drain, lost lease, storage): the message goes back to the inbox."""
+
+    name: ClassVar[str] = "turn.cut_off"
+    turn_id: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentCalled(Event):
+    """A specialist has answered or failed, as part of a turn."""
+
+    name: ClassVar[str] = "agent.called"
+    turn_id: str
+    agent: str
+    latency_s: float
+    success: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver(Event):
+    """One agent handed the turn to another; the fields are those of `mainstay.messages.HandedOver`."""
+
+    name: ClassVar[str] = "agent.handed_over"
+    turn_id: str
+    from_agent: str
+    to_agent: str
+    strategy: str
+    score: float | None
+    reason: str
+    alternatives: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRan(Event):
+    """A tool has returned or failed."""
+
+    name: ClassVar[str] = "tool.ran"
+    turn_id: str
+    agent: str
+    tool: str
+    duration_s: float
+    success: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed(Event):
+    """One attempt with one model failed: the one place where a provider's error is counted."""
+
+    name: ClassVar[str] = "attempt.failed"
+    turn_id: str
+    agent: str
+    model: str
+    category: Category
+    message: str
+    shown_chars: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelHop(Event):
+    """The chain moved on to the next model; the fields are those of `mainstay.messages.Hop`."""
+
+    name: ClassVar[str] = "model.hop"
+    turn_id: str
+    agent: str
+    from_model: str
+    to_model: str
+    category: Category
+    shown_chars: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardCreated(Event):
+    """The platform knows the card and its id is stored; nobody sees it yet."""
+
+    name: ClassVar[str] = "card.created"
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardSent(Event):
+    """The person sees the card."""
+
+    name: ClassVar[str] = "card.sent"
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardUpdated(Event):
+    """The card shows more of the answer."""
+
+    name: ClassVar[str] = "card.updated"
+    turn_id: str
+    chars: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeDelivered(Event):
+    """The person sees the outcome. ``via``: ``"card"`` or ``"text"``."""
+
+    name: ClassVar[str] = "outcome.delivered"
+    turn_id: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRetried(Event):
+    """The platform did not take the outcome yet."""
+
+    name: ClassVar[str] = "delivery.retried"
+    turn_id: str
+    tries: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLettered(Event):
+    """An outcome can not be shown to the person at all. Somebody has to know."""
+
+    name: ClassVar[str] = "message.dead_lettered"
+    turn_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorSeen(Event):
+    """Something failed outside of a model attempt: a bug, the database, the platform."""
+
+    name: ClassVar[str] = "error.seen"
+    category: Category
+    message: str
+    where: str
+    turn_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceReady(Event):
+    """The service accepts messages. ``startup_s``: since the process began to build it."""
+
+    name: ClassVar[str] = "service.ready"
+    startup_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStopping(Event):
+    """Intake has ended; running turns may finish until the drain's end."""
+
+    name: ClassVar[str] = "service.stopping"
+    drain_s: float
+
+
+def uuid7(at: datetime) -> str:
+    """A time-ordered id (RFC 9562, version 7): 48 bits of milliseconds, then random."""
+    milliseconds = int(at.timestamp() * 1000)
+    value = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def envelope(event: Event, *, at: datetime, worker: str, trace_id: str = "") -> dict[str, object]:
+    """The event as it leaves the process: ``{id, name, v, at, worker, turn_id, trace_id, data}``."""
+    data = {field.name: getattr(event, field.name) for field in fields(event)}
+    turn_id = data.pop("turn_id", "")
+    return {
+        "id": uuid7(at),
+        "name": event.name,
+        "v": event.v,
+        "at": iso(at),
+        "worker": worker,
+        "turn_id": turn_id,
+        "trace_id": trace_id,
+        "data": data,
+    }

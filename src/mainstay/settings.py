@@ -1,0 +1,92 @@
+"""How is a setting declared, once, in the room that owns it?
+
+A room's ``model.py`` holds a frozen dataclass whose fields are made by `setting`. The dataclass is what the room
+takes; the metadata is what `mainstay.config` reads to parse files, environment and flags, to explain errors, to
+print ``mainstay config show``, and to write the reference. Nothing is said twice.
+"""
+
+import dataclasses
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any, Final
+
+from mainstay.units import parse_duration, parse_size
+
+__all__ = ["SETTING", "Secret", "SettingInfo", "duration", "setting", "size"]
+
+SETTING: Final = "mainstay.setting"
+
+
+class Secret:
+    """A text that never shows: ``repr``, ``str`` and formats give ``***``; only `reveal` gives the value.
+
+    Not a ``str``, so that no serializer, join or concatenation lets it out by accident.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "***" if self._value else "''"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def reveal(self) -> str:
+        """The value itself, for the one place that sends it."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingInfo:
+    """What there is to know about a setting besides its name and type.
+
+    Attributes:
+        help: one sentence for the reference and for error messages.
+        unit: ``"s"`` (written as a duration), ``"bytes"`` (written as a size), or empty.
+        parse: turns what was written into the value; raises ValueError saying what is allowed.
+        choices: the allowed values, if they can be listed.
+        env: environment variables that set it, in order; `config` adds ``MAINSTAY_SECTION_KEY`` itself.
+    """
+
+    help: str
+    unit: str = ""
+    parse: Callable[[Any], Any] | None = None
+    choices: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+
+
+def setting(
+    default: Any = MISSING,  # noqa: ANN401  as dataclasses.field: the field's annotation is the type
+    *,
+    help: str,
+    unit: str = "",
+    parse: Callable[[Any], Any] | None = None,
+    choices: tuple[str, ...] = (),
+    env: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401
+    """A dataclass field that is a setting; without a default it must be given. See `SettingInfo`."""
+    info = SettingInfo(help=help, unit=unit, parse=parse, choices=choices, env=env)
+    metadata: Mapping[str, SettingInfo] = {SETTING: info}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def duration(default: str, *, help: str, env: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
+    """A setting in seconds, written like ``"30s"``."""
+    return setting(parse_duration(default), help=help, unit="s", parse=parse_duration, env=env)
+
+
+def size(default: str, *, help: str, env: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
+    """A setting in bytes, written like ``"1MiB"``."""
+    return setting(parse_size(default), help=help, unit="bytes", parse=parse_size, env=env)
