@@ -1,0 +1,73 @@
+# What can be done here? `make help` lists it. Every target works as the only command typed on a fresh clone.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+BOT := .venv/installed-bot
+DEV := .venv/installed-dev
+
+# uv where the machine has it, else the standard library's venv and pip; both check every hash of the lock.
+define install
+	@if command -v uv >/dev/null 2>&1; then \
+	  echo "mainstay: installing $(1) with uv"; \
+	  { [ -x $(BIN)/python ] || uv venv --quiet --no-python-downloads --python '>=3.11' .venv; } && \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  echo "mainstay: installing $(1) with pip"; \
+	  { [ -x $(BIN)/pip ] || python3 -m venv .venv; } && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+endef
+
+$(BOT): requirements/bot.txt pyproject.toml
+	$(call install,requirements/bot.txt)
+	@touch $@
+
+$(DEV): requirements/dev.txt pyproject.toml
+	$(call install,requirements/dev.txt)
+	@touch $@ $(BOT)
+
+.PHONY: run
+run: $(BOT) ## start the service with its sandbox, in the foreground; Ctrl-C stops it
+	@$(BIN)/mainstay migrate --quiet
+	@exec $(BIN)/mainstay serve
+
+.PHONY: test
+test: $(DEV) ## run the tests (about five minutes)
+	@$(BIN)/python -m pytest -q
+
+.PHONY: check
+check: $(DEV) ## lint, types, import contracts, spelling, generated references
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo
+	@$(BIN)/codespell
+	@$(BIN)/python -m mainstay.cli.reference --check
+
+.PHONY: bench
+bench: $(DEV) ## measure, with peers in the same run; nothing here is a test
+	@$(BIN)/python -m bench
+
+.PHONY: soak
+soak: $(DEV) ## the long, seeded forms of the kill tests
+	@MAINSTAY_SOAK=1 $(BIN)/python -m pytest -q -m soak --timeout 3600
+
+.PHONY: reference
+reference: $(DEV) ## write the generated pages of docs/reference
+	@$(BIN)/python -m mainstay.cli.reference --write
+
+.PHONY: lock
+lock: ## resolve the dependencies anew (needs uv)
+	@for set in "bot build bot" "bot dev dev"; do set -- $$set; \
+	  uv pip compile pyproject.toml --extra $$1 --group $$2 --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements/$$3.txt; done
+
+.PHONY: clean
+clean: ## remove what these targets made
+	@rm -rf .venv .mainstay .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
