@@ -1,0 +1,79 @@
+"""What in a text must nobody read?
+
+Two nets. Exact values: the secrets that were configured, told to `register` once at start. Shapes: what keys and
+tokens of the platforms we talk to look like, and values behind names such as ``password``. Everything that leaves
+the process as text (log lines, `/health.lastError`, events) goes through `redact`; redacting twice changes nothing.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import quote
+
+__all__ = ["redact", "register"]
+
+_MASK: Final = "***"
+_SHORTEST_SECRET: Final = 4
+"""Shorter values would blank out ordinary words, and protect nothing that can be guessed by trying."""
+
+_SHAPES: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
+    (
+        re.compile(
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+        ),
+        _MASK,
+    ),
+    # A URL's user name stays: it says which account was refused. A password may itself contain an "@".
+    (re.compile(r"(://[^\s:/@]{0,256}):[^\s/]{0,512}@"), rf"\1:{_MASK}@"),
+    (re.compile(r"\b(Bearer|Basic)\s{1,4}[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {_MASK}"),
+    (
+        re.compile(
+            r"""((?:password|passwd|passphrase|secret|secret[_-]?key|token|api[_-]?key|encrypt[_-]?key|private[_-]?key"""
+            r"""|access[_-]?key|authorization|credentials?|cookie)\\?["']?\s{0,4}[:=]\s{0,4})"""
+            r"""(?:\\?"(?:[^"\\]|\\(?!").)*(?:\\?"|\Z)|'[^']*(?:'|\Z)|(?:(?:Bearer|Basic)\s+)?[^\s,;&"'\\()\[\]{}<>]+)""",
+            re.IGNORECASE,
+        ),
+        rf"\1{_MASK}",
+    ),
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9_-])(?:"
+            r"sk-[A-Za-z0-9_-]{8,}"  # OpenAI, OpenRouter, Anthropic and those who copy their format
+            r"|[tuac]-(?=[A-Za-z0-9_.-]{0,40}\d)[A-Za-z0-9_.-]{16,}"  # Feishu tenant, user, app and code tokens
+            r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"  # JWT
+            r"|gh[pousr]_[A-Za-z0-9]{16,}|AIza[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{12,}|xox[a-z]-[A-Za-z0-9-]{8,}"
+            r")"
+        ),
+        _MASK,
+    ),
+    # Whoever knows the address of a Feishu custom bot may write into its group.
+    (re.compile(r"(/open-apis/bot/v\d/hook/)[A-Za-z0-9_-]+"), rf"\1{_MASK}"),
+)
+
+_known: re.Pattern[str] | None = None
+_values: frozenset[str] = frozenset()
+
+
+def register(secrets: Iterable[str]) -> None:
+    """Mask these exact values from now on, also where they are URL-encoded or JSON-escaped."""
+    global _known, _values  # noqa: PLW0603  one process, one set of secrets; replaced whole, so safe for readers
+    forms = {
+        form
+        for secret in secrets
+        if len(secret) >= _SHORTEST_SECRET
+        for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])
+    }
+    _values |= forms
+    if _values:
+        longest_first = sorted(_values, key=lambda value: (-len(value), value))
+        _known = re.compile("|".join(map(re.escape, longest_first)))
+
+
+def redact(text: str) -> str:
+    """The text with every secret in it replaced by ``***``. Never raises."""
+    if _known is not None:
+        text = _known.sub(_MASK, text)
+    for shape, mask in _SHAPES:
+        text = shape.sub(mask, text)
+    return text
