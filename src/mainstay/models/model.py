@@ -1,0 +1,82 @@
+"""Which models are there, and how are they asked?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Literal
+
+from mainstay.settings import Secret, duration, setting
+
+__all__ = ["ModelSettings", "Price", "parse_price"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """US dollars for a million tokens, exact."""
+
+    input: Decimal
+    output: Decimal
+
+
+def parse_price(value: object) -> Price:
+    """A price from ``{ input = "0.10", output = "0.40" }``.
+
+    Raises:
+        ValueError: if one is missing, or is no number; the message says what is allowed.
+    """
+    if isinstance(value, Price):
+        return value
+    if not isinstance(value, Mapping) or set(value) != {"input", "output"}:
+        raise ValueError(
+            'a price is written like { input = "0.10", output = "0.40" }: US dollars per million tokens'
+        )
+    return Price(input=_dollars("input", value["input"]), output=_dollars("output", value["output"]))
+
+
+def _dollars(name: str, value: object) -> Decimal:
+    if isinstance(value, float):
+        raise ValueError(f'{name} = {value!r} is not exact: write it in quotes, like "{value!r}"')  # noqa: TRY004
+    try:
+        price = Decimal(str(value))
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if isinstance(value, bool) or not price.is_finite() or price < 0:
+        raise ValueError(f'{name} = {value!r} is not a price: write US dollars per million tokens, like "0.10"')
+    return price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """``[models.NAME]``: one model behind an OpenAI-compatible endpoint."""
+
+    provider: Literal["openai", "sandbox"] = setting(
+        "openai",
+        help="openai: any OpenAI-compatible endpoint; sandbox: the embedded one, for which nothing else is needed.",
+        choices=("openai", "sandbox"),
+    )
+    base_url: str = setting("", help="The endpoint's address, up to and with its /v1.")
+    model: str = setting("", help="The endpoint's name of the model.")
+    api_key: Secret = setting(  # noqa: RUF009  a field, like dataclasses.field
+        Secret(), help="The key, best given as env:NAME."
+    )
+    connect_timeout: float = duration("5s", help="How long opening a connection may take.")
+    first_token_timeout: float = duration(
+        "20s", help="From the request to the first content; models that think for long need more."
+    )
+    idle_timeout: float = duration(
+        "30s", help="Between two pieces of content; comments of the stream do not count."
+    )
+    total_timeout: float = duration("120s", help="From the request to the end of the answer.")
+    price: Price | None = setting(  # noqa: RUF009
+        None,
+        help="US dollars per million tokens, exact decimals in quotes; without it the cost is unknown.",
+        parse=parse_price,
+    )
+    requires_finish_reason: bool = setting(
+        True,  # noqa: FBT003
+        help="A stream that ends without a finish reason was cut off; false for endpoints that never send one.",
+    )
+    max_output_tokens: int | None = setting(
+        None, help="The most tokens of one answer; the endpoint's own if absent."
+    )
+    temperature: float | None = setting(None, help="How freely the model chooses; the endpoint's own if absent.")
