@@ -1,0 +1,275 @@
+"""Which accepted messages are not finished yet, as a table?
+
+Each method is one transaction: read the rows that matter, ask `mainstay.inbox.machine`, write what it says. The one
+writer of the storage, and BEGIN IMMEDIATE between processes, make the answer hold until it is written.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, update
+
+from mainstay.clock import Clock
+from mainstay.errors import LeaseLost
+from mainstay.inbox import machine
+from mainstay.inbox.model import Claim, Depth, Entry, Head, InboxSettings, Row, State
+from mainstay.inbox.tables import inbox
+from mainstay.messages import Message, Outcome
+from mainstay.storage.sqlite import Storage
+
+__all__ = ["Inbox"]
+
+_PRUNED_AT_ONCE = 500  # rows of one transaction: other writers must not wait for a clean-up
+
+_HEAD = tuple(inbox.c[field.name] for field in fields(Head))
+_ROW = tuple(inbox.c[field.name] for field in fields(Row))
+_OPEN = inbox.c.closed_at.is_(None)
+
+
+def _ignore(turn_id: str, reason: str) -> None:
+    pass
+
+
+class Inbox:
+    """One worker's access to the inbox that all workers share.
+
+    Args:
+        worker: the owner under which it claims; see `mainstay.inbox.owner`.
+        on_buried: called with turn_id and reason for each dead letter that the inbox makes by itself because of
+            ``max_age``; for those of `bury` the caller knows.
+
+    Every method raises StorageUnavailable when the database does not do it.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        settings: InboxSettings,
+        *,
+        clock: Clock,
+        worker: str,
+        on_buried: Callable[[str, str], None] = _ignore,
+    ) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._clock = clock
+        self._worker = worker
+        self._on_buried = on_buried
+        self.changed = asyncio.Event()
+        """Set when this process may have made something claimable; whoever waits for it clears it."""
+
+    async def put(self, message: Message) -> bool:
+        """Accept a message: True once it is stored, False if it is known already."""
+
+        def work(tx: Connection) -> bool:
+            accepted = machine.accept(_row(tx, message.turn_id), message, self._clock.now())
+            if accepted is not None:
+                tx.execute(insert(inbox).values(asdict(accepted)))
+            return accepted is not None
+
+        new = await self._storage.write(work)
+        if new:
+            self.changed.set()
+        return new
+
+    async def claim(self, limit: int) -> list[Claim]:
+        """Take up to ``limit`` messages, the oldest of their lanes, oldest first."""
+        if limit < 1:
+            return []
+        claims, buried = await self._storage.write(partial(self._claim, limit=limit))
+        self._tell(buried)
+        return claims
+
+    def _claim(self, tx: Connection, *, limit: int) -> tuple[list[Claim], list[Row]]:
+        now = self._clock.now()
+        choice = machine.choose(_heads(tx), now, self._settings, limit)
+        buried = self._expire(tx, _rows(tx, choice.expired), now)
+        claims = []
+        for row in _rows(tx, choice.claimed):
+            mine = machine.claim(row, self._worker, now, self._settings)
+            _save(tx, row, mine)
+            claims.append(
+                Claim(
+                    message=Message.from_json(mine.message),
+                    turn_id=mine.turn_id,
+                    attempt=mine.attempt,
+                    accepted_at=mine.accepted_at,
+                    waited_s=max(0.0, (now - mine.accepted_at).total_seconds()),
+                    crashes=mine.crashes,
+                )
+            )
+        return claims, buried
+
+    async def renew(self, claims: Iterable[Claim]) -> set[str]:
+        """Keep these claims for another lease; returns the turn_ids of those that are still ours."""
+        asked = list(claims)
+
+        def work(tx: Connection) -> set[str]:
+            held = set()
+            for claim in asked:
+                row = _row(tx, claim.turn_id)
+                try:
+                    renewed = machine.renew(row, self._worker, claim.attempt, self._clock.now(), self._settings)
+                except LeaseLost:
+                    continue
+                _save(tx, row, renewed)
+                held.add(claim.turn_id)
+            return held
+
+        return await self._storage.write(work)
+
+    def prove(self, tx: Connection, claim: Claim) -> None:
+        """Raise LeaseLost, and so undo the caller's transaction, unless the claim is still ours."""
+        row = _row(tx, claim.turn_id)
+        machine.renew(row, self._worker, claim.attempt, self._clock.now(), self._settings)
+
+    def finish(self, tx: Connection, claim: Claim, outcome: Outcome, detail: str) -> None:
+        """End a message, in the transaction that stores its outcome. ``detail``: JSON for `find`.
+
+        Raises:
+            LeaseLost: if it is not ours any more; the caller's transaction must not be stored.
+        """
+        row = _row(tx, claim.turn_id)
+        _save(tx, row, machine.finish(row, self._worker, claim.attempt, outcome, detail, self._clock.now()))
+
+    async def release(self, claim: Claim, *, delay_s: float = 0.0, reason: str = "") -> None:
+        """Give a message back, to be claimed again after ``delay_s``. Raises LeaseLost."""
+
+        def work(tx: Connection) -> None:
+            row, now = _row(tx, claim.turn_id), self._clock.now()
+            released = machine.release(row, self._worker, claim.attempt, delay_s, reason, now, self._settings)
+            _save(tx, row, released)
+
+        await self._storage.write(work)
+        self.changed.set()
+
+    async def bury(self, claim: Claim, reason: str) -> None:
+        """Make a dead letter: there is nothing left to try. Raises LeaseLost."""
+
+        def work(tx: Connection) -> None:
+            row = _row(tx, claim.turn_id)
+            _save(tx, row, machine.bury(row, self._worker, claim.attempt, reason, self._clock.now()))
+
+        await self._storage.write(work)
+        self.changed.set()
+
+    async def recover(self, alive: Callable[[str], bool]) -> int:
+        """Free the messages of workers that ``alive`` denies, before their leases run out; returns how many."""
+
+        def work(tx: Connection) -> int:
+            now = self._clock.now()
+            held = select(*_ROW).where(_OPEN, inbox.c.state == State.RUNNING)
+            rows = [row for row in _read(tx, held) if not alive(row.owner)]
+            for row in rows:
+                _save(tx, row, machine.free(row, now, self._settings))
+            return len(rows)
+
+        freed = await self._storage.write(work)
+        if freed:
+            self.changed.set()
+        return freed
+
+    async def depth(self) -> Depth:
+        """How many messages wait, are being worked on, or are dead letters."""
+        return await self._storage.read(self._depth)
+
+    def _depth(self, tx: Connection) -> Depth:
+        counting = select(inbox.c.state, func.count(), func.min(inbox.c.accepted_at)).group_by(inbox.c.state)
+        counts, oldest = {}, []
+        for state, count, accepted_at in tx.execute(counting.where(_OPEN)):
+            counts[state] = count
+            oldest.append(accepted_at)
+        dead = tx.scalar(select(func.count()).where(inbox.c.closed_at.is_not(None), inbox.c.state == State.DEAD))
+        age_s = (self._clock.now() - min(oldest)).total_seconds() if oldest else 0.0
+        return Depth(
+            queued=counts.get(State.QUEUED, 0),
+            running=counts.get(State.RUNNING, 0),
+            dead=dead or 0,
+            oldest_age_s=max(0.0, age_s),
+        )
+
+    async def next_due(self) -> float | None:
+        """Seconds until a message may become claimable if nobody does anything; None if none is open."""
+        heads = await self._storage.read(_heads)
+        now = self._clock.now()
+        return min((machine.ready_in(head, now, self._settings) for head in heads), default=None)
+
+    async def prune(self) -> int:
+        """Bury what is past ``max_age`` and forget what is past its retention; returns how many rows."""
+        total = 0
+        while True:
+            buried, forgotten = await self._storage.write(self._prune)
+            self._tell(buried)
+            total += len(buried) + forgotten
+            if not buried and not forgotten:
+                return total
+
+    def _prune(self, tx: Connection) -> tuple[list[Row], int]:
+        now = self._clock.now()
+        before = machine.cutoffs(now, self._settings)
+        old = select(*_ROW).where(_OPEN, inbox.c.accepted_at < before.accepted_at).limit(_PRUNED_AT_ONCE)
+        buried = self._expire(tx, _read(tx, old), now)
+        forgotten = 0
+        for state, closed_at in ((State.FINISHED, before.finished_at), (State.DEAD, before.dead_at)):
+            closed = inbox.c.closed_at.is_not(None), inbox.c.state == state, inbox.c.closed_at < closed_at
+            some = select(inbox.c.seq).where(*closed).limit(_PRUNED_AT_ONCE)
+            forgotten += tx.execute(delete(inbox).where(inbox.c.seq.in_(some))).rowcount
+        return buried, forgotten
+
+    def _expire(self, tx: Connection, rows: Sequence[Row], now: datetime) -> list[Row]:
+        buried = []
+        for row in rows:
+            dead = machine.expire(row, now, self._settings)
+            if dead != row:
+                _save(tx, row, dead)
+                buried.append(dead)
+        return buried
+
+    def _tell(self, buried: Sequence[Row]) -> None:
+        for row in buried:
+            self._on_buried(row.turn_id, row.reason)
+
+    async def find(self, turn_id: str) -> Entry | None:
+        """What became of a message; None if it was never accepted, or is forgotten."""
+        row = await self._storage.read(lambda tx: _row(tx, turn_id))
+        if row is None:
+            return None
+        known = {field.name: getattr(row, field.name) for field in fields(Entry)}
+        return Entry(**known | {"outcome": Outcome(row.outcome) if row.outcome else None})
+
+
+def _heads(tx: Connection) -> list[Head]:
+    """The oldest open message of each lane, oldest first, without its text."""
+    first = select(func.min(inbox.c.seq)).where(_OPEN).group_by(inbox.c.lane)
+    found = tx.execute(select(*_HEAD).where(inbox.c.seq.in_(first)).order_by(inbox.c.seq)).mappings()
+    return [Head(**_fields(mapping)) for mapping in found]
+
+
+def _row(tx: Connection, turn_id: str) -> Row | None:
+    return next(iter(_rows(tx, [turn_id])), None)
+
+
+def _rows(tx: Connection, turn_ids: Sequence[str]) -> list[Row]:
+    if not turn_ids:
+        return []
+    return _read(tx, select(*_ROW).where(inbox.c.turn_id.in_(turn_ids)).order_by(inbox.c.seq))
+
+
+def _read(tx: Connection, rows: Select[*tuple[object, ...]]) -> list[Row]:
+    return [Row(**_fields(mapping)) for mapping in tx.execute(rows).mappings()]
+
+
+def _fields(mapping: RowMapping) -> dict[str, Any]:
+    return {**mapping, "state": State(mapping["state"])}
+
+
+def _save(tx: Connection, before: Row | None, after: Row) -> None:
+    """Write what changed. ``before`` is what the decision was made on; nobody else can have changed it since."""
+    assert before is not None
+    changed = {name: value for name, value in asdict(after).items() if value != getattr(before, name)}
+    if changed:
+        tx.execute(update(inbox).where(inbox.c.turn_id == after.turn_id).values(changed))
