@@ -1,0 +1,185 @@
+"""May this operation on a card entity happen, and what does the card show after it?
+
+CardKit, decided from the request and the time alone. Every operation but creation carries a sequence number that
+must be higher than any before it, whatever the operation.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from mainstay.sandbox.feishu import cardtext
+from mainstay.sandbox.feishu.model import Card, Json, Moment, Refusal
+
+__all__ = ["CardKit"]
+
+_STREAMING_S = 600.0
+_LIFE_S = 14 * 86400.0
+_MAX_TEXT = 100_000
+_MAX_INT32 = 2**31 - 1
+
+
+def _invalid(what: str) -> Refusal:
+    return Refusal(10002, f"Your request contains an invalid request parameter. {what}")
+
+
+class CardKit:
+    """All card entities."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.cards: dict[str, Card] = {}
+        self._numbers = itertools.count(rng.randrange(7_000_000_000_000_000_000, 7_900_000_000_000_000_000))
+
+    def create(self, body: Json, now: Moment) -> Card:
+        """``POST /cardkit/v1/cards``."""
+        if body.get("type") != "card_json":
+            raise _invalid("type")
+        content = cardtext.parse(body.get("data"))
+        cardtext.check_v2(content)
+        card = Card(
+            card_id=str(next(self._numbers)),
+            content=content,
+            created_at_s=now.platform_s,
+            opened_at_s=now.platform_s,
+            streaming=_wants_streaming(content) is True,
+        )
+        said = cardtext.words(content)[0]
+        if card.streaming:
+            card.opened_with = said
+        card.history.append((now.real_s, 0, said))
+        self.cards[card.card_id] = card
+        return card
+
+    def find(self, card_id: str, now: Moment) -> Card:
+        """The living card of that id. Raises Refusal 200740 or 200750."""
+        card = self.cards.get(card_id)
+        if card is None:
+            raise Refusal(200740, "The card entity does not exist")
+        if now.platform_s - card.created_at_s > _LIFE_S:
+            raise Refusal(200750, "The card entity has expired")
+        self.settle(card, now)
+        return card
+
+    def settle(self, card: Card, now: Moment) -> bool:
+        """End the streaming of a card that was opened 10 minutes ago; returns whether the platform ended it."""
+        if card.streaming and now.platform_s - card.opened_at_s >= _STREAMING_S:
+            card.streaming, card.timed_out, card.timeout_told = False, True, False
+        return card.timed_out
+
+    def stream(self, card: Card, element_id: str, body: Json, now: Moment) -> None:
+        """``PUT …/elements/:element_id/content``: the whole text so far."""
+        text = body.get("content")
+        if not isinstance(text, str) or not 1 <= len(text) <= _MAX_TEXT:
+            raise _invalid("content")
+        sequence, uuid = self._admit(card, body)
+        if card.interacting:
+            raise Refusal(200810, "The card is in an ongoing interaction and cannot be updated")
+        if card.timed_out and not card.timeout_told:
+            card.timeout_told = True
+            raise Refusal(200850, "Card streaming timeout")
+        if not card.streaming:
+            raise Refusal(300309, "ErrMsg: streaming mode is closed; ")
+        target = _find_element(card.content, element_id)
+        if target.tag not in {"markdown", "plain_text"}:
+            raise Refusal(300310, "Only update text")
+        before = target.node.get("content")
+        target.node["content"] = text
+        try:
+            cardtext.check_size(card.content)
+            cardtext.check_tables(card.content)
+        except Refusal:
+            target.node["content"] = before
+            raise
+        self._done(card, sequence, uuid, now)
+
+    def settings(self, card: Card, body: Json, now: Moment) -> None:
+        """``PATCH …/settings``: switch streaming on or off, set the summary."""
+        settings = cardtext.parse(body.get("settings"))
+        config = settings.get("config")
+        if not isinstance(config, dict):
+            raise _invalid("settings")
+        sequence, uuid = self._admit(card, body)
+        current = card.content.get("config")
+        card.content["config"] = {**(current if isinstance(current, dict) else {}), **config}
+        self._set_streaming(card, now, wanted=_wants_streaming(settings))
+        self._done(card, sequence, uuid, now)
+
+    def replace(self, card: Card, body: Json, now: Moment) -> None:
+        """``PUT /cardkit/v1/cards/:card_id``: another card in the place of this one."""
+        given = body.get("card")
+        if not isinstance(given, dict) or given.get("type") != "card_json":
+            raise _invalid("card")
+        content = cardtext.parse(given.get("data"))
+        cardtext.check_v2(content)
+        sequence, uuid = self._admit(card, body)
+        card.content = content
+        self._set_streaming(card, now, wanted=_wants_streaming(content) is True)
+        self._done(card, sequence, uuid, now)
+
+    def attach(self, card_id: str, now: Moment) -> Card:
+        """The card that a message is about to show; raises Refusal 230099 if it is unknown, or was sent before."""
+        try:
+            card = self.find(card_id, now)
+        except Refusal as why:
+            raise Refusal(230099, _not_created(why.code, why.message)) from None
+        if card.message_id:
+            raise Refusal(230099, _not_created(200780, "the card entity can only be sent once"))
+        return card
+
+    @contextmanager
+    def interaction(self, card_id: str) -> Iterator[None]:
+        """While a person's press on the card is being answered, its text can not be streamed."""
+        card = self.cards.get(card_id)
+        if card is None:
+            yield
+            return
+        card.interacting = True
+        try:
+            yield
+        finally:
+            card.interacting = False
+
+    def _admit(self, card: Card, body: Json) -> tuple[int, str]:
+        sequence, uuid = body.get("sequence"), body.get("uuid", "")
+        if not isinstance(sequence, int) or isinstance(sequence, bool) or not 1 <= sequence <= _MAX_INT32:
+            raise _invalid("sequence")
+        if not isinstance(uuid, str) or len(uuid) > 64:
+            raise _invalid("uuid")
+        if uuid and uuid in card.uuids:
+            raise Refusal(200770, "UUID conflict")
+        if sequence <= card.sequence:
+            raise Refusal(300317, "ErrMsg: sequence number compare failed; ")
+        return sequence, uuid
+
+    def _done(self, card: Card, sequence: int, uuid: str, now: Moment) -> None:
+        card.sequence = sequence
+        if uuid:
+            card.uuids.add(uuid)
+        said = cardtext.words(card.content)[0]
+        if not card.history or card.history[-1][2] != said:
+            card.history.append((now.real_s, sequence, said))
+
+    def _set_streaming(self, card: Card, now: Moment, *, wanted: bool | None) -> None:
+        if wanted is None:
+            return
+        card.streaming, card.timed_out = wanted, False
+        if wanted:
+            card.opened_at_s = now.platform_s
+
+
+def _not_created(code: int, message: str) -> str:
+    return f"Failed to create card content, ext=ErrCode: {code}; ErrMsg: {message}; ErrorValue: card_id; "
+
+
+def _wants_streaming(content: Mapping[str, object]) -> bool | None:
+    config = content.get("config")
+    wanted = config.get("streaming_mode") if isinstance(config, dict) else None
+    return wanted if isinstance(wanted, bool) else None
+
+
+def _find_element(content: Json, element_id: str) -> cardtext.Element:
+    node = next((each for each in cardtext.tagged(content) if each.get("element_id") == element_id), None)
+    if node is None:
+        raise Refusal(300313, "ErrMsg: element not exist; ")
+    return cardtext.Element(element_id, str(node.get("tag")), "", node, action=False)

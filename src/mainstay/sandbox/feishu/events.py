@@ -1,0 +1,116 @@
+"""How does the platform write down what happened?
+
+Schema 2.0 as the documentation of ``im.message.receive_v1`` and ``card.action.trigger`` gives it; schema 1.0 is the
+older form that an app may still be subscribed to.
+"""
+
+import json
+
+from mainstay.sandbox.feishu.model import App, Chat, Json, Moment, StoredMessage
+
+__all__ = ["MENTION_KEY", "clicked", "recalled", "received", "received_v1", "verification"]
+
+MENTION_KEY = "@_user_1"
+
+
+def verification(app: App, challenge: str) -> Json:
+    """What a webhook is asked before it gets anything."""
+    return {"challenge": challenge, "token": app.verification_token, "type": "url_verification"}
+
+
+def received(app: App, chat: Chat, message: StoredMessage, event_id: str, now: Moment) -> Json:
+    """A person has spoken."""
+    said: Json = {
+        "message_id": message.message_id,
+        "create_time": str(message.created_ms),
+        "update_time": str(message.updated_ms),
+        "chat_id": message.chat_id,
+        "chat_type": chat.chat_type,
+        "message_type": message.msg_type,
+        "content": message.content,
+        "user_agent": "Mozilla/5.0 (sandbox)",
+    }
+    for name in ("root_id", "parent_id", "thread_id"):
+        if getattr(message, name):
+            said[name] = getattr(message, name)
+    if message.mentions:
+        said["mentions"] = [
+            {
+                "key": each["key"],
+                "id": _user(str(each["id"])),
+                "name": each["name"],
+                "tenant_key": app.tenant_key,
+            }
+            for each in message.mentions
+        ]
+    sender = {"sender_id": _user(message.sender_id), "sender_type": "user", "tenant_key": app.tenant_key}
+    return _envelope(app, "im.message.receive_v1", event_id, str(now.ms), {"sender": sender, "message": said})
+
+
+def recalled(app: App, message: StoredMessage, event_id: str, now: Moment) -> Json:
+    """A person has taken back what they said."""
+    event: Json = {
+        "message_id": message.message_id,
+        "chat_id": message.chat_id,
+        "recall_time": str(now.ms),
+        "recall_type": "message_owner",
+    }
+    return _envelope(app, "im.message.recalled_v1", event_id, str(now.ms), event)
+
+
+def clicked(app: App, message: StoredMessage, action: Json, user: str, event_id: str, now: Moment) -> Json:
+    """A person has pressed something on a card; the time is in microseconds."""
+    event: Json = {
+        "operator": {"tenant_key": app.tenant_key, **_user(user)},
+        "token": f"c-{event_id}",
+        "action": action,
+        "host": "im_message",
+        "context": {"open_message_id": message.message_id, "open_chat_id": message.chat_id},
+    }
+    return _envelope(app, "card.action.trigger", event_id, str(now.ms * 1000), event)
+
+
+def received_v1(app: App, chat: Chat, message: StoredMessage, event_id: str, now: Moment) -> Json:
+    """A person has spoken, in schema 1.0."""
+    text = str(json.loads(message.content).get("text", ""))
+    event: Json = {
+        "type": "message",
+        "app_id": app.app_id,
+        "tenant_key": app.tenant_key,
+        "root_id": message.root_id,
+        "parent_id": message.parent_id,
+        "open_chat_id": message.chat_id,
+        "chat_type": "private" if chat.chat_type == "p2p" else "group",
+        "msg_type": message.msg_type,
+        "open_id": message.sender_id,
+        "employee_id": _user(message.sender_id)["user_id"],
+        "union_id": _user(message.sender_id)["union_id"],
+        "open_message_id": message.message_id,
+        "is_mention": bool(message.mentions),
+        "text": text,
+        "text_without_at_bot": text.replace(MENTION_KEY, "").strip(),
+    }
+    return {
+        "ts": f"{now.at.timestamp():.6f}",
+        "uuid": event_id,
+        "token": app.verification_token,
+        "type": "event_callback",
+        "event": event,
+    }
+
+
+def _envelope(app: App, event_type: str, event_id: str, create_time: str, event: Json) -> Json:
+    header = {
+        "event_id": event_id,
+        "event_type": event_type,
+        "create_time": create_time,
+        "token": app.verification_token,
+        "app_id": app.app_id,
+        "tenant_key": app.tenant_key,
+    }
+    return {"schema": "2.0", "header": header, "event": event}
+
+
+def _user(open_id: str) -> dict[str, str]:
+    name = open_id.removeprefix("ou_")
+    return {"union_id": f"on_{name}", "user_id": name, "open_id": open_id}

@@ -1,0 +1,156 @@
+"""What has a person seen, and is it an outcome?
+
+The judge. It knows the platform's data only, and nothing of the bot: a reply that is no card is one visible
+outcome. A card is one when the bot itself has closed its streaming mode and it says something; while it streams,
+when the platform had to close it, or when it still says nothing but the dots or the "Thinking…" that it was opened
+with, it is unfinished. A card that was never sent, and a message that was taken back, nobody sees.
+"""
+
+import json
+from collections import defaultdict
+from typing import Literal
+
+from mainstay.sandbox.feishu import cardtext
+from mainstay.sandbox.feishu.cards import CardKit
+from mainstay.sandbox.feishu.messages import Messages
+from mainstay.sandbox.feishu.model import Moment, StoredMessage
+from mainstay.sandbox.model import Reply, Shown, Snapshot, Verdict
+
+__all__ = ["Record"]
+
+_DOTS = " .…。·⏳\n"
+
+
+class Record:
+    """Reads what `Messages` and `CardKit` hold; keeps only who replied to whom."""
+
+    def __init__(self, messages: Messages, cards: CardKit) -> None:
+        self._messages = messages
+        self._cards = cards
+        self._replies: dict[str, list[str]] = defaultdict(list)
+        self._revisions: dict[str, int] = {}
+        self._origins: dict[str, str] = {}
+        self.revision = 0
+        self.unprompted: list[str] = []
+        """Ids of what the bot said without replying to anybody."""
+
+    def said(self, message_id: str) -> None:
+        """A person has spoken."""
+        self._origins[message_id] = message_id
+        self.touch(message_id)
+
+    def sent(self, message: StoredMessage) -> None:
+        """The bot has spoken."""
+        origin = self._origins.get(message.parent_id, "")
+        known = self._replies[origin] if origin else self.unprompted
+        if message.message_id in known:
+            return
+        known.append(message.message_id)
+        if origin:
+            self._origins[message.message_id] = origin
+            self.touch(origin)
+
+    def touch(self, message_id: str) -> None:
+        """Something about this message, or about a reply to it, has changed."""
+        origin = self._origins.get(message_id)
+        if origin is not None:
+            self.revision += 1
+            self._revisions[origin] = self.revision
+
+    def messages(self) -> list[str]:
+        """The ids of everything that people said, oldest first."""
+        return list(self._revisions)
+
+    def snapshot(self, message_id: str, now: Moment, *, history: bool = False) -> Snapshot:
+        """What this message has led to. Raises KeyError when nobody said it."""
+        message = self._messages.messages[message_id]
+        replies = self._visible(message, now, history=history)
+        speaking = [reply for reply in replies if reply.text.strip(_DOTS)] or replies
+        return Snapshot(
+            message_id=message_id,
+            revision=self._revisions[message_id],
+            said=_text(message),
+            recalled=message.deleted,
+            text=speaking[-1].text if speaking else "",
+            status=speaking[-1].status if speaking else "",
+            streaming=any(reply.streaming for reply in replies),
+            final=bool(replies) and all(reply.final for reply in replies),
+            reactions=tuple(self._messages.reactions.get(message_id, {}).values()),
+            replies=replies,
+        )
+
+    def verdict(self, message_id: str, now: Moment) -> Verdict:
+        """The judgement on this message."""
+        snapshot = self.snapshot(message_id, now)
+        final = [reply for reply in snapshot.replies if reply.final]
+        unfinished = len(snapshot.replies) - len(final)
+        state: Literal["none", "unfinished", "final"] = "final" if final else "none"
+        return Verdict(
+            message_id=message_id,
+            said=snapshot.said,
+            recalled=snapshot.recalled,
+            outcomes=len(final),
+            unfinished=unfinished,
+            state="unfinished" if unfinished else state,
+            texts=tuple(reply.text for reply in final),
+        )
+
+    def reply(self, message_id: str, now: Moment) -> Reply:
+        """One message of the bot, as a person sees it."""
+        return self._read(self._messages.messages[message_id], 0.0, now, history=True)
+
+    def _visible(self, said: StoredMessage, now: Moment, *, history: bool) -> tuple[Reply, ...]:
+        sent = (self._messages.messages[each] for each in self._replies.get(said.message_id, ()))
+        return tuple(self._read(each, said.at_s, now, history=history) for each in sent if not each.deleted)
+
+    def _read(self, message: StoredMessage, since_s: float, now: Moment, *, history: bool) -> Reply:
+        reactions = tuple(self._messages.reactions.get(message.message_id, {}).values())
+        in_thread = bool(message.thread_id)
+        if message.msg_type != "interactive":
+            text = _text(message)
+            shown = (Shown(message.at_s - since_s, 0, text),) if history else ()
+            return Reply(
+                message_id=message.message_id,
+                kind=message.msg_type,
+                text=text,
+                status="",
+                streaming=False,
+                final=True,
+                in_thread=in_thread,
+                reactions=reactions,
+                history=shown,
+            )
+        card = self._cards.cards.get(message.card_id)
+        content = card.content if card else json.loads(message.content)
+        text, status, actions = cardtext.words(content)
+        timed_out = card is not None and self._cards.settle(card, now)
+        streaming = card is not None and card.streaming
+        opening = card is not None and text == card.opened_with and text.endswith(("…", "..."))
+        entries = card.history if card and history else ()
+        return Reply(
+            message_id=message.message_id,
+            kind="card",
+            text=text,
+            status=status,
+            streaming=streaming,
+            final=not (streaming or timed_out or opening) and bool(text.strip(_DOTS)),
+            card_id=message.card_id,
+            sequence=card.sequence if card else 0,
+            template=cardtext.template(content),
+            summary=cardtext.summary(content),
+            in_thread=in_thread,
+            actions=actions,
+            reactions=reactions,
+            history=tuple(Shown(at_s - since_s, sequence, shown) for at_s, sequence, shown in entries),
+        )
+
+
+def _text(message: StoredMessage) -> str:
+    content = json.loads(message.content)
+    if message.msg_type == "text":
+        return str(content.get("text", ""))
+    if message.msg_type != "post":
+        return f"[{message.msg_type}]"
+    posts = content.values() if "content" not in content else (content,)
+    lines = [line for post in posts if isinstance(post, dict) for line in post.get("content", ())]
+    return "\n".join("".join(str(node.get("text", "")) for node in line) for line in lines)

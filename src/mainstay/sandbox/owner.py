@@ -1,0 +1,44 @@
+"""For whom does the sandbox run, and when is it time to go?
+
+The service that started it owns it. When the service dies the sandbox stays for a while, so that the restarted
+service finds the same platform with the same chats; when nobody comes for it, it ends itself.
+"""
+
+import asyncio
+
+from mainstay.clock import Clock
+from mainstay.sandbox.alive import is_alive, started_mark
+
+__all__ = ["Owner"]
+
+_POLL_S = 0.5
+
+
+class Owner:
+    """The process that the sandbox runs for; 0: nobody in particular, it runs until it is told to stop."""
+
+    def __init__(self, pid: int, grace_s: float, clock: Clock) -> None:
+        self._grace_s = grace_s
+        self._clock = clock
+        self.pid = pid
+        self._mark = started_mark(pid)
+
+    def adopt(self, pid: int) -> bool:
+        """Another process takes over; false when there is no such process."""
+        mark = started_mark(pid)
+        if mark:
+            self.pid, self._mark = pid, mark
+        return bool(mark)
+
+    async def orphaned(self) -> None:
+        """Return when the owner has been gone for the whole grace."""
+        gone_since: float | None = None
+        while True:
+            now = self._clock.monotonic()
+            if self.pid == 0 or is_alive(self.pid, self._mark):
+                gone_since = None
+            elif gone_since is None:
+                gone_since = now
+            elif now - gone_since >= self._grace_s:
+                return
+            await asyncio.sleep(min(_POLL_S, self._grace_s) or 0.01)
