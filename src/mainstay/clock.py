@@ -29,9 +29,7 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of this machine."""
 
-    def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)  # no frame of its own: health reads it with every call that it counts
 
     def now(self) -> datetime:
         """See `Clock.now`."""

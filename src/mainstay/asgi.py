@@ -1,0 +1,68 @@
+"""What does every ASGI application of the house need?
+
+The types of the protocol, one way to answer, and the one question that decides what a caller without a token may
+see: is it somebody at this machine?
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from ipaddress import ip_address
+from typing import Any
+
+__all__ = ["ASGIApp", "Receive", "Scope", "Send", "header", "is_direct_local", "respond"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_PASSED_ON = (b"forwarded", b"via", b"x-real-ip")
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The value of a header, by its lower-case name; None if it is absent or was sent more than once."""
+    found = [value for key, value in scope["headers"] if key == name]
+    return found[0] if len(found) == 1 else None
+
+
+def is_direct_local(scope: Scope) -> bool:
+    """Whether the request came from this machine, with no proxy or tunnel in between that says so.
+
+    A proxy that adds no header at all looks local: this decides what is shown, never what may be done.
+    """
+    client = scope.get("client")
+    if not client:
+        return False
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    if not (mapped or address).is_loopback:
+        return False
+    return not any(name in _PASSED_ON or name.startswith(b"x-forwarded-") for name, _ in scope["headers"])
+
+
+async def respond(
+    scope: Scope,
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    content_type: bytes = b"application/json",
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Answer an HTTP request at once; to HEAD with the same headers and no body."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", content_type),
+                (b"content-length", str(len(body)).encode()),
+                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

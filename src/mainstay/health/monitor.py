@@ -1,0 +1,363 @@
+"""How well is the service, from what is recorded about its calls?
+
+Recording must cost nothing: `HealthMonitor.track_agent_call` puts the latency on a list that belongs to the agent
+and the outcome, and that is all. The lists are counted (*settled*) when somebody asks, when one is full, and when
+the slot of time ends that they belong to, so that a report is exact after each call and no event needs a
+timestamp of its own. Appending to a list is atomic: writers share no lock and never wait for one another.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from mainstay.asgi import ASGIApp, Scope
+from mainstay.checks import Check, Condition
+from mainstay.clock import Clock, SystemClock, iso
+from mainstay.health.call import Call
+from mainstay.health.latency import Latencies, measured
+from mainstay.health.machine import Judge, Tally, kind_of
+from mainstay.health.model import (
+    AgentReport,
+    DependencyReport,
+    ErrorReport,
+    HealthReport,
+    HealthSettings,
+    LastError,
+    WindowReport,
+)
+from mainstay.health.names import agent_name, category_name, plain_text
+from mainstay.health.process import process_report
+
+__all__ = ["HealthMonitor", "health_monitor"]
+
+MANAGER = "manager"
+OVERFLOW = "overflow"
+_FULL = 128
+_MESSAGE_CHARS = 200
+_READ_CHARS = 4096  # of a message, before redaction: a secret is recognised whole or not shown
+_NO_CALLS = (None, None, None)
+_STEP_S = 0.05  # how far the wall clock may stray from the monotonic one before it was set
+
+
+class _Agent:
+    """The lists of one agent's latencies that are not counted yet, and what is."""
+
+    __slots__ = (
+        "answered",
+        "calls",
+        "errors",
+        "failed",
+        "inner_answered",
+        "inner_failed",
+        "last",
+        "latencies",
+        "timed",
+        "total_ms",
+    )
+
+    def __init__(self, slots: int) -> None:
+        self.answered: list[float] = []
+        self.failed: list[float] = []
+        self.inner_answered: list[float] = []
+        self.inner_failed: list[float] = []
+        self.last: float | None = None
+        self.calls = 0
+        self.errors = 0
+        self.timed = 0
+        self.total_ms = 0.0
+        self.latencies = Latencies(slots)
+
+
+class HealthMonitor:
+    """Counts calls and errors, and says how the service is. Any thread, any coroutine, any signal handler.
+
+    Nothing that is passed to ``track_...`` makes it raise. The numbers are totals since the monitor was made; the
+    status looks at recent calls only (`mainstay.health.machine`).
+
+    Args:
+        settings: see `HealthSettings`.
+        clock: a `mainstay.clock.Clock`; setting the wall clock changes no decision.
+        checks: what the service depends on; for ``dependencies`` and the readiness probe.
+    """
+
+    def __init__(
+        self,
+        settings: HealthSettings | None = None,
+        *,
+        clock: Clock | None = None,
+        checks: Iterable[Check] = (),
+    ) -> None:
+        settings = settings or HealthSettings()
+        self._clock = clock or SystemClock()
+        self._now = self._clock.monotonic
+        self._judge = Judge(settings)
+        self._tally = Tally(self._judge.keep)
+        self._checks = list(checks)
+        self._max_agents = settings.max_agents
+        self._agents: dict[str, _Agent] = {}
+        self._by_spelling: dict[object, _Agent] = {}
+        self._errors: Counter[str] = Counter()
+        self._last_error: tuple[str, str, float] | None = None
+        self._redacted: tuple[str, str] = ("", "")
+        self._started = self._now()
+        self._wall_offset = self._clock.now().timestamp() - self._started
+        self._slot = self._judge.slot(self._started)
+        self._slot_end = (self._slot + 1) * self._judge.slot_s
+        # reentrant, for a signal handler that interrupts its own thread here
+        self._lock = threading.RLock()
+        self._settling = False
+        self._agent_called(MANAGER)
+
+    def track_agent_call(self, agent: str, latency_ms: float, success: bool, *, root: bool = True) -> None:  # noqa: FBT001
+        """Count one call.
+
+        Args:
+            agent: its name, in any spelling: ``"OkrReviewer"`` and ``"okr-reviewer"`` are ``okr_reviewer``.
+            latency_ms: how long it took; what is no latency (NaN, negative, not a number) enters no average.
+            success: whether the caller got an answer. Do not count cancelled calls at all.
+            root: whether a user waited for it. A call made inside of another one is shown, but moves no status.
+        """
+        try:
+            entry = self._by_spelling[agent]
+            if root:
+                waiting = entry.answered if success else entry.failed
+            else:
+                waiting = entry.inner_answered if success else entry.inner_failed
+            now = self._now()
+            if now >= self._slot_end or len(waiting) >= _FULL:
+                self._relieve(entry, now)
+            entry.last = now
+            waiting.append(latency_ms)
+        except Exception:  # noqa: BLE001  a name not seen before, or arguments with a will of their own
+            self._track_odd_call(agent, latency_ms, success, root)
+
+    def track_error(self, category: str, message: object = "") -> None:
+        """Count one failed attempt.
+
+        Args:
+            category: one of `mainstay.errors.Category`, or RATE_LIMIT, TIMEOUT, AUTH_ERROR, OTHER, in any case;
+                anything else counts as other, and ``cancelled`` not at all.
+            message: for ``lastError``; usually a text or an exception.
+        """
+        with suppress(Exception):  # this runs while an error is being handled: it must not become a second one
+            name = category_name(category)
+            if name == "cancelled":
+                return
+            text = plain_text(message, _READ_CHARS)
+            now = self._now()
+            with self._lock:
+                if now >= self._slot_end:
+                    self._settle(now)
+                self._errors[name] += 1
+                if kind_of(name) == "rateLimits":
+                    self._tally.add(self._slot, rate_limits=1)
+                self._last_error = (name, text, now)
+
+    def call(self, agent: str, *, root: bool = True) -> Call:
+        """Time, classify and count what runs inside: ``with``, ``async with``, or a decorator; see `Call`."""
+        return Call(self, agent, root=root, now=self._now)
+
+    def add_check(self, check: Check) -> None:
+        """Show one more dependency, and let the readiness probe know it."""
+        self._checks.append(check)
+
+    def conditions(self) -> list[Condition]:
+        """How the dependencies are now. A check that raises counts as down."""
+        return [_condition(check) for check in list(self._checks)]
+
+    def asgi(self, app: ASGIApp | None = None, *, detailed: Callable[[Scope], bool] | None = None) -> ASGIApp:
+        """``/health`` and the probes as an ASGI application: mount it at ``/``, or wrap ``app`` in it.
+
+        Args:
+            app: gets all other paths, and all that is not HTTP; without it they are 404.
+            detailed: whether this caller gets the whole report; by default direct callers from this machine do.
+        """
+        from mainstay.health.http import health_app
+
+        return health_app(self, app, detailed=detailed)
+
+    def get_metrics(self) -> HealthReport:
+        """All there is to know; exact as of this call, and the caller's own copy."""
+        wall = self._clock.now()
+        with self._lock:
+            now = self._now()
+            self._settle(now)
+            self._follow_wall_clock(wall.timestamp() - now)
+            verdict = self._judge.status(self._tally, self._slot)
+            agents = {name: self._agent_report(entry) for name, entry in list(self._agents.items())}
+            by_category = dict(self._errors)
+            last_error = self._last_error
+        counts = verdict.counts
+        report: HealthReport = {
+            "uptime": round(now - self._started, 3),
+            "timestamp": iso(wall),
+            "status": verdict.status,
+            "reasons": list(verdict.reasons),
+            "errors": _error_report(by_category),
+            "window": WindowReport(
+                seconds=verdict.seconds,
+                calls=counts.calls,
+                errors=counts.errors,
+                errorRate=round(counts.errors / counts.calls, 4) if counts.calls else 0.0,
+                rateLimits=counts.rate_limits,
+            ),
+            "agents": agents,
+            "dependencies": {c.name: _dependency_report(c) for c in self.conditions()},
+            "process": process_report(self._stamp(self._started)),
+        }
+        if last_error:
+            name, text, at = last_error
+            report["lastError"] = LastError(type=name, timestamp=self._stamp(at), message=self._shown(text))
+        return report
+
+    def _track_odd_call(self, agent: object, latency_ms: float, success: object, root: object) -> None:
+        with suppress(Exception):  # out of memory or stack: losing one count beats failing the caller
+            entry = self._agent_called(agent)
+            match _truth(root, otherwise=True), _truth(success, otherwise=False):
+                case True, True:
+                    waiting = entry.answered
+                case True, False:
+                    waiting = entry.failed
+                case False, True:
+                    waiting = entry.inner_answered
+                case _:
+                    waiting = entry.inner_failed
+            now = self._now()
+            self._relieve(entry, now)
+            entry.last = now
+            waiting.append(latency_ms)
+
+    def _agent_called(self, spelling: object) -> _Agent:
+        name = agent_name(spelling)
+        with self._lock:
+            if name not in self._agents and len(self._agents) >= self._max_agents:
+                name = OVERFLOW
+            entry = self._agents.get(name)
+            if entry is None:
+                entry = self._agents[name] = _Agent(self._judge.window_slots)
+            if type(spelling) is str and len(self._by_spelling) < 2 * self._max_agents:
+                self._by_spelling[spelling] = entry
+            return entry
+
+    def _relieve(self, entry: _Agent, now: float) -> None:
+        with self._lock:
+            if now >= self._slot_end:
+                self._settle(now)
+            elif not self._settling:
+                self._settle_agent(entry)
+
+    def _settle(self, now: float) -> None:
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            for entry in list(self._agents.values()):
+                self._settle_agent(entry)
+            slot = self._judge.slot(now)
+            if slot > self._slot:
+                self._slot = slot
+                self._slot_end = (slot + 1) * self._judge.slot_s
+        finally:
+            self._settling = False
+
+    def _settle_agent(self, entry: _Agent) -> None:
+        if entry.answered:
+            self._count(entry, entry.answered, root=True, failed=False)
+        if entry.failed:
+            self._count(entry, entry.failed, root=True, failed=True)
+        if entry.inner_answered:
+            self._count(entry, entry.inner_answered, root=False, failed=False)
+        if entry.inner_failed:
+            self._count(entry, entry.inner_failed, root=False, failed=True)
+
+    def _count(self, entry: _Agent, waiting: list[float], *, root: bool, failed: bool) -> None:
+        count = len(waiting)
+        taken = waiting[:count]
+        del waiting[:count]
+        timed, total_ms, buckets = measured(taken)
+        entry.calls += count
+        entry.timed += timed
+        entry.total_ms += total_ms
+        entry.latencies.add(self._slot, buckets)
+        if failed:
+            entry.errors += count
+        if root:
+            self._tally.add(self._slot, calls=count, errors=count if failed else 0)
+
+    def _agent_report(self, entry: _Agent) -> AgentReport:
+        p50, p95, p99 = entry.latencies.percentiles(self._slot) or _NO_CALLS
+        return {
+            "callCount": entry.calls,
+            "successCount": entry.calls - entry.errors,
+            "errorCount": entry.errors,
+            "avgLatency": round(entry.total_ms / entry.timed) if entry.timed else 0,
+            "lastCall": None if entry.last is None else self._stamp(entry.last),
+            "p50": p50,
+            "p95": p95,
+            "p99": p99,
+        }
+
+    def _follow_wall_clock(self, offset: float) -> None:
+        # kept while it only jitters, so that the same moment is always written the same
+        if abs(offset - self._wall_offset) > _STEP_S:
+            self._wall_offset = offset
+
+    def _stamp(self, at: float) -> str:
+        return iso(datetime.fromtimestamp(self._wall_offset + at, UTC))
+
+    def _shown(self, text: str) -> str:
+        if self._redacted[0] != text:
+            self._redacted = (text, _without_secrets(text))
+        return self._redacted[1]
+
+
+def _without_secrets(text: str) -> str:
+    try:
+        from mainstay.logs.redact import redact
+
+        return redact(text)[:_MESSAGE_CHARS]
+    except Exception:  # noqa: BLE001  rather no text than one with a secret in it
+        return "(withheld: it could not be redacted)"
+
+
+def _truth(value: object, *, otherwise: bool) -> bool:
+    try:
+        return bool(value)
+    except Exception:  # noqa: BLE001  the object's own code
+        return otherwise
+
+
+def _error_report(by_category: dict[str, int]) -> ErrorReport:
+    kinds = Counter({"rateLimits": 0, "timeouts": 0, "other": 0})
+    for name, count in by_category.items():
+        kinds[kind_of(name)] += count
+    return {
+        "total": sum(by_category.values()),
+        "rateLimits": kinds["rateLimits"],
+        "timeouts": kinds["timeouts"],
+        "other": kinds["other"],
+        "byCategory": by_category,
+    }
+
+
+def _condition(check: Check) -> Condition:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001  the border between rooms: a report is due whatever a check does
+        name = getattr(check, "__qualname__", type(check).__qualname__)
+        return Condition(name=name, status="down", reason=f"the check itself failed: {type(error).__name__}")
+
+
+def _dependency_report(condition: Condition) -> DependencyReport:
+    return {
+        "status": condition.status,
+        "required": condition.required,
+        "reason": condition.reason,
+        "detail": dict(condition.detail),
+    }
+
+
+health_monitor = HealthMonitor()
+"""The process's own: for code that has no other one at hand."""
