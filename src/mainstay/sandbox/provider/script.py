@@ -206,17 +206,17 @@ def _whole(completion: Completion, fault: Fault | None) -> Iterator[Step]:
     yield Pace(len(said) * completion.answer.slowness)
     body = wire.whole(completion, said, finish_reason)
     half = body[: len(body) // 2]
-    match fault.name if fault else None:
+    match fault:
         case None:
             yield from _object(body, len(said), "finished")
-        case "truncate" if fault:
-            sent = said[: fault.after_tokens]
+        case Fault(name="truncate", after_tokens=count):
+            sent = said[:count]
             yield from _object(wire.whole(completion, sent, None), len(sent), "faulted")
-        case "error-after-200" if fault:
+        case Fault(name="error-after-200"):
             yield from _object(orjson.dumps(_error(fault).as_json()), 0, "faulted")
-        case "malformed":
+        case Fault(name="malformed"):
             yield from _object(half, 0, "faulted")
-        case name:
+        case Fault(name=name):
             yield Head(200, _json_headers(body))
             if name != "hang-first-token":
                 yield Body(half)
