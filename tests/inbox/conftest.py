@@ -1,0 +1,74 @@
+"""One world for every implementation of the inbox: two workers, one store, a clock that stands still."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mainstay.inbox.model import Claim, InboxSettings
+from mainstay.inbox.sqlite import Inbox
+from mainstay.inbox.tables import HEAD
+from mainstay.messages import Message, Outcome
+from mainstay.storage.migrate import upgrade
+from mainstay.storage.model import StorageSettings
+from mainstay.storage.sqlite import Storage
+from mainstay.testing.clock import ManualClock
+from mainstay.testing.inbox import InboxInMemory, Rows
+
+SETTINGS = InboxSettings(lease=30, backoff=1, max_backoff=60)
+
+
+@dataclass
+class Post:
+    """What the contract's tests need: workers by name, and the transaction in which a turn is finished."""
+
+    open: Callable[[str], Any]
+    write: Callable[[Callable[[Any], Any]], Awaitable[Any]]
+    clock: ManualClock
+    buried: list[tuple[str, str]] = field(default_factory=list)
+
+    def message(self, name: str, chat: str = "chat") -> Message:
+        return Message(
+            channel="feishu",
+            bot_id="bot",
+            external_id=name,
+            chat_id=chat,
+            sender_id="somebody",
+            text=f"text of {name}",
+            sent_at=self.clock.now(),
+        )
+
+    async def finish(self, inbox, claim: Claim, outcome: Outcome = Outcome.ANSWERED, detail: str = "") -> None:
+        await self.write(lambda tx: inbox.finish(tx, claim, outcome, detail))
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def post(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Post]:
+    clock = ManualClock()
+    buried: list[tuple[str, str]] = []
+
+    def noted(turn_id: str, reason: str) -> None:
+        buried.append((turn_id, reason))
+
+    if request.param == "memory":
+        rows = Rows()
+        yield Post(
+            lambda worker: InboxInMemory(rows, SETTINGS, clock=clock, worker=worker, on_buried=noted),
+            rows.write,
+            clock,
+            buried,
+        )
+        return
+    url = f"sqlite:///{tmp_path / 'inbox.db'}"
+    upgrade(url, ["mainstay.inbox"])
+    storage = Storage(StorageSettings(url=url), clock=clock)
+    await storage.open({"inbox": HEAD})
+    yield Post(
+        lambda worker: Inbox(storage, SETTINGS, clock=clock, worker=worker, on_buried=noted),
+        storage.write,
+        clock,
+        buried,
+    )
+    await storage.close()
