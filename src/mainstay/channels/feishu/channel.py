@@ -1,0 +1,221 @@
+"""How does a Feishu bot join the service?
+
+Puts the parts of the room together: `Webhook` brings messages in, a `CardWriter` follows each answer while it is
+made, the `Pump` shows outcomes. Nothing is decided here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+import httpx2
+from sqlalchemy import Connection
+
+from mainstay.asgi import ASGIApp
+from mainstay.bus import Bus
+from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.machine import Action, Refusal
+from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.pump import Pump
+from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.webhook import Webhook
+from mainstay.channels.feishu.writer import CardWriter
+from mainstay.checks import Check, Condition
+from mainstay.clock import Clock
+from mainstay.errors import Category
+from mainstay.events import ErrorSeen
+from mainstay.messages import AnswerEvent, Finished, Message
+from mainstay.storage.sqlite import Storage
+
+__all__ = ["FeishuChannel", "FeishuReplier"]
+
+_log = logging.getLogger(__name__)
+_RECENT_S: Final = 300.0
+
+
+class FeishuChannel:
+    """One bot.
+
+    Args:
+        name: the configured name, which is also that of its `Condition`.
+        accept: stores a message; raises StorageUnavailable, and then the platform is not told that we have it.
+
+    Raises:
+        ConfigError: if the settings would leave the webhook open or the bot mute.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: FeishuSettings,
+        *,
+        storage: Storage,
+        bus: Bus,
+        clock: Clock,
+        accept: Callable[[Message], Awaitable[bool]],
+        http: httpx2.AsyncClient,
+    ) -> None:
+        settings.validate(name)
+        self._name = name
+        self._settings = settings
+        self._bus = bus
+        self._clock = clock
+        self._client = FeishuClient(settings, http=http, clock=clock, on_error=self._saw)
+        self._outbox = Outbox(storage, name, clock=clock, lease_s=settings.delivery_timeout + 10.0)
+        self._courier = Courier(self._client, self._outbox, bus=bus, clock=clock)
+        self._pump = Pump(
+            settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet
+        )
+        self._webhook = Webhook(name, settings, bus=bus, clock=clock, accept=accept, bot=lambda: self._bot)
+        self._bot: Bot | None = None
+        self._last_refusal: Refusal | None = None
+        self._refused_at_s = 0.0
+        self._writers: dict[str, CardWriter] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def routes(self) -> list[tuple[str, ASGIApp]]:
+        """Path and application of each webhook; both verify every request themselves."""
+        return [("/webhook/event", self._webhook.event), ("/webhook/card", self._webhook.card)]
+
+    async def run(self) -> None:
+        """Stay connected and show outcomes, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                for turn_id, writer in self._writers.items():
+                    tasks.create_task(self._follow(turn_id, writer))
+                tasks.create_task(self._stay_connected())
+                await self._pump.run()
+        finally:
+            self._tasks = None
+
+    async def resolve_bot(self) -> Bot:
+        """Who this bot is, asked once. Raises DeliveryError."""
+        if self._bot is None:
+            self._bot = await self._client.bot()
+        return self._bot
+
+    def replier(self, message: Message, turn_id: str, attempt: int) -> "FeishuReplier":
+        """Begin to show an attempt at a turn; its card appears at once."""
+        writer = CardWriter(
+            message,
+            turn_id,
+            attempt,
+            settings=self._settings,
+            client=self._client,
+            courier=self._courier,
+            outbox=self._outbox,
+            bus=self._bus,
+        )
+        earlier = self._writers.get(turn_id)
+        if earlier is not None:
+            earlier.silence()
+        self._writers[turn_id] = writer
+        if self._tasks is not None:
+            self._tasks.create_task(self._follow(turn_id, writer), name=f"card {turn_id}")
+        return FeishuReplier(message, turn_id, attempt, writer=writer, outbox=self._outbox, pump=self._pump)
+
+    def checks(self) -> list[Check]:
+        """One: how the connection to the platform is."""
+        return [self._check]
+
+    def _check(self) -> Condition:
+        status, reason = self._status()
+        return Condition(
+            name=self._name,
+            status=status,
+            reason=reason,
+            detail={
+                "bot": self._bot.name if self._bot else None,
+                "tokenSeconds": round(self._client.token_left_s),
+                "outbox": self._pump.backlog.pending,
+                "lastError": self._last_refusal.reason if self._last_refusal else None,
+                "dropped": self._webhook.dropped.total(),
+            },
+        )
+
+    def _status(self) -> tuple[Literal["ok", "degraded", "down"], str]:
+        refusal, connected = self._last_refusal, bool(self._client.token_left_s and self._bot)
+        recent = refusal is not None and self._clock.monotonic() - self._refused_at_s < _RECENT_S
+        if refusal and refusal.action is Action.CONFIGURE and not connected:
+            return "down", f"the platform does not accept the app: {refusal.reason}"
+        if not connected:
+            return "degraded", f"not connected: {refusal.reason}" if refusal else "connecting"
+        if refusal and recent and refusal.action in (Action.CONFIGURE, Action.QUOTA):
+            return "degraded", refusal.reason
+        if self._pump.backlog.retrying:
+            return "degraded", f"{self._pump.backlog.retrying} outcomes can not be shown yet"
+        return "ok", ""
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._client.renew()
+                await self.resolve_bot()
+            except Refused as refused:
+                cap_s = self._settings.retry_cap
+                delay_s = min(
+                    cap_s, max(refused.refusal.wait_s, self._settings.retry_base * 2 ** min(failures, 30))
+                )
+                failures += 1
+                await asyncio.sleep(delay_s)
+            else:
+                failures = 0
+                await asyncio.sleep(max(1.0, self._client.renew_in_s))
+
+    async def _follow(self, turn_id: str, writer: CardWriter) -> None:
+        try:
+            await writer.run()
+        except Exception as error:  # noqa: BLE001  one card's bug must not end the others; the outcome still comes
+            _log.exception("a card could not be followed")
+            message = type(error).__name__
+            self._bus.emit(
+                ErrorSeen(category=Category.INTERNAL, message=message, where="feishu.card", turn_id=turn_id)
+            )
+        finally:
+            if self._writers.get(turn_id) is writer:
+                del self._writers[turn_id]
+
+    async def _quiet(self, turn_id: str, attempt: int) -> None:
+        writer = self._writers.get(turn_id)
+        if writer is not None and writer.attempt <= attempt:
+            await writer.stop()
+
+    def _saw(self, refusal: Refusal, path: str) -> None:
+        self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()
+        where = f"feishu {path.partition('?')[0]}"
+        self._bus.emit(ErrorSeen(category=refusal.category, message=refusal.reason, where=where))
+
+
+class FeishuReplier:
+    """See `mainstay.messages.Replier`."""
+
+    def __init__(
+        self, message: Message, turn_id: str, attempt: int, *, writer: CardWriter, outbox: Outbox, pump: Pump
+    ) -> None:
+        self._message = message
+        self._turn_id = turn_id
+        self._attempt = attempt
+        self._writer = writer
+        self._outbox = outbox
+        self._pump = pump
+
+    def show(self, event: AnswerEvent) -> None:
+        """See `mainstay.messages.Replier.show`."""
+        self._writer.show(event)
+
+    def post(self, tx: Connection, final: Finished) -> None:
+        """See `mainstay.messages.Replier.post`."""
+        self._outbox.post(tx, self._message, turn_id=self._turn_id, attempt=self._attempt, final=final)
+
+    async def deliver(self) -> None:
+        """See `mainstay.messages.Replier.deliver`."""
+        await self._pump.deliver(self._turn_id)
+
+    async def pause(self, notice: str) -> None:
+        """See `mainstay.messages.Replier.pause`."""
+        await self._writer.pause(notice)

@@ -1,0 +1,248 @@
+"""The platform refused something: what now?
+
+`classify` names the refusal, from the code, the HTTP status and the headers of one answer. `after` decides what
+becomes of the outcome that could not be shown. Both are tables; nothing here waits or sends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from mainstay.channels.feishu.model import Delivery, Via
+from mainstay.errors import Category
+from mainstay.messages import Outcome
+
+__all__ = [
+    "Action",
+    "Degrade",
+    "Drop",
+    "GiveUp",
+    "Mute",
+    "Refusal",
+    "Reopen",
+    "Retry",
+    "after",
+    "classify",
+    "failed_request",
+    "final_sequence",
+    "stream_sequence",
+    "while_streaming",
+]
+
+SEQUENCES_PER_ATTEMPT: Final = 65536
+_FINAL_FROM: Final = 32768
+_MAX_SEQUENCE: Final = 2**31 - 1
+_MAX_REOPENED: Final = 6  # an hour of answering; the platform closes a stream after 10 minutes
+
+
+class Action(StrEnum):
+    """What a refusal asks for."""
+
+    WAIT = "wait"
+    """The same request may pass later."""
+    QUOTA = "quota"
+    """The month's calls are used up: stop what is not essential."""
+    REFRESH = "refresh"
+    """The token is not valid any more: get another, and try once more."""
+    REOPEN = "reopen"
+    """The card does not stream any more; it can still be written as a whole."""
+    SUPERSEDED = "superseded"
+    """A higher sequence was there first."""
+    REPLACE = "replace"
+    """The card can not be written at all any more."""
+    DEGRADE = "degrade"
+    """The content is refused in this form."""
+    APOLOGISE = "apologise"
+    """The content is refused in every form: the platform's policy forbids it."""
+    UNTHREAD = "unthread"
+    """A thread is not possible here: answer without one."""
+    TERMINAL = "terminal"
+    """Nobody can be answered here any more."""
+    CONFIGURE = "configure"
+    """Somebody has to change the app in the developer console."""
+
+
+_CODES: Final[Mapping[Action, tuple[int, ...]]] = {
+    Action.WAIT: (
+        99991400, 230020, 11232, 11233, 11247, 2200, 18121, 230049, 231015,  # too often, or still in progress
+        1500, 5000, 10101, 300120,  # the platform's own trouble
+        200810,  # the person is clicking on the card
+    ),
+    Action.QUOTA: (99991403,),
+    Action.REFRESH: (99991661, 99991663, 99991664, 99991665, 99991668, 99991671),
+    Action.REOPEN: (200850, 300309),
+    Action.SUPERSEDED: (300317,),
+    Action.REPLACE: (200740, 200750, 300311),
+    Action.DEGRADE: (230025, 200860, 19036, 230099, 300305, 230001, 99992402, 300303),
+    Action.APOLOGISE: (230022, 230028),
+    Action.UNTHREAD: (230019, 230071),
+    Action.TERMINAL: (
+        230011, 230110, 99992354,  # recalled, deleted, never there
+        230002, 230013, 230017, 230018, 230029, 230034, 230035, 230038, 230053, 232009,
+    ),
+    Action.CONFIGURE: (10003, 10014, 10015, 99991401, 99991672, 99991679, 230006, 230027),
+}  # fmt: skip
+_ACTIONS: Final = {code: action for action, codes in _CODES.items() for code in codes}
+_RATE: Final = {99991400, 230020, 11232, 11233, 11247, 2200}
+_SCOPE: Final = {99991672, 99991679, 230027}
+_CATEGORIES: Final[Mapping[Action, Category]] = {
+    Action.WAIT: Category.SERVER_ERROR,
+    Action.QUOTA: Category.QUOTA_EXHAUSTED,
+    Action.REFRESH: Category.AUTH,
+    Action.APOLOGISE: Category.CONTENT_FILTER,
+    Action.CONFIGURE: Category.AUTH,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One refused request, understood.
+
+    Attributes:
+        wait_s: how long the platform asked us to wait; 0.0 if it did not say.
+        scope: only this kind of request is not permitted to the app; others may be.
+    """
+
+    action: Action
+    category: Category
+    reason: str
+    wait_s: float = 0.0
+    scope: bool = False
+
+
+def classify(code: int, http_status: int, headers: Mapping[str, str], message: str = "") -> Refusal:
+    """What the platform's answer asks for.
+
+    The code decides, because a rate limit of an older API comes as HTTP 400 and some errors come as 200; the
+    status only decides where the code is not known. A code that nobody has described is held to be about the
+    content: shown in a simpler form it may pass, and it must not block a conversation for hours. The names of the
+    ``headers`` are in lower case.
+    """
+    reason = f"code {code}, HTTP {http_status}: {message}"[:300]
+    if http_status == 429 or code in _RATE:
+        wait_s = _seconds(headers.get("x-ogw-ratelimit-reset", "") or headers.get("retry-after", ""))
+        return Refusal(action=Action.WAIT, category=Category.RATE_LIMIT, reason=reason, wait_s=wait_s)
+    action = _ACTIONS.get(code)
+    if action is None:
+        action = Action.WAIT if http_status >= 500 else Action.DEGRADE
+    scope = code in _SCOPE
+    category = Category.PERMISSION if scope else _CATEGORIES.get(action, Category.INVALID_REQUEST)
+    return Refusal(action=action, category=category, reason=reason, scope=scope)
+
+
+def failed_request(category: Category, reason: str) -> Refusal:
+    """No answer at all, or none that can be read: it may have been done all the same."""
+    return Refusal(action=Action.WAIT, category=category, reason=reason)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return max(0.0, min(float(text), 3600.0))
+    except ValueError:
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try the same again."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degrade:
+    """Go on at once in a simpler form: as text, or with an apology in the text's place."""
+
+    apologise: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It can not be shown: a dead letter."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Nobody is waiting for it: the person took the message back."""
+
+
+def after(
+    refusal: Refusal,
+    delivery: Delivery,
+    *,
+    age_s: float,
+    base_s: float,
+    cap_s: float,
+    max_age_s: float,
+    jitter: float,
+) -> Retry | Degrade | GiveUp | Drop:
+    """What becomes of an outcome whose delivery was refused.
+
+    Waits double from ``base_s`` to ``cap_s``, are spread by ``jitter`` (0 to 1) over their upper half, and are
+    never shorter than the platform asked for, up to ``cap_s``. What a simpler form can not help is tried until
+    ``max_age_s``, because an operator can repair an app and a platform comes back.
+    """
+    match refusal.action:
+        case Action.TERMINAL:
+            return Drop() if delivery.outcome is Outcome.CANCELLED else GiveUp(refusal.reason)
+        case Action.APOLOGISE:
+            return GiveUp(refusal.reason) if delivery.apologise else Degrade(apologise=True)
+        case Action.DEGRADE | Action.REPLACE | Action.REOPEN | Action.UNTHREAD:
+            return GiveUp(refusal.reason) if delivery.via is Via.TEXT else Degrade(apologise=delivery.apologise)
+        case Action.CONFIGURE if refusal.scope and delivery.via is Via.CARD:
+            return Degrade(apologise=delivery.apologise)
+    if age_s >= max_age_s:
+        return GiveUp(f"not delivered within {max_age_s:g} s: {refusal.reason}")
+    if refusal.action in (Action.QUOTA, Action.CONFIGURE):
+        return Retry(cap_s)
+    delay_s = min(cap_s, base_s * 2 ** min(delivery.tries - 1, 30))
+    return Retry(min(cap_s, max(refusal.wait_s, delay_s * (0.5 + 0.5 * jitter))))
+
+
+def stream_sequence(attempt: int, n: int) -> int:
+    """The sequence of the n-th update (from 1) that an attempt makes while it streams; 0 when there is none left.
+
+    A later attempt is always higher, so the platform itself refuses a worker that has lost its lease.
+    """
+    if not 0 < n < _FINAL_FROM:
+        return 0
+    return min(attempt * SEQUENCES_PER_ATTEMPT + n, _MAX_SEQUENCE)
+
+
+def final_sequence(attempt: int, tries: int) -> int:
+    """The sequence of a try (from 1) to write the outcome.
+
+    Higher than everything that the attempt streamed, and than every earlier try, which may have got through.
+    """
+    within = min(_FINAL_FROM + tries, SEQUENCES_PER_ATTEMPT - 1)
+    return min(attempt * SEQUENCES_PER_ATTEMPT + within, _MAX_SEQUENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Switch streaming on again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Stop streaming; the outcome will be written as a whole."""
+
+
+def while_streaming(
+    refusal: Refusal, *, refused: int, reopened: int, base_s: float, cap_s: float
+) -> Retry | Reopen | Mute:
+    """What a refused update of a streaming card leads to.
+
+    Updates are a courtesy: what can not be had by waiting is left to the outcome. ``refused`` counts the refusals
+    in a row, this one included; ``reopened`` how often streaming was switched on again already.
+    """
+    match refusal.action:
+        case Action.WAIT | Action.REFRESH:
+            return Retry(min(cap_s, max(refusal.wait_s, base_s * 2 ** min(refused - 1, 30))))
+        case Action.REOPEN if reopened < _MAX_REOPENED:
+            return Reopen()
+        case _:
+            return Mute()

@@ -1,0 +1,163 @@
+"""What does the Feishu channel need to know, and what does it remember?"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from mainstay.errors import ConfigError
+from mainstay.messages import Message, Outcome
+from mainstay.settings import Secret, duration, setting, size
+
+__all__ = ["Bot", "Card", "Delivery", "FeishuSettings", "Via"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _domain(text: str) -> str:
+    """An origin; plain http only on this machine, because the app's secret is sent there."""
+    parts = urlsplit(text)
+    local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+    if not parts.hostname or not (parts.scheme == "https" or local) or parts.path.strip("/"):
+        raise ValueError(
+            f"{text!r} is not a domain: write it like https://open.feishu.cn (http only for this machine)"
+        )
+    return text.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeishuSettings:
+    """One bot on Feishu or Lark."""
+
+    kind: str = setting("feishu", help="The kind of channel.", choices=("feishu",))
+    mode: str = setting(
+        "webhook",
+        help="How events arrive: webhook (the platform calls us) or subscription (a long connection).",
+        choices=("webhook", "subscription"),
+    )
+    app_id: str = setting("", help="The app's id, cli_…, from the developer console.", env=("FEISHU_APP_ID",))
+    app_secret: Secret = setting(  # noqa: RUF009  a dataclasses.field
+        Secret(), help="The app's secret.", parse=Secret, env=("FEISHU_APP_SECRET",)
+    )
+    encrypt_key: Secret = setting(  # noqa: RUF009  a dataclasses.field
+        Secret(),
+        help="Encrypt Key of the event subscription: with it every event is encrypted and signed. Recommended.",
+        parse=Secret,
+        env=("FEISHU_ENCRYPT_KEY",),
+    )
+    verification_token: Secret = setting(  # noqa: RUF009  a dataclasses.field
+        Secret(),
+        help="Verification Token of the event subscription; required where there is no encrypt_key.",
+        parse=Secret,
+        env=("FEISHU_VERIFICATION_TOKEN",),
+    )
+    domain: str = setting(
+        "https://open.feishu.cn",
+        help="Where the platform is; Lark is https://open.larksuite.com.",
+        parse=_domain,
+    )
+    answer_all: bool = setting(default=False, help="Whether a group message to @all is answered too.")
+    thinking: str = setting("Thinking…", help="What a card says until there is more to say.")
+    body_limit: int = size("1MiB", help="The largest request that a webhook takes.")
+    freshness: float = duration(
+        "8h", help="How old an event may be; the platform itself repeats an event for 7 hours."
+    )
+    clock_skew: float = duration("5m", help="How far ahead of ours the platform's clock may be.")
+    ack_timeout: float = duration(
+        "2500ms", help="The longest time to read and store an event; the platform gives up after 3 s."
+    )
+    connect_timeout: float = duration("5s", help="The longest time to connect to the platform.")
+    request_timeout: float = duration("10s", help="The longest time of one request to the platform.")
+    update_interval: float = duration(
+        "250ms", help="The shortest time between two updates of one card; the platform allows 10 a second."
+    )
+    deliver_wait: float = duration(
+        "5s", help="How long the end of a turn waits for its outcome to be shown, before it is left to retries."
+    )
+    delivery_timeout: float = duration("60s", help="The longest time of one try to show an outcome.")
+    retry_base: float = duration("1s", help="The first delay between two tries to show an outcome; it doubles.")
+    retry_cap: float = duration("1m", help="The longest delay between two tries.")
+    max_age: float = duration("6h", help="How long an outcome is tried before it becomes a dead letter.")
+    keep: float = duration("1d", help="How long a delivered outcome and its card stay in the database.")
+
+    def validate(self, name: str) -> None:
+        """Refuse what would leave a webhook open or the bot mute.
+
+        Raises:
+            ConfigError: with one line for each problem.
+        """
+        problems = []
+        if not self.app_id:
+            problems.append(f"channels.{name}: app_id is missing; set it or FEISHU_APP_ID")
+        if not self.app_secret:
+            problems.append(f"channels.{name}: app_secret is missing; set it or FEISHU_APP_SECRET")
+        if not self.encrypt_key and not self.verification_token:
+            problems.append(
+                f"channels.{name}: a webhook needs encrypt_key (recommended) or verification_token, "
+                "else anybody could speak to the bot; both are in the developer console"
+            )
+        if self.ack_timeout >= 3.0:
+            problems.append(f"channels.{name}: ack_timeout must be under 3s, after which the platform repeats")
+        try:
+            _domain(self.domain)
+        except ValueError as error:
+            problems.append(f"channels.{name}: domain: {error}")
+        if problems:
+            raise ConfigError(*problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bot:
+    """Who this bot is to others on the platform."""
+
+    open_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """The one card of a turn.
+
+    Attributes:
+        message_id: empty until the platform has said that the card was sent; it may have been all the same.
+        created_at: when the card was made; also the earliest time at which it can have been sent.
+    """
+
+    turn_id: str
+    card_id: str
+    message_id: str
+    created_at: datetime
+
+
+class Via(StrEnum):
+    """How an outcome is shown. Text is what is left when the platform refuses the card."""
+
+    CARD = "card"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One outcome on its way to the person.
+
+    Attributes:
+        seq: the order of outcomes; those of one lane are shown in it.
+        attempt: the attempt at the turn that produced the outcome.
+        via: how it is being shown now.
+        apologise: the platform's policy refused the text itself: say so in its place.
+        tries: the tries so far, this one included.
+        text_since: when a try as text may first have reached the platform; None if none has.
+    """
+
+    seq: int
+    turn_id: str
+    attempt: int
+    message: Message
+    outcome: Outcome
+    text: str
+    notice: str
+    via: Via
+    apologise: bool
+    tries: int
+    created_at: datetime
+    text_since: datetime | None

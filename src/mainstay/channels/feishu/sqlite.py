@@ -1,0 +1,236 @@
+"""How are cards and outcomes stored, and which outcome is next?
+
+An outcome is inserted in the transaction that finishes its turn (`Outbox.post`). Taking it to be shown leases it:
+``due_at`` moves ahead and ``tries`` counts, so that a process that dies leaves it to the next, and two processes
+that overlap in a reload do not show it at the same time (if they did, the platform would merge the two, because
+keys and sequences are derived). Only the oldest outcome of a lane can be taken.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
+
+from mainstay.channels.feishu.card import well_formed
+from mainstay.channels.feishu.model import Card, Delivery, Via
+from mainstay.channels.feishu.tables import cards, outbox
+from mainstay.clock import Clock
+from mainstay.messages import Finished, Message, Outcome
+from mainstay.storage.sqlite import Storage
+
+__all__ = ["Backlog", "Outbox", "Standing"]
+
+Standing = Literal["free", "held_up", "ended"]
+"""``held_up``: an earlier outcome of the lane is not shown yet. ``ended``: the turn has its outcome already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits to be shown.
+
+    Attributes:
+        retrying: how many of them the platform has refused at least once.
+        next_due_s: seconds until one of them may be shown; None when nothing waits.
+    """
+
+    pending: int = 0
+    retrying: int = 0
+    next_due_s: float | None = None
+
+
+class Outbox:
+    """The cards and outcomes of one channel. Every method but `post` raises StorageUnavailable."""
+
+    def __init__(self, storage: Storage, channel: str, *, clock: Clock, lease_s: float) -> None:
+        self._storage = storage
+        self._channel = channel
+        self._clock = clock
+        self._lease_s = lease_s
+
+    async def card(self, turn_id: str) -> Card | None:
+        """The card of a turn, if one was made."""
+        return await self._storage.read(lambda tx: _card(tx, turn_id))
+
+    async def add_card(self, turn_id: str, card_id: str) -> Card:
+        """Remember a card that was just made; returns the turn's card, which is the one that was there first."""
+        now = self._clock.now()
+
+        def work(tx: Connection) -> Card:
+            known = _card(tx, turn_id)
+            if known is not None:
+                return known
+            values = {"turn_id": turn_id, "channel": self._channel, "card_id": card_id, "message_id": ""}
+            tx.execute(insert(cards).values(**values, created_at=now))
+            return Card(turn_id=turn_id, card_id=card_id, message_id="", created_at=now)
+
+        return await self._storage.write(work)
+
+    async def card_sent(self, turn_id: str, message_id: str) -> None:
+        """Remember the message that shows the card."""
+        statement = update(cards).where(cards.c.turn_id == turn_id).values(message_id=message_id)
+        await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    def post(self, tx: Connection, message: Message, *, turn_id: str, attempt: int, final: Finished) -> None:
+        """Insert an outcome in the caller's transaction, leased to this process, which is about to show it."""
+        now = self._clock.now()
+        tx.execute(
+            insert(outbox).values(
+                turn_id=turn_id,
+                channel=self._channel,
+                lane=message.lane,
+                attempt=attempt,
+                message=message.to_json(),
+                outcome=final.outcome.value,
+                text=well_formed(final.text),
+                notice=well_formed(final.notice),
+                state="pending",
+                via=Via.CARD.value,
+                apologise=False,
+                tries=0,
+                error="",
+                created_at=now,
+                due_at=now + timedelta(seconds=self._lease_s),
+            )
+        )
+
+    async def make_due(self) -> None:
+        """Whatever an earlier process left, whenever it meant to go on: now."""
+        now = self._clock.now()
+        statement = update(outbox).where(self._waiting()).values(due_at=now)
+        await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    async def backlog(self) -> Backlog:
+        """What waits."""
+        count = select(func.count(), func.count().filter(outbox.c.tries > 1)).where(self._waiting())
+        first = select(func.min(outbox.c.due_at)).where(self._waiting(), _oldest_of_lane())
+        now = self._clock.now()
+
+        def work(tx: Connection) -> Backlog:
+            pending, retrying = tx.execute(count).one()
+            due_at = tx.execute(first).scalar_one()
+            next_due_s = max(0.0, (due_at - now).total_seconds()) if due_at else None
+            return Backlog(pending=pending, retrying=retrying, next_due_s=next_due_s)
+
+        return await self._storage.read(work)
+
+    async def take(self, limit: int, *, now_due: Collection[str], busy: Collection[int]) -> list[Delivery]:
+        """Lease outcomes to be shown now, the oldest first, one of each lane at most.
+
+        Args:
+            limit: how many at most.
+            now_due: turns whose outcome is due whatever the row says.
+            busy: what this process is showing already.
+        """
+        now = self._clock.now()
+        due = or_(outbox.c.due_at <= now, outbox.c.turn_id.in_(now_due))
+        query = (
+            select(outbox)
+            .where(self._waiting(), _oldest_of_lane(), due, outbox.c.seq.not_in(busy))
+            .order_by(outbox.c.seq)
+            .limit(limit)
+        )
+        leased_until = now + timedelta(seconds=self._lease_s)
+
+        def work(tx: Connection) -> list[Delivery]:
+            found = [_delivery(row) for row in tx.execute(query)]
+            if found:
+                taken = outbox.c.seq.in_([each.seq for each in found])
+                tx.execute(update(outbox).where(taken).values(tries=outbox.c.tries + 1, due_at=leased_until))
+            return found
+
+        return await self._storage.write(work)
+
+    async def put_off(self, seq: int, after_s: float, error: str) -> None:
+        """Try again later."""
+        due_at = self._clock.now() + timedelta(seconds=after_s)
+        await self._change(seq, due_at=due_at, error=error)
+
+    async def degrade(self, seq: int, *, apologise: bool, error: str) -> None:
+        """From now on as text."""
+        await self._change(seq, via=Via.TEXT.value, apologise=apologise, error=error)
+
+    async def text_begins(self, seq: int) -> None:
+        """A try as text may reach the platform from now on."""
+        await self._change(seq, text_since=self._clock.now())
+
+    async def settle(self, seq: int, *, delivered: bool, error: str = "") -> bool:
+        """End it; False when another process did so before. A dead letter's row is kept."""
+        state = "delivered" if delivered else "dead"
+        return await self._change(seq, state=state, error=error, ended_at=self._clock.now())
+
+    async def standing(self, lane: str, turn_id: str) -> Standing:
+        """Whether a card of this turn may appear or be streamed to."""
+        ended = select(outbox.c.seq).where(outbox.c.turn_id == turn_id)
+        ahead = select(outbox.c.seq).where(self._waiting(), outbox.c.lane == lane).limit(1)
+
+        def work(tx: Connection) -> Standing:
+            if tx.execute(ended).first() is not None:
+                return "ended"
+            return "free" if tx.execute(ahead).first() is None else "held_up"
+
+        return await self._storage.read(work)
+
+    async def prune(self, keep_s: float) -> int:
+        """Forget what was delivered longer ago than this, and cards that belong to nothing any more."""
+        before = self._clock.now() - timedelta(seconds=keep_s)
+
+        def work(tx: Connection) -> int:
+            old = and_(outbox.c.state == "delivered", outbox.c.ended_at < before)
+            gone = tx.execute(delete(outbox).where(outbox.c.channel == self._channel, old)).rowcount
+            kept = select(outbox.c.turn_id)
+            tx.execute(
+                delete(cards).where(
+                    cards.c.channel == self._channel, cards.c.created_at < before, cards.c.turn_id.not_in(kept)
+                )
+            )
+            return gone
+
+        return await self._storage.write(work)
+
+    def _waiting(self) -> ColumnElement[bool]:
+        return and_(outbox.c.channel == self._channel, outbox.c.state == "pending")
+
+    async def _change(self, seq: int, **values: object) -> bool:
+        statement = update(outbox).where(outbox.c.seq == seq, outbox.c.state == "pending").values(**values)
+        return await self._storage.write(lambda tx: tx.execute(statement).rowcount == 1)
+
+
+def _oldest_of_lane() -> ColumnElement[bool]:
+    earlier = outbox.alias("earlier")
+    return ~exists().where(
+        earlier.c.channel == outbox.c.channel,
+        earlier.c.state == "pending",
+        earlier.c.lane == outbox.c.lane,
+        earlier.c.seq < outbox.c.seq,
+    )
+
+
+def _card(tx: Connection, turn_id: str) -> Card | None:
+    row = tx.execute(select(cards).where(cards.c.turn_id == turn_id)).one_or_none()
+    if row is None:
+        return None
+    return Card(
+        turn_id=row.turn_id,
+        card_id=row.card_id,
+        message_id=row.message_id,
+        created_at=row.created_at,
+    )
+
+
+def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
+    return Delivery(
+        seq=row.seq,
+        turn_id=row.turn_id,
+        attempt=row.attempt,
+        message=Message.from_json(row.message),
+        outcome=Outcome(row.outcome),
+        text=row.text,
+        notice=row.notice,
+        via=Via(row.via),
+        apologise=row.apologise,
+        tries=row.tries + 1,
+        created_at=row.created_at,
+        text_since=row.text_since,
+    )

@@ -1,0 +1,216 @@
+"""May this request pass, and when is it acknowledged?
+
+Verified first, stored second, acknowledged last; nobody is answered here. With an Encrypt Key everything must be
+encrypted and signed; without one the Verification Token must be right; with both, both must hold. The one request
+that the platform does not sign is url_verification, which must then prove itself by the encryption or the token.
+
+What arrives unsigned gets the same refusal whatever is wrong with it: an answer that told bad padding from bad
+content would let a stranger decrypt what he has recorded, block by block.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from mainstay.bus import Bus
+from mainstay.channels.feishu import crypto
+from mainstay.channels.feishu.envelope import Envelope, MalformedEvent, open_envelope, read_object, text_at
+from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.parse import parse_message
+from mainstay.clock import Clock
+from mainstay.errors import StorageUnavailable
+from mainstay.events import MessageRefused, WebhookRejected
+from mainstay.messages import Message
+
+__all__ = ["Webhook"]
+
+_MESSAGE: Final = "im.message.receive_v1"
+
+
+class Rejected(Exception):
+    """The request is turned away. ``reason`` is one of our own words, never the sender's."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Webhook:
+    """The two addresses that the platform calls; `event` and `card` are ASGI applications."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: FeishuSettings,
+        *,
+        bus: Bus,
+        clock: Clock,
+        accept: Callable[[Message], Awaitable[bool]],
+        bot: Callable[[], Bot | None],
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._bus = bus
+        self._clock = clock
+        self._accept = accept
+        self._bot = bot
+        self.dropped: Counter[str] = Counter()
+        """What was acknowledged and not answered, by event type or reason; bounded by `_count`."""
+
+    async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """``POST /webhook/event``."""
+        await self._serve(scope, receive, send, self._take_event)
+
+    async def card(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """``POST /webhook/card``: clicks. No card has a button yet, so a click is acknowledged and dropped."""
+        await self._serve(scope, receive, send, self._take_click)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, take: Callable[[Envelope], Awaitable[Response]]
+    ) -> None:
+        deadline = asyncio.get_running_loop().time() + self._settings.ack_timeout
+        try:
+            envelope = await self._verified(Request(scope, receive), deadline)
+            async with asyncio.timeout_at(deadline):
+                response = await take(envelope)
+        except ClientDisconnect:
+            return
+        except Rejected as rejected:
+            response = self._reject(rejected.status, rejected.reason)
+        except MalformedEvent:
+            response = self._reject(400, "malformed")
+        except StorageUnavailable:
+            response = self._refuse("the message could not be stored")
+        except TimeoutError:
+            response = self._refuse(f"not stored within {self._settings.ack_timeout:g} s")
+        await response(scope, receive, send)
+
+    async def _verified(self, request: Request, deadline: float) -> Envelope:
+        try:
+            async with asyncio.timeout_at(deadline):
+                body = await self._body(request)
+        except TimeoutError:
+            raise Rejected(408, "too slow") from None
+        encrypted = bool(self._settings.encrypt_key)
+        envelope = self._decrypted(request, body) if encrypted else open_envelope(read_object(body))
+        token = self._settings.verification_token
+        if token and not crypto.same(envelope.token, token.reveal()):
+            raise Rejected(401, "wrong verification token")
+        if envelope.type == "url_verification":
+            return envelope
+        if not encrypted:
+            self._check_age(envelope.created_s)
+        if not crypto.same(envelope.app_id, self._settings.app_id):
+            raise Rejected(403, "event of another app")
+        return envelope
+
+    async def _body(self, request: Request) -> bytes:
+        """The raw bytes: what is signed is not what JSON would give back."""
+        if request.method != "POST":
+            raise Rejected(405, "not a POST")
+        media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if media_type != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+            raise Rejected(415, "not JSON")
+        limit = self._settings.body_limit
+        stated = request.headers.get("content-length", "0")
+        if stated.isascii() and stated.isdigit() and (len(stated) > 15 or int(stated) > limit):
+            raise Rejected(413, "too large")
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise Rejected(413, "too large")
+        return bytes(body)
+
+    def _decrypted(self, request: Request, body: bytes) -> Envelope:
+        key = self._settings.encrypt_key.reveal()
+        if self._signed(request, body, key):
+            self._check_age(_number(request.headers.get("x-lark-request-timestamp", "")))
+            try:
+                return open_envelope(read_object(crypto.decrypt(key, text_at(read_object(body), "encrypt"))))
+            except ValueError:
+                raise Rejected(400, "signed, but not an encrypted event") from None
+        challenge = self._unsigned_challenge(body, key)
+        if challenge is None:
+            raise Rejected(401, "wrong signature")
+        return challenge
+
+    def _signed(self, request: Request, body: bytes, key: str) -> bool:
+        headers = request.headers
+        expected = crypto.signature(
+            headers.get("x-lark-request-timestamp", ""), headers.get("x-lark-request-nonce", ""), key, body
+        )
+        return crypto.same(headers.get("x-lark-signature", ""), expected)
+
+    def _unsigned_challenge(self, body: bytes, key: str) -> Envelope | None:
+        try:
+            data = read_object(body)
+            if "encrypt" in data:
+                envelope = open_envelope(read_object(crypto.decrypt(key, text_at(data, "encrypt"))))
+            elif self._settings.verification_token:
+                envelope = open_envelope(data)
+            else:
+                return None
+        except ValueError:
+            return None
+        return envelope if envelope.type == "url_verification" else None
+
+    def _check_age(self, created_s: float | None) -> None:
+        age_s = self._clock.now().timestamp() - created_s if created_s is not None else None
+        if age_s is None or not -self._settings.clock_skew <= age_s <= self._settings.freshness:
+            raise Rejected(401, "stale, or without a time")
+
+    async def _take_event(self, envelope: Envelope) -> Response:
+        if envelope.type == "url_verification":
+            return JSONResponse({"challenge": envelope.challenge})
+        if envelope.type != _MESSAGE:
+            self._count(envelope.type)
+            return JSONResponse({})
+        parsed = parse_message(
+            envelope.event,
+            channel=self._name,
+            app_id=self._settings.app_id,
+            bot=self._bot(),
+            answer_all=self._settings.answer_all,
+            now=self._clock.now(),
+        )
+        if isinstance(parsed, Message):
+            await self._accept(parsed)
+            return JSONResponse({})
+        self._count(parsed.reason)
+        if parsed.later:
+            return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
+        return JSONResponse({})
+
+    async def _take_click(self, envelope: Envelope) -> Response:
+        if envelope.type == "url_verification":
+            return JSONResponse({"challenge": envelope.challenge})
+        self._count(envelope.type)
+        return JSONResponse({})
+
+    def _count(self, kind: str) -> None:
+        """Bounded, because the names come from outside."""
+        self.dropped[kind if kind in self.dropped or len(self.dropped) < 100 else "other"] += 1
+
+    def _reject(self, status: int, reason: str) -> Response:
+        self._bus.emit(WebhookRejected(channel=self._name, reason=reason, status=status))
+        headers = {"allow": "POST"} if status == 405 else None
+        return JSONResponse({"error": reason}, status_code=status, headers=headers)
+
+    def _refuse(self, reason: str) -> Response:
+        """Not acknowledged: the platform delivers it again after 15 s, 5 min, 1 h and 6 h."""
+        self._bus.emit(MessageRefused(channel=self._name, reason=reason))
+        return JSONResponse({"error": "try again"}, status_code=503, headers={"retry-after": "15"})
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,186 @@
+"""How does one card follow an answer while it is made?
+
+One task per attempt writes, one request at a time, with sequences that only grow. What arrives while a request is
+on its way is folded into the next one. Nothing that goes wrong here loses text: the outcome is written as a whole
+by `mainstay.channels.feishu.courier`, after `CardWriter.stop` has ended this task.
+
+A card appears only after every earlier outcome of its conversation was shown.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from mainstay.bus import Bus
+from mainstay.channels.feishu.card import ANSWER, STATUS, safe, streaming_card, streaming_settings, summary_of
+from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.machine import Mute, Reopen, Retry, stream_sequence, while_streaming
+from mainstay.channels.feishu.model import Card, FeishuSettings
+from mainstay.channels.feishu.screen import CONTINUING, Screen
+from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.errors import StorageUnavailable
+from mainstay.events import CardUpdated
+from mainstay.messages import AnswerEvent, Message
+
+__all__ = ["CardWriter"]
+
+
+class CardWriter:
+    """One attempt's hold on the card of its turn."""
+
+    def __init__(
+        self,
+        message: Message,
+        turn_id: str,
+        attempt: int,
+        *,
+        settings: FeishuSettings,
+        client: FeishuClient,
+        courier: Courier,
+        outbox: Outbox,
+        bus: Bus,
+    ) -> None:
+        self._message = message
+        self._turn_id = turn_id
+        self.attempt = attempt
+        self._settings = settings
+        self._client = client
+        self._courier = courier
+        self._outbox = outbox
+        self._bus = bus
+        self._lane_free = False
+        self._screen = Screen(status=settings.thinking if attempt == 1 else CONTINUING)
+        self._card: Card | None = None
+        self._writes = 0
+        self._refused = 0
+        self._reopened = 0
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def show(self, event: AnswerEvent) -> None:
+        """Take what is new."""
+        self._screen.take(event)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write until `stop`, or until there is no use in it."""
+        if self._stopping.is_set():
+            return
+        self._idle.clear()
+        try:
+            while not self._stopping.is_set():
+                await self._step()
+        finally:
+            self._idle.set()
+
+    def silence(self) -> None:
+        """Begin nothing more."""
+        self._stopping.set()
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """Write nothing more; returns when the request on its way, if any, has ended."""
+        self.silence()
+        await self._idle.wait()
+
+    async def pause(self, notice: str) -> None:
+        """Stop, and leave this line on the card, if there is one."""
+        await self.stop()
+        if notice and self._card and self._card.message_id:
+            with suppress(Refused):
+                await self._stream(self._card, STATUS, safe(notice))
+
+    async def _step(self) -> None:
+        try:
+            if not self._lane_free:
+                await self._wait_for_lane()
+            elif self._card is None or not self._card.message_id:
+                await self._open()
+            else:
+                await self._write(self._card)
+            self._refused = 0
+        except Refused as refused:
+            await self._after(refused)
+        except StorageUnavailable:
+            await self._rest(self._settings.retry_base)
+
+    async def _wait_for_lane(self) -> None:
+        standing = await self._outbox.standing(self._message.lane, self._turn_id)
+        self._lane_free = standing == "free"
+        if standing == "ended":
+            self.silence()
+        elif standing == "held_up":
+            await self._rest(self._settings.update_interval)
+
+    async def _open(self) -> None:
+        card = self._card or await self._outbox.card(self._turn_id)
+        if card is None:
+            status = self._screen.status
+            card, ours = await self._courier.create(self._turn_id, streaming_card(status))
+            if ours:
+                self._screen.wrote(STATUS, safe(status))
+        self._card = card
+        self._card = await self._courier.show(card, self._message)
+
+    async def _write(self, card: Card) -> None:
+        self._changed.clear()
+        write = self._screen.next_write()
+        if write is None:
+            await self._changed.wait()
+            return
+        element, content = write
+        await self._stream(card, element, content)
+        self._screen.wrote(element, content)
+        if element == ANSWER:
+            self._bus.emit(CardUpdated(turn_id=self._turn_id, chars=len(content)))
+        await self._rest(self._settings.update_interval)
+
+    async def _stream(self, card: Card, element: str, content: str) -> None:
+        sequence = self._next_sequence()
+        if sequence:
+            await self._client.stream(card.card_id, element, content, sequence)
+
+    def _next_sequence(self) -> int:
+        """0, and the end of streaming, when an attempt has used up its sequences."""
+        self._writes += 1
+        sequence = stream_sequence(self.attempt, self._writes)
+        if not sequence:
+            self.silence()
+        return sequence
+
+    async def _after(self, refused: Refused) -> None:
+        self._refused += 1
+        decision = while_streaming(
+            refused.refusal,
+            refused=self._refused,
+            reopened=self._reopened,
+            base_s=self._settings.update_interval,
+            cap_s=self._settings.retry_cap,
+        )
+        match decision:
+            case Retry(after_s):
+                await self._rest(after_s)
+            case Reopen() if self._card is not None:
+                await self._reopen(self._card)
+            case Mute() | Reopen():
+                self.silence()
+
+    async def _reopen(self, card: Card) -> None:
+        """The platform closes a stream by itself after 10 minutes; but so does the outcome, which is to stay."""
+        self._reopened += 1
+        settings = streaming_settings(summary_of(self._screen.text), streaming=True)
+        try:
+            if await self._outbox.standing(self._message.lane, self._turn_id) == "ended":
+                self.silence()
+            else:
+                await self._client.set_card(card.card_id, settings, self._next_sequence())
+        except (Refused, StorageUnavailable):
+            self.silence()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but not longer than until `stop`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
