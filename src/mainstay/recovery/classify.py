@@ -217,7 +217,7 @@ def _category(error: BaseException) -> Category | None:
 def _by_rest(error: BaseException, names: list[str], codes: list[str]) -> Category | None:
     if found := _first(names, _BY_VAGUE_CLASS) or _first(codes, _BY_VAGUE_CODE):
         return found
-    if isinstance(error, _BUGS | BaseExceptionGroup):
+    if isinstance(error, (*_BUGS, BaseExceptionGroup)):
         return None
     text = _said(error)
     return next((category for category, pattern in _BY_TEXT if pattern.search(text)), None)
@@ -286,6 +286,9 @@ def _flagged(body: Mapping[str, object]) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    """What the provider said if it said something, else the exception's own text."""
+    """What the provider said if it said something, else the exception's own text with its deepest cause's."""
     message = _body(error).get("message")
-    return message if isinstance(message, str) and message else str(error)
+    if isinstance(message, str) and message:
+        return message
+    own, root = str(error), str([*_along_the_causes(error)][-1])
+    return own if root in own else f"{own.rstrip('.')} ({root})"

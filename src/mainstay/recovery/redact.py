@@ -26,8 +26,8 @@ _SECRETS: Final = re.compile(
 )
 
 
-def redact(text: str) -> str:
+def redact(text: str, *, longest: int = LONGEST) -> str:
     """The text as one line, credentials replaced by ``***``."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 50 * LONGEST]).split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 20 * longest]).split())
     line = _SECRETS.sub(lambda match: f"{match['name'] or ''}***", line)
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,0 +1,112 @@
+"""How is one model asked once?
+
+Opens the stream, passes on what the person may see, and ends either with the complete response or with an error. A
+stream that breaks off, an empty answer and a filtered one are errors too.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic_ai.direct import model_request_stream
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+)
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.settings import ModelSettings as RequestSettings
+
+from mainstay.agents.thinking import ThoughtFilter, without_thoughts
+from mainstay.errors import Category
+from mainstay.models.cost import Tokens, UsageBook
+from mainstay.recovery.classify import classify
+from mainstay.recovery.model import Alive, AttemptError, Done, Piece, Text
+
+__all__ = ["ChatModel", "ask"]
+
+_UNBILLED = frozenset(Category) - {Category.TIMEOUT, Category.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatModel:
+    """A configured model, ready to be asked.
+
+    Attributes:
+        name: the configured name.
+        requires_finish_reason: see `mainstay.models.model.ModelSettings`.
+    """
+
+    name: str
+    model: Model
+    settings: RequestSettings
+    requires_finish_reason: bool
+
+
+async def ask(
+    chat: ChatModel, messages: Sequence[ModelMessage], parameters: ModelRequestParameters, book: UsageBook
+) -> AsyncGenerator[Piece[ModelResponse], None]:
+    """Stream one response; the consumption is entered in the book however it ends."""
+    stream: StreamedResponse | None = None
+    thoughts = ThoughtFilter()
+    try:
+        async with model_request_stream(
+            chat.model, messages, model_settings=chat.settings, model_request_parameters=parameters
+        ) as stream:
+            async for event in stream:
+                match event:
+                    case (
+                        PartStartEvent(part=TextPart(content=text))
+                        | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
+                    ):
+                        shown = thoughts.feed(text)
+                        yield Text(shown) if shown else Alive()
+                    case PartStartEvent() | PartDeltaEvent():
+                        yield Alive()
+                    case _:
+                        pass  # the library may add events at any time
+            response = stream.get()
+        if rest := thoughts.end():
+            yield Text(rest)
+        complete = _complete(response, chat)
+    except BaseException as error:
+        if stream is not None or classify(error).category not in _UNBILLED:
+            book.add(chat.name, _tokens(stream))
+        raise
+    book.add(chat.name, _tokens(stream))
+    yield Done(complete)
+
+
+def _tokens(stream: StreamedResponse | None) -> Tokens | None:
+    """What the provider counted; None if it has not said."""
+    usage = stream.usage if stream is not None else None
+    if usage is None or not (usage.input_tokens or usage.output_tokens):
+        return None
+    return Tokens(usage.input_tokens, usage.output_tokens)
+
+
+def _complete(response: ModelResponse, chat: ChatModel) -> ModelResponse:
+    """The response without thoughts in its text, if it is one.
+
+    Raises:
+        AttemptError: if it was filtered, cut off, or says nothing.
+    """
+    reason = response.finish_reason
+    if reason == "content_filter":
+        raise AttemptError(Category.CONTENT_FILTER, "the provider's content filter stopped the answer")
+    if reason == "error":
+        raise AttemptError(Category.SERVER_ERROR, "the provider ended the answer with an error")
+    if chat.requires_finish_reason and "finish_reason" not in (response.provider_details or {}):
+        raise AttemptError(Category.MALFORMED, "the stream ended without a finish reason: the answer is cut off")
+    if reason == "length" and response.tool_calls:
+        raise AttemptError(Category.MALFORMED, "the answer was cut by length in the middle of a tool call")
+    parts = [
+        replace(part, content=without_thoughts(part.content)) if isinstance(part, TextPart) else part
+        for part in response.parts
+    ]
+    said = any(isinstance(part, TextPart) and part.content.strip() for part in parts)
+    if not said and not response.tool_calls:
+        raise AttemptError(Category.MALFORMED, "the answer is empty")
+    return replace(response, parts=[part for part in parts if not isinstance(part, TextPart) or part.content])

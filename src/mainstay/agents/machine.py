@@ -1,0 +1,105 @@
+"""Who answers this message, and who goes on when a specialist has failed?
+
+Pure decisions. Routing by rule is deterministic and explains itself: each specialist's score is the chance that
+at least one of its matching words is right, taking a rule's weight as the chance of that word
+(``1 - product(1 - weight)``). The best specialist gets the message when its score reaches the threshold and no
+other scores the same; in every other case the Manager's model decides.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from mainstay.agents.model import MatchRule
+from mainstay.errors import Category
+from mainstay.recovery.model import Failure
+
+__all__ = ["Route", "may_answer_instead", "route", "usable_models"]
+
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
+_LETTER = rf"[^\W{_CJK}]"
+"""A letter or digit of a script that puts spaces between words."""
+
+_OF_THE_PROVIDER = frozenset(
+    {
+        Category.RATE_LIMIT,
+        Category.QUOTA_EXHAUSTED,
+        Category.TIMEOUT,
+        Category.OVERLOADED,
+        Category.CONNECTION,
+        Category.SERVER_ERROR,
+        Category.AUTH,
+        Category.PERMISSION,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What the rules say.
+
+    Attributes:
+        to: the specialist; None when the rules do not decide.
+        score: that of the best specialist; 0 when nothing matched.
+        reason: the words that matched, for the record.
+        alternatives: the other specialists that matched at all, best first.
+    """
+
+    to: str | None = None
+    score: float = 0.0
+    reason: str = ""
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+def route(text: str, specialists: Mapping[str, Sequence[MatchRule]], threshold: float) -> Route:
+    """Match a message against the rules of each specialist."""
+    plain = _plain(text)
+    found: list[tuple[float, str, list[str]]] = []
+    for name, rules in specialists.items():
+        hits = {rule.phrase: rule.weight for rule in rules if _pattern(rule.phrase).search(plain)}
+        if hits:
+            score = round(1 - prod(1 - weight for weight in hits.values()), 4)
+            found.append((score, name, list(hits)))
+    found.sort(key=lambda entry: -entry[0])
+    if not found:
+        return Route()
+    (score, best, words), *others = found
+    clear = score >= threshold and not (others and others[0][0] == score)
+    return Route(
+        to=best if clear else None,
+        score=score,
+        reason=", ".join(words),
+        alternatives=tuple((name, score) for score, name, _ in (others if clear else found)),
+    )
+
+
+def usable_models(models: Sequence[str], failed: Mapping[str, Category]) -> tuple[str, ...]:
+    """The models that have not failed in this turn for a reason of their provider's."""
+    return tuple(name for name in models if failed.get(name) not in _OF_THE_PROVIDER)
+
+
+def may_answer_instead(failure: Failure, *, models_left: Sequence[str], had_effects: bool) -> bool:
+    """Whether the Manager answers in the place of a specialist that failed.
+
+    Not when a tool with effects has run, as the Manager could cause the same effect again; not when every model of
+    the Manager's has just failed as well; and not for a request that was filtered or cancelled.
+    """
+    hopeless = failure.category in {Category.CANCELLED, Category.CONTENT_FILTER, Category.DATABASE}
+    return bool(models_left) and not had_effects and not hopeless
+
+
+def _plain(text: str) -> str:
+    """Full-width and half-width forms, and upper and lower case, are the same."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+@lru_cache(maxsize=4096)
+def _pattern(phrase: str) -> re.Pattern[str]:
+    words = _plain(phrase).split()
+    body = r"\s+".join(re.escape(word) for word in words)
+    before = rf"(?<!{_LETTER})" if re.match(_LETTER, words[0]) else ""
+    after = rf"(?!{_LETTER})" if re.match(_LETTER, words[-1][-1]) else ""
+    return re.compile(before + body + after)

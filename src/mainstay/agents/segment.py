@@ -1,0 +1,282 @@
+"""How does one agent work on a message, until it answers, hands over, or fails?
+
+The models are asked and the tools run in turns. The messages are the whole state: when they end in calls without a
+result, the tools are next, otherwise a model is. So an interrupted segment goes on from its last checkpoint by the
+same loop, and a fallback model goes on with the results of the tools that ran.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.tools import ToolDefinition
+
+from mainstay.agents import notices
+from mainstay.agents.attempt import ChatModel, ask
+from mainstay.agents.history import INTERRUPTED, dump, open_calls
+from mainstay.agents.model import AgentSettings
+from mainstay.agents.tools import AgentTool, ToolResult, run_tool
+from mainstay.agents.work import Work
+from mainstay.errors import Category
+from mainstay.events import AttemptFailed, ModelHop, ToolRan
+from mainstay.messages import AnswerEvent, Status, Step, ToolFinished, ToolStarted
+from mainstay.recovery import chain
+from mainstay.recovery.model import Candidate, Done, Failure, GaveUp, Hopped, Lost, Text
+
+__all__ = ["Agent", "Answered", "Broke", "End", "HandsOver", "Segment"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A configured agent, ready to work.
+
+    Attributes:
+        candidates: its fallback chain.
+        specialists: by the names of the tools that hand over to them.
+    """
+
+    name: str
+    settings: AgentSettings
+    candidates: tuple[Candidate, ...]
+    models: Mapping[str, ChatModel]
+    tools: Mapping[str, AgentTool]
+    specialists: Mapping[str, str]
+    hand_over_tools: tuple[ToolDefinition, ...]
+
+    def alone(self, models: Sequence[str]) -> "Agent":
+        """The same agent with these models only, and without specialists."""
+        left = tuple(candidate for candidate in self.candidates if candidate.name in models)
+        return replace(self, candidates=left, specialists={}, hand_over_tools=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """The agent has answered; ``cut`` if the answer reached its greatest length."""
+
+    text: str
+    model: str
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandsOver:
+    """The agent's model wants a specialist to answer; the call that said so is left open."""
+
+    to: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """No model could answer."""
+
+    failure: Failure
+
+
+End = Answered | HandsOver | Broke
+
+
+class Segment:
+    """One agent's part of one turn.
+
+    Attributes:
+        messages: the history, then this turn's; grows while the segment runs.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        work: Work,
+        *,
+        history: Sequence[ModelMessage],
+        new: Sequence[ModelMessage],
+        instructions: str,
+        tools: Mapping[str, AgentTool],
+    ) -> None:
+        self._agent = agent
+        self._work = work
+        self._instructions = instructions
+        self._tools = tools
+        self._start = len(history)
+        self.messages: list[ModelMessage] = [*history, *new]
+
+    @property
+    def new(self) -> list[ModelMessage]:
+        """This turn's messages."""
+        return self.messages[self._start :]
+
+    async def run(self) -> AsyncGenerator[AnswerEvent | End, None]:
+        """Yield the answer as it comes, then exactly one `End`."""
+        for _ in range(self._agent.settings.max_steps):
+            calls = open_calls(self.messages)
+            if hand_over := self._hand_over(calls):
+                yield hand_over
+                return
+            if calls:
+                async with aclosing(self._run_tools(calls)) as running:
+                    async for shown in running:
+                        yield shown
+            async with aclosing(self._ask()) as asking:
+                async for event in asking:
+                    yield event
+                    if isinstance(event, Answered | Broke):
+                        return
+        too_many = f"no answer after {self._agent.settings.max_steps} steps"
+        yield Broke(Failure(category=Category.MALFORMED, message=too_many))
+
+    async def _ask(self) -> AsyncGenerator[AnswerEvent | Answered | Broke, None]:
+        """Ask the chain once; ends with an answer, a failure, or calls at the end of the messages."""
+        work, parameters = self._work, self._parameters()
+        messages = self._with_instructions()
+        work.screen.new_stream()
+        asking = chain.call(
+            lambda name: ask(self._agent.models[name], messages, parameters, work.book),
+            self._agent.candidates,
+            deadline=work.turn.deadline,
+            clock=work.clock,
+        )
+        async with aclosing(asking) as events:
+            async for event in events:
+                match event:
+                    case Text(text):
+                        yield work.screen.put(text)
+                    case Lost():
+                        self._lost(event)
+                    case Hopped(hop):
+                        work.hops.append(hop)
+                        work.screen.new_stream()
+                        work.bus.emit(_model_hop(self._agent.name, work.turn.turn_id, event))
+                        if hop.shown_chars:
+                            yield Status(notices.continuing(work.language))
+                    case GaveUp(failure):
+                        yield Broke(failure)
+                    case Done(response, model):
+                        response = self._with_unique_calls(response)
+                        self.messages.append(response)
+                        if not response.tool_calls:
+                            cut = response.finish_reason == "length"
+                            yield Answered(text=work.screen.shown, model=model, cut=cut)
+
+    async def _run_tools(self, calls: Sequence[ToolCallPart]) -> AsyncGenerator[AnswerEvent, None]:
+        """Run them one after another: the checkpoint of each is then all that is needed to go on."""
+        results: list[ToolReturnPart] = []
+        for call in calls:
+            yield ToolStarted(call_id=call.tool_call_id, tool=call.tool_name)
+            result = await self._result(call)
+            results.append(
+                ToolReturnPart(
+                    call.tool_name, result.text, call.tool_call_id, outcome="success" if result.ok else "failed"
+                )
+            )
+            yield ToolFinished(call_id=call.tool_call_id, tool=call.tool_name, ok=result.ok)
+        self.messages.append(ModelRequest(parts=results))
+
+    async def _result(self, call: ToolCallPart) -> ToolResult:
+        """The result of a call: the one that was stored, or that of running it now."""
+        step = self._work.recorded.get(call.tool_call_id)
+        if step is not None and step.state != "intended":
+            return ToolResult(step.result, ok=step.state == "finished")
+        if step is not None and step.effects:
+            self._work.unsure.append(step.tool)
+            return ToolResult(INTERRUPTED, ok=False)
+        tool = self._tools.get(call.tool_name)
+        if tool is None:
+            return ToolResult(f"There is no tool named {call.tool_name}.", ok=False)
+        try:
+            arguments = call.args_as_dict(raise_if_invalid=True)
+        except (ValueError, AssertionError):
+            return ToolResult("The arguments are not a JSON object.", ok=False)
+        if step is None:
+            await self._intend(call, tool)
+        return await self._run(call, tool, arguments)
+
+    async def _intend(self, call: ToolCallPart, tool: AgentTool) -> None:
+        step = Step(
+            step_id=call.tool_call_id,
+            agent=self._agent.name,
+            tool=tool.name,
+            arguments=call.args_as_json_str(),
+            effects=tool.effects,
+            checkpoint=dump(self.new),
+        )
+        await self._work.turn.steps.intend(step)
+        if tool.effects:
+            self._work.effects.append(tool.name)
+
+    async def _run(self, call: ToolCallPart, tool: AgentTool, arguments: Mapping[str, object]) -> ToolResult:
+        work = self._work
+        started = work.clock.monotonic()
+        limit_s = max(0.0, min(self._agent.settings.tool_timeout, work.left_s))
+        result = await run_tool(tool, arguments, limit_s)
+        work.bus.emit(
+            ToolRan(
+                turn_id=work.turn.turn_id,
+                agent=self._agent.name,
+                tool=tool.name,
+                duration_s=work.clock.monotonic() - started,
+                success=result.ok,
+            )
+        )
+        await work.turn.steps.record(call.tool_call_id, result.text, ok=result.ok)
+        return result
+
+    def _hand_over(self, calls: Sequence[ToolCallPart]) -> HandsOver | None:
+        """The first call that hands over, if any; what was called beside it is not run."""
+        for call in calls:
+            if call.tool_name in self._agent.specialists:
+                reason = str(call.args_as_dict().get("reason", ""))
+                return HandsOver(to=self._agent.specialists[call.tool_name], reason=reason)
+        return None
+
+    def _lost(self, lost: Lost) -> None:
+        self._work.failed[lost.model] = lost.failure.category
+        if lost.failure.category is Category.CANCELLED:
+            return
+        if lost.failure.category is Category.INTERNAL:
+            _log.error("asking %s raised an error that no rule knows", lost.model, exc_info=lost.error)
+        self._work.bus.emit(
+            AttemptFailed(
+                turn_id=self._work.turn.turn_id,
+                agent=self._agent.name,
+                model=lost.model,
+                category=lost.failure.category,
+                message=lost.failure.message,
+                shown_chars=lost.shown_chars,
+            )
+        )
+
+    def _parameters(self) -> ModelRequestParameters:
+        definitions = [tool.definition for tool in self._tools.values()]
+        return ModelRequestParameters(function_tools=[*definitions, *self._agent.hand_over_tools])
+
+    def _with_instructions(self) -> list[ModelMessage]:
+        *earlier, last = self.messages
+        assert isinstance(last, ModelRequest)
+        return [*earlier, replace(last, instructions=self._instructions or None)]
+
+    def _with_unique_calls(self, response: ModelResponse) -> ModelResponse:
+        parts = [
+            replace(part, tool_call_id=self._work.unique_call_id(part.tool_call_id))
+            if isinstance(part, ToolCallPart)
+            else part
+            for part in response.parts
+        ]
+        return replace(response, parts=parts)
+
+
+def _model_hop(agent: str, turn_id: str, hopped: Hopped) -> ModelHop:
+    hop = hopped.hop
+    return ModelHop(
+        turn_id=turn_id,
+        agent=agent,
+        from_model=hop.from_model,
+        to_model=hop.to_model,
+        category=hop.category,
+        shown_chars=hop.shown_chars,
+        elapsed_s=hop.elapsed_s,
+    )

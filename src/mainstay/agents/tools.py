@@ -1,0 +1,136 @@
+"""What is a tool, and how is it run?
+
+Any Python function, named in the configuration as ``module:function``; its signature and docstring are what the
+model is told. A tool counts as having effects unless its author says otherwise::
+
+    @read_only
+    def weather(city: str) -> str:
+        "The weather in a city now."
+"""
+
+import asyncio
+import importlib
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import orjson
+from pydantic import validate_call
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.tools import Tool, ToolDefinition
+
+from mainstay.errors import ConfigError
+from mainstay.messages import Notebook
+from mainstay.recovery.redact import redact
+
+__all__ = ["AgentTool", "ToolResult", "load_tool", "read_only", "remember", "run_tool"]
+
+F = TypeVar("F", bound=Callable[..., object])
+_READ_ONLY = "mainstay_read_only"
+_LONGEST_ERROR = 1000
+
+
+def read_only(function: F) -> F:
+    """Declare that running this tool twice changes nothing, so that it may be run again after a crash."""
+    setattr(function, _READ_ONLY, True)
+    return function
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentTool:
+    """A function that a model may call; ``function`` checks its arguments itself."""
+
+    definition: ToolDefinition
+    function: Callable[..., object]
+    effects: bool
+
+    @property
+    def name(self) -> str:
+        """What the model calls it."""
+        return self.definition.name
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What the model is told about a run."""
+
+    text: str
+    ok: bool
+
+
+def load_tool(spec: str, where: str) -> AgentTool:
+    """The tool that the configuration names.
+
+    Args:
+        spec: ``"package.module:function"``.
+        where: the setting, for the message.
+
+    Raises:
+        ConfigError: if it cannot be imported, or can be no tool.
+    """
+    module_name, _, name = spec.partition(":")
+    if not module_name or not name:
+        raise ConfigError(f'{where}: {spec!r} is not a tool: write it like "package.module:function"')
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # importing a user's module may raise anything
+        raise ConfigError(f"{where}: {spec} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise ConfigError(f"{where}: {spec} is a {type(function).__name__}, not a function")
+    try:
+        return _tool(function)
+    except (UserError, TypeError, ValueError, NameError) as error:
+        raise ConfigError(f"{where}: {spec} can not be a tool: {redact(str(error))}") from error
+
+
+def remember(notebook: Notebook) -> AgentTool:
+    """The tool with which an agent writes into the person's notebook."""
+
+    async def remember(note: str) -> str:
+        """Remember something about this person for later conversations, in one short sentence.
+
+        Args:
+            note: What to remember.
+        """
+        await notebook.add(note)
+        return "remembered"
+
+    return _tool(remember)
+
+
+async def run_tool(tool: AgentTool, arguments: Mapping[str, object], timeout_s: float) -> ToolResult:
+    """Run it; whatever goes wrong becomes a text for the model.
+
+    A function that is not async runs in a thread. When its time is over nobody waits for it any more, but the
+    thread itself cannot be stopped.
+    """
+    timer = asyncio.timeout(timeout_s)
+    try:
+        async with timer:
+            if inspect.iscoroutinefunction(tool.function):
+                value = await cast("Awaitable[object]", tool.function(**arguments))
+            else:
+                value = await asyncio.to_thread(tool.function, **arguments)
+    except TimeoutError as error:
+        if timer.expired():
+            doubt = " It may still take effect: do not call it again." if tool.effects else ""
+            return ToolResult(f"The tool did not finish within {timeout_s:.3g} seconds.{doubt}", ok=False)
+        return _error(error)
+    except Exception as error:  # noqa: BLE001  a tool is the user's code: its faults are told to the model
+        return _error(error)
+    return ToolResult(value if isinstance(value, str) else _json(value), ok=True)
+
+
+def _tool(function: Callable[..., Any]) -> AgentTool:
+    definition = Tool(function, takes_ctx=False).tool_def
+    effects = not getattr(function, _READ_ONLY, False)
+    return AgentTool(definition=definition, function=validate_call(function), effects=effects)
+
+
+def _error(error: Exception) -> ToolResult:
+    return ToolResult(redact(f"The tool failed: {type(error).__name__}: {error}", longest=_LONGEST_ERROR), ok=False)
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -1,0 +1,79 @@
+"""What has happened in this turn so far, whichever agent is at it?
+
+One object for one attempt at one turn: what the person sees, which calls were made, what they consumed, and the
+circumstances that the segments share.
+"""
+
+from collections.abc import Mapping
+
+from mainstay.agents.notices import Language, language_of
+from mainstay.bus import Bus
+from mainstay.clock import Clock
+from mainstay.errors import Category
+from mainstay.messages import Hop, Message, Step, TextAppended, TextReplaced, Turn
+from mainstay.models.cost import UsageBook
+from mainstay.models.model import Price
+
+__all__ = ["Screen", "Work"]
+
+
+class Screen:
+    """The text that the person sees. The first text of a new stream takes the place of what was shown before."""
+
+    def __init__(self) -> None:
+        self.shown = ""
+        self._fresh = True
+
+    def new_stream(self) -> None:
+        """What is shown stays until there is something better."""
+        self._fresh = True
+
+    def put(self, text: str) -> TextAppended | TextReplaced:
+        """Show more of the stream."""
+        if self._fresh and self.shown:
+            self.shown, self._fresh = text, False
+            return TextReplaced(text)
+        self.shown, self._fresh = self.shown + text, False
+        return TextAppended(text)
+
+
+class Work:
+    """One attempt at one turn.
+
+    Attributes:
+        recorded: the steps of earlier attempts, by their ids.
+        effects: tools with effects that were started, in this attempt or an earlier one.
+        unsure: of those, the ones of which nobody knows whether they took effect.
+        failed: the models that failed in this attempt, and why the last time.
+    """
+
+    def __init__(
+        self, message: Message, turn: Turn, prices: Mapping[str, Price | None], bus: Bus, clock: Clock
+    ) -> None:
+        self.message = message
+        self.turn = turn
+        self.bus = bus
+        self.clock = clock
+        self.book = UsageBook(prices)
+        self.screen = Screen()
+        self.language: Language = language_of(message.text)
+        self.recorded: dict[str, Step] = {step.step_id: step for step in turn.steps.recorded}
+        self.effects: list[str] = [step.tool for step in turn.steps.recorded if step.effects]
+        self.unsure: list[str] = []
+        self.hops: list[Hop] = []
+        self.failed: dict[str, Category] = {}
+        self._call_ids: set[str] = set(self.recorded)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the turn's deadline; negative when it has passed."""
+        return self.turn.deadline - self.clock.monotonic()
+
+    def unique_call_id(self, call_id: str) -> str:
+        """An id for a new call of a tool: some endpoints count from one again in every response."""
+        unique, count = call_id, 1
+        while unique in self._call_ids:
+            count += 1
+            unique = f"{call_id}-{count}"
+        self._call_ids.add(unique)
+        return unique

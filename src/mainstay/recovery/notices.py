@@ -1,0 +1,156 @@
+"""What is the person told, besides the answer?
+
+One honest line in the language they wrote in, Chinese or English, without anything internal.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from mainstay.errors import Category
+
+__all__ = [
+    "Language",
+    "answered",
+    "continuing",
+    "failed",
+    "gave_up",
+    "interrupted",
+    "language_of",
+    "manager_instead",
+    "resuming",
+    "too_late",
+]
+
+Language = Literal["en", "zh"]
+
+_CHINESE: Final = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+
+_BUSY: Final = (
+    "The language model is busy right now. Please try again in a moment.",
+    "语言模型当前繁忙，请稍后再试。",
+)
+_UNREACHABLE: Final = (
+    "The language model could not be reached. Please try again in a moment.",
+    "暂时无法连接到语言模型，请稍后再试。",
+)
+_OPERATOR: Final = (
+    "The language model refused the service's access. The operator has to look at this.",
+    "语言模型拒绝了本服务的访问，需要管理员处理。",
+)
+
+_FAILED: Final[Mapping[Category, tuple[str, str]]] = {
+    Category.RATE_LIMIT: _BUSY,
+    Category.OVERLOADED: _BUSY,
+    Category.QUOTA_EXHAUSTED: (
+        "The quota of the language model is used up. The operator has to look at this.",
+        "语言模型的额度已用完，需要管理员处理。",
+    ),
+    Category.TIMEOUT: (
+        "The answer took too long and was given up. Please try again.",
+        "回答超时，已停止等待，请重试。",
+    ),
+    Category.CONNECTION: _UNREACHABLE,
+    Category.SERVER_ERROR: (
+        "The language model failed. Please try again in a moment.",
+        "语言模型出错了，请稍后再试。",
+    ),
+    Category.AUTH: _OPERATOR,
+    Category.PERMISSION: _OPERATOR,
+    Category.INVALID_REQUEST: (
+        "The language model did not accept this request.",
+        "语言模型不接受这个请求。",
+    ),
+    Category.CONTEXT_LENGTH: (
+        "This conversation is too long for the language model. Please start a new one.",
+        "对话内容过长，超出了语言模型的限制，请开启新的对话。",
+    ),
+    Category.CONTENT_FILTER: (
+        "The content filter of the language model stopped this answer.",
+        "这个回答被语言模型的内容过滤拦截了。",
+    ),
+    Category.CANCELLED: ("The answer was cancelled.", "回答已取消。"),
+    Category.MALFORMED: (
+        "The language model broke off in the middle of the answer. Please try again.",
+        "语言模型的回答中断或不完整，请重试。",
+    ),
+    Category.DATABASE: (
+        "The service's storage is not available. Please try again in a moment.",
+        "服务的存储暂不可用，请稍后再试。",
+    ),
+    Category.INTERNAL: (
+        "Something went wrong inside the service. It has been recorded.",
+        "服务内部出错，问题已被记录。",
+    ),
+}
+
+
+def language_of(text: str) -> Language:
+    """Chinese if the person used any Chinese character."""
+    return "zh" if _CHINESE.search(text) else "en"
+
+
+def failed(category: Category, language: Language, *, had_effects: bool = False) -> str:
+    """Why there is no answer, and whether something was done all the same."""
+    done = _in(language, "Some actions had been carried out already.", "部分操作在此之前已经执行。")
+    return _join(language, _in(language, *_FAILED[category]), done if had_effects else "")
+
+
+def answered(language: Language, *, cut: bool, unsure: bool) -> str:
+    """What has to be said about an answer that is there: cut by length, or an action of unknown result."""
+    length = _in(language, "The answer was cut off at its greatest length.", "回答达到长度上限，已被截断。")
+    return _join(language, length if cut else "", interrupted(language) if unsure else "")
+
+
+def interrupted(language: Language) -> str:
+    """An action was under way when the service was interrupted, and was not repeated."""
+    return _in(
+        language,
+        "An action was interrupted: it may or may not have been carried out, and was not repeated.",
+        "有一项操作中途被打断：可能已执行，也可能没有，未再重复执行。",
+    )
+
+
+def continuing(language: Language) -> str:
+    """Text was shown when the model failed, and another one starts again."""
+    return _in(
+        language, "The connection was lost; another model continues…", "连接中断，正在换用另一个模型继续回答……"
+    )
+
+
+def manager_instead(language: Language) -> str:
+    """The specialist failed and the Manager answers."""
+    return _in(language, "The specialist is not available; answering without it…", "专家暂不可用，改为直接回答……")
+
+
+def gave_up(language: Language) -> str:
+    """Each attempt at an answer ended with the process."""
+    return _in(
+        language,
+        "This message could not be answered: each attempt was interrupted. It has been recorded.",
+        "这条消息未能得到回答：每次尝试都被中断，问题已被记录。",
+    )
+
+
+def too_late(language: Language) -> str:
+    """The service was not there when the message came."""
+    return _in(
+        language,
+        "The service was not available when you wrote this. Please ask again if it still matters.",
+        "您发送这条消息时服务不可用。如仍需要，请重新发送。",
+    )
+
+
+def resuming(language: Language) -> str:
+    """The service stops before the answer is there; a successor goes on."""
+    return _in(
+        language, "The service is restarting; the answer will go on here…", "服务正在重启，回答稍后将在此继续……"
+    )
+
+
+def _in(language: Language, english: str, chinese: str) -> str:
+    return chinese if language == "zh" else english
+
+
+def _join(language: Language, *sentences: str) -> str:
+    return ("" if language == "zh" else " ").join(sentence for sentence in sentences if sentence)
