@@ -1,0 +1,110 @@
+"""What may be set?
+
+The rooms' settings dataclasses, seen as one tree of `Section` and `Key`. Loading, ``config show``, the JSON Schema
+and the reference walk over this tree: a setting that a room declares is known to all of them.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from mainstay.agents.model import AgentSettings
+from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.config.model import SandboxSection, ServiceSettings
+from mainstay.health.model import HealthSettings
+from mainstay.inbox.model import InboxSettings
+from mainstay.logs.model import LogSettings
+from mainstay.memory.model import MemorySettings
+from mainstay.models.model import ModelSettings
+from mainstay.settings import SETTING, SettingInfo
+from mainstay.storage.model import StorageSettings
+from mainstay.turns.model import TurnSettings
+
+__all__ = ["SECTIONS", "Key", "Section"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One setting.
+
+    Attributes:
+        name: as it is written in the file; a unit that the field's name ends in is left out.
+        field: the dataclass field that takes the value.
+        kind: the type of the value, without ``| None``.
+        optional: whether there may be no value at all.
+    """
+
+    name: str
+    field: str
+    kind: Any
+    optional: bool
+    default: object
+    info: SettingInfo
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is MISSING
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed values, if they can be listed."""
+        if self.info.choices or typing.get_origin(self.kind) is not typing.Literal:
+            return self.info.choices
+        return tuple(str(choice) for choice in typing.get_args(self.kind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One table of the file: ``[name]``, or many tables ``[name.X]`` when ``named``."""
+
+    name: str
+    settings: type
+    named: bool = False
+
+    @cached_property
+    def keys(self) -> dict[str, Key]:
+        """Its settings by name, in the order of their declaration."""
+        hints = typing.get_type_hints(self.settings)
+        return {key.name: key for key in _keys(self.settings, hints)}
+
+
+def _keys(settings: type, hints: dict[str, Any]) -> Iterator[Key]:
+    for field in dataclasses.fields(settings):
+        info = field.metadata.get(SETTING)
+        if not isinstance(info, SettingInfo):
+            continue
+        kind, optional = _without_none(hints[field.name])
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        name = field.name.removesuffix("_s") if info.unit == "s" else field.name
+        yield Key(name=name, field=field.name, kind=kind, optional=optional, default=default, info=info)
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401  an annotation
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        if len(members) == 1:
+            return members[0], True
+    return hint, False
+
+
+SECTIONS: Final[dict[str, Section]] = {
+    section.name: section
+    for section in (
+        Section(name="service", settings=ServiceSettings),
+        Section(name="models", settings=ModelSettings, named=True),
+        Section(name="agents", settings=AgentSettings, named=True),
+        Section(name="channels", settings=FeishuSettings, named=True),
+        Section(name="storage", settings=StorageSettings),
+        Section(name="inbox", settings=InboxSettings),
+        Section(name="turns", settings=TurnSettings),
+        Section(name="memory", settings=MemorySettings),
+        Section(name="health", settings=HealthSettings),
+        Section(name="logs", settings=LogSettings),
+        Section(name="sandbox", settings=SandboxSection),
+    )
+}
