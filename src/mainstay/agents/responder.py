@@ -17,7 +17,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
 from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 
-from mainstay.agents import machine, notices
+from mainstay.agents import machine
 from mainstay.agents.attempt import ChatModel
 from mainstay.agents.history import answer_calls, dump, history_of, load, repair, user_said
 from mainstay.agents.model import AgentSettings
@@ -31,6 +31,7 @@ from mainstay.events import AgentCalled, HandOver
 from mainstay.messages import AnswerEvent, Finished, HandedOver, Message, Outcome, Responder, Status, Turn
 from mainstay.models.model import ModelSettings, Price
 from mainstay.models.openai import chat_model, request_settings
+from mainstay.recovery import notices
 from mainstay.recovery.model import Candidate, Failure, Limits
 
 __all__ = ["AgentResponder", "build"]

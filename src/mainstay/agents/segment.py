@@ -14,7 +14,6 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, Tool
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
-from mainstay.agents import notices
 from mainstay.agents.attempt import ChatModel, ask
 from mainstay.agents.history import INTERRUPTED, dump, open_calls
 from mainstay.agents.model import AgentSettings
@@ -23,7 +22,7 @@ from mainstay.agents.work import Work
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, ModelHop, ToolRan
 from mainstay.messages import AnswerEvent, Status, Step, ToolFinished, ToolStarted
-from mainstay.recovery import chain
+from mainstay.recovery import chain, notices
 from mainstay.recovery.model import Candidate, Done, Failure, GaveUp, Hopped, Lost, Text
 
 __all__ = ["Agent", "Answered", "Broke", "End", "HandsOver", "Segment"]

@@ -6,13 +6,13 @@ circumstances that the segments share.
 
 from collections.abc import Mapping
 
-from mainstay.agents.notices import Language, language_of
 from mainstay.bus import Bus
 from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.messages import Hop, Message, Step, TextAppended, TextReplaced, Turn
 from mainstay.models.cost import UsageBook
 from mainstay.models.model import Price
+from mainstay.recovery.notices import Language, language_of
 
 __all__ = ["Screen", "Work"]
 

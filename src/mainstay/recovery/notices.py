@@ -30,9 +30,9 @@ _BUSY: Final = (
     "The language model is busy right now. Please try again in a moment.",
     "语言模型当前繁忙，请稍后再试。",
 )
-_UNREACHABLE: Final = (
-    "The language model could not be reached. Please try again in a moment.",
-    "暂时无法连接到语言模型，请稍后再试。",
+_CONNECTION: Final = (
+    "The connection to the language model failed. Please try again in a moment.",
+    "与语言模型的连接失败，请稍后再试。",
 )
 _OPERATOR: Final = (
     "The language model refused the service's access. The operator has to look at this.",
@@ -50,7 +50,7 @@ _FAILED: Final[Mapping[Category, tuple[str, str]]] = {
         "The answer took too long and was given up. Please try again.",
         "回答超时，已停止等待，请重试。",
     ),
-    Category.CONNECTION: _UNREACHABLE,
+    Category.CONNECTION: _CONNECTION,
     Category.SERVER_ERROR: (
         "The language model failed. Please try again in a moment.",
         "语言模型出错了，请稍后再试。",
@@ -113,9 +113,7 @@ def interrupted(language: Language) -> str:
 
 def continuing(language: Language) -> str:
     """Text was shown when the model failed, and another one starts again."""
-    return _in(
-        language, "The connection was lost; another model continues…", "连接中断，正在换用另一个模型继续回答……"
-    )
+    return _in(language, "The answer broke off; another model is taking over…", "回答中断，正在换用另一个模型……")
 
 
 def manager_instead(language: Language) -> str:
