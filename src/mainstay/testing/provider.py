@@ -58,23 +58,25 @@ async def served_provider(
     clock: Clock | None = None,
     http: Literal["auto", "h11", "httptools"] = "auto",
 ) -> AsyncGenerator[ServedProvider, None]:
-    """Serve one model on a free port, as the sandbox does; calls that hang at the end are cut off after 1 s."""
+    """Serve one model on a free port, as the sandbox does; calls that are open at the end are cut off."""
     clock, token = clock or SystemClock(), "sandbox-key"
     faults, record = FaultPlan(clock), ProviderRecord()
     app = provider_app(name, faults=faults, record=record, clock=clock, token=token, settings=settings)
-    config = uvicorn.Config(
-        app, http=http, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
+    config = uvicorn.Config(app, http=http, log_config=None, access_log=False, lifespan="off")
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        # Not `serve`: it takes over the signals of the process, and looks for its end only every 0.1 s.
+        # Not `serve` and `shutdown`: they take over the signals of the process, and sleep for 0.1 s at a time.
         await server.startup([listener])
         try:
             yield ServedProvider(
                 url=f"http://127.0.0.1:{port}/v1", port=port, token=token, faults=faults, record=record
             )
         finally:
-            await server.shutdown([listener])
+            for listening in server.servers:
+                listening.close()
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.gather(*server.server_state.tasks)

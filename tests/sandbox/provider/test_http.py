@@ -371,6 +371,14 @@ async def test_a_request_without_end_is_refused_before_its_end() -> None:
         writer.close()
 
 
+async def test_a_request_that_does_not_arrive_is_not_waited_for_for_ever() -> None:
+    async with served_provider(settings=replace(AT_ONCE, hang_limit_s=0.05)) as provider:
+        reader, writer = await asyncio.open_connection("127.0.0.1", provider.port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
 async def test_calls_at_the_same_time_are_all_answered_and_counted(
     provider: ServedProvider, client: openai.AsyncOpenAI
 ) -> None:

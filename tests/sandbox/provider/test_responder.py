@@ -149,6 +149,13 @@ def test_a_specialist_that_is_mentioned_gets_the_conversation(text: str, tool: T
     assert called(ask(text, tools=(NOW, tool))) == [(tool.name, arguments)]
 
 
+@pytest.mark.parametrize("text", ["ask the travel desk", "to travel_desk: hello"])
+def test_a_specialist_of_several_words_is_found_by_all_of_them(text: str) -> None:
+    tool = Tool(name="transfer_to_travel_desk")
+    assert called(ask(text, tools=(tool,))) == [("transfer_to_travel_desk", {})]
+    assert ask("my desk", tools=(tool,)).calls == ()
+
+
 def test_a_specialist_that_is_not_mentioned_does_not() -> None:
     assert ask("How is the weather?", tools=(OKR, TRANSFER)).calls == ()
 

@@ -98,8 +98,8 @@ def _hand_overs(text: str, tools: tuple[Tool, ...]) -> Iterator[_Wish]:
         matched = _HAND_OVER.fullmatch(tool.name)
         if matched is None:
             continue
-        to = (matched["to"] or "").replace("_", " ")
-        if mentions(text, to) or any(mentions(text, choice) for choice in _choices(tool)):
+        to = matched["to"] or ""
+        if any(mentions(text, word) for word in (to, to.replace("_", " "), *_choices(tool))):
             yield _Wish(tool, _dump(fill(tool.parameters, text)), 0, 0)
 
 

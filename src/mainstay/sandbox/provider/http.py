@@ -137,9 +137,12 @@ class _Provider:
 
     async def _steps(self, call: Call, scope: Scope, receive: Receive) -> Iterable[Step]:
         try:
-            body = await _read(receive, self._settings.body_limit_bytes)
+            async with asyncio.timeout(self._settings.hang_limit_s):
+                body = await _read(receive, self._settings.body_limit_bytes)
             self._authorise(scope)
             request = parse(body)
+        except TimeoutError:
+            return failing(ApiError(status=408, message="The request did not arrive in time."), "rejected")
         except Rejected as rejected:
             return failing(rejected.error, "rejected")
         fault = self._faults.take()

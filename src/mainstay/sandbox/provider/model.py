@@ -30,7 +30,8 @@ class ProviderSettings:
     Attributes:
         tokens_per_second: the speed of an answer; infinite sends it at once.
         ping_interval_s: time between the comments of a stream that stalls with pings.
-        hang_limit_s: how long a call hangs or stalls at most; then its connection is reset.
+        hang_limit_s: how long a call hangs or stalls at most, then its connection is reset; and how long a request
+            may take to arrive.
         body_limit_bytes: the largest request that is read; a larger one is answered 413.
     """
 
