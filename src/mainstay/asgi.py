@@ -4,17 +4,29 @@ The types of the protocol, one way to answer, and the one question that decides 
 see: is it somebody at this machine?
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
 
-__all__ = ["ASGIApp", "Receive", "Scope", "Send", "header", "is_direct_local", "respond"]
+__all__ = [
+    "ASGIApp",
+    "Receive",
+    "Scope",
+    "Send",
+    "header",
+    "host_name",
+    "is_direct_local",
+    "is_loopback",
+    "respond",
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_HAS_PORT = re.compile(r"(?:^[^:]*|\]):\d*$")
 _PASSED_ON = (b"forwarded", b"via", b"x-real-ip")
 
 
@@ -24,20 +36,31 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return found[0] if len(found) == 1 else None
 
 
+def host_name(scope: Scope) -> str:
+    """The host that the client asked for, lower case, without the port and brackets; empty if that is unclear."""
+    host = (header(scope, b"host") or b"").decode("latin-1").lower()
+    name = host.rpartition(":")[0] if _HAS_PORT.search(host) else host
+    return name.removeprefix("[").removesuffix("]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is ``localhost`` or an address of the loopback interface."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
 def is_direct_local(scope: Scope) -> bool:
     """Whether the request came from this machine, with no proxy or tunnel in between that says so.
 
-    A proxy that adds no header at all looks local: this decides what is shown, never what may be done.
+    The host asked for must be a loopback one as well: a page on the internet can make a browser here connect to
+    this machine under a name of its own. A proxy that adds no header at all still looks local, so this decides
+    what is shown, never what may be done.
     """
     client = scope.get("client")
-    if not client:
-        return False
-    try:
-        address = ip_address(client[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    if not (mapped or address).is_loopback:
+    if not client or not is_loopback(client[0]) or not is_loopback(host_name(scope)):
         return False
     return not any(name in _PASSED_ON or name.startswith(b"x-forwarded-") for name, _ in scope["headers"])
 

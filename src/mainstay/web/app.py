@@ -1,0 +1,160 @@
+"""What is served, to whom?
+
+Exact paths, and nothing else: no prefixes, no normalisation, so that there is one spelling to guard. A request for
+what does not exist needs the same token as one for what does: without it nobody learns which paths there are.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
+
+from mainstay.asgi import ASGIApp, Receive, Scope, Send, respond
+from mainstay.web.access import Access
+from mainstay.web.limits import capped
+
+__all__ = ["App", "Mount", "build"]
+
+_log = logging.getLogger(__name__)
+_CHALLENGE = [(b"www-authenticate", b"Bearer")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One path and what answers there.
+
+    Attributes:
+        path: matched exactly, as it is written on the wire.
+        access: ``"public"``; ``"signature"``: the application verifies the sender itself; ``"viewer"`` or
+            ``"operator"``: needs that token. Operator if nobody said otherwise.
+        max_body_bytes: a larger request is 413.
+        body_timeout_s: a request whose body takes longer to arrive is 408.
+    """
+
+    path: str
+    app: ASGIApp
+    access: Literal["public", "signature", "viewer", "operator"] = "operator"
+    max_body_bytes: int = 1024 * 1024
+    body_timeout_s: float = 30.0
+
+
+class App:
+    """The ASGI application of the service.
+
+    Attributes:
+        draining: once true, all that is not public is 503, for the successor to take.
+    """
+
+    def __init__(self, mounts: Iterable[Mount], access: Access, *, retry_after_s: int = 5) -> None:
+        self.draining = False
+        self._access = access
+        self._retry_after = [(b"retry-after", str(retry_after_s).encode())]
+        self._mounts: dict[str, Mount] = {}
+        self._apps: dict[str, ASGIApp] = {}
+        for mount in mounts:
+            if mount.path in self._mounts:
+                raise ValueError(f"two mounts at {mount.path}")
+            self._mounts[mount.path] = mount
+            self._apps[mount.path] = capped(
+                mount.app, max_body_bytes=mount.max_body_bytes, body_timeout_s=mount.body_timeout_s
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        match scope["type"]:
+            case "http":
+                await self._answer(scope, receive, send)
+            case "websocket":
+                await send({"type": "websocket.close"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _path_on_the_wire(scope)
+        mount = self._mounts.get(path)
+        refusal = self._refusal(scope, mount)
+        if refusal:
+            status, error = refusal
+            headers = _CHALLENGE if status == 401 else self._retry_after if status == 503 else []
+            await respond(scope, send, status, _error(error), headers=headers)
+            return
+        answering = False
+
+        async def send_noting(message: MutableMapping[str, Any]) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._apps[path](scope, receive, send_noting)
+        except Exception:
+            _log.exception("[WARN] a request to %s failed", path)
+            if answering:  # half an answer can only be broken off, which the server does
+                raise
+            await respond(scope, send, 500, _error("internal error"))
+
+    def _refusal(self, scope: Scope, mount: Mount | None) -> tuple[int, str] | None:
+        access = mount.access if mount else "viewer"
+        match access:
+            case "public":
+                return None
+            case "signature":
+                pass
+            case "viewer" | "operator":
+                refusal = self._unauthorised(scope, access)
+                if refusal:
+                    return refusal
+            case _:
+                assert_never(access)
+        if mount is None:
+            return 404, "not found"
+        if self.draining:
+            return 503, "the service is stopping: try again"
+        return None
+
+    def _unauthorised(self, scope: Scope, needed: Literal["viewer", "operator"]) -> tuple[int, str] | None:
+        if not self._access.knows_host(scope):
+            return 403, "the Host header names no host of this service: see service.hosts"
+        role = self._access.role(scope)
+        if role is None:
+            return 401, "a token is needed: Authorization: Bearer ..."
+        if not self._access.is_same_origin(scope):
+            return 403, "the request comes from another site"
+        if needed == "operator" and role != "operator":
+            return 403, "an operator's token is needed"
+        return None
+
+
+def build(
+    mounts: Iterable[Mount],
+    *,
+    access: Access,
+    service: str,
+    mode: Literal["subscription", "webhook"],
+    sandbox: bool,
+) -> App:
+    """The application of these mounts and ``GET /``, which says what this is.
+
+    Args:
+        service: the configured name of the service.
+        mode: how messages come in.
+        sandbox: whether the platform or a model is the embedded one.
+    """
+    front = json.dumps({"status": "ok", "service": service, "mode": mode, "sandbox": sandbox}).encode()
+
+    async def front_page(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in {"GET", "HEAD"}:
+            await respond(scope, send, 200, front)
+        else:
+            await respond(scope, send, 405, _error("method not allowed"), headers=[(b"allow", b"GET, HEAD")])
+
+    return App([Mount(path="/", app=front_page, access="public"), *mounts], access)
+
+
+def _path_on_the_wire(scope: Scope) -> str:
+    # undecoded: "/%68ealth" is another path than "/health", and there is none of that name
+    raw = scope.get("raw_path")
+    return scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
+
+
+def _error(text: str) -> bytes:
+    return json.dumps({"error": text}).encode()
