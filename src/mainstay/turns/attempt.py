@@ -1,0 +1,223 @@
+"""How does one attempt at one message go?
+
+Hand it to the `Responder`, feed the `Replier`, and store the outcome in *one* transaction (memory, outbox, inbox
+row). A crash leaves either a message that will be answered again or an outcome that will be shown; never both,
+never neither. What an ending means is decided in `mainstay.turns.machine`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from mainstay.bus import Bus
+from mainstay.clock import Clock
+from mainstay.errors import Category, LeaseLost, StorageUnavailable
+from mainstay.events import ErrorSeen, TurnCutOff, TurnFinished, TurnStarted
+from mainstay.inbox.model import Claim
+from mainstay.inbox.sqlite import Inbox
+from mainstay.memory.sqlite import Memory
+from mainstay.messages import Exchange, Finished, Outcome, Replier, Responder, Turn
+from mainstay.recovery import notices
+from mainstay.recovery.classify import classify
+from mainstay.storage.sqlite import Storage
+from mainstay.turns.machine import Transcript, consider, describe
+from mainstay.turns.model import CutOff, GiveUp, TurnSettings
+from mainstay.turns.steps import StoredSteps, forget_steps
+
+__all__ = ["Attempt", "Rooms"]
+
+_log = logging.getLogger(__name__)
+
+_BACKSTOP_S = 1.0  # a responder ends its own work at the deadline; one that does not is ended this much later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """What an attempt works with.
+
+    Attributes:
+        turn_timeout_s: how long a person waits for one answer, all models and tools together.
+        lease_s: the inbox's lease.
+    """
+
+    storage: Storage
+    inbox: Inbox
+    memory: Memory
+    bus: Bus
+    clock: Clock
+    settings: TurnSettings
+    turn_timeout_s: float
+    lease_s: float
+
+    def saw(self, error: BaseException, where: str, turn_id: str = "") -> None:
+        """Tell everybody about an error that is no failed call to a model."""
+        failure = classify(error)
+        self.bus.emit(ErrorSeen(category=failure.category, message=failure.message, where=where, turn_id=turn_id))
+
+
+class Attempt:
+    """One claim, from `TurnStarted` to `TurnFinished` or `TurnCutOff`."""
+
+    def __init__(self, claim: Claim, replier: Replier, rooms: Rooms) -> None:
+        self.claim = claim
+        self._replier = replier
+        self._rooms = rooms
+        self._transcript = Transcript()
+        self._language = notices.language_of(claim.message.text)
+        self._answering: asyncio.Task[Finished | None] | None = None
+        self._cut_off: CutOff | None = None
+
+    def cut_off(self, why: CutOff) -> bool:
+        """End the answer, down to the provider's socket; False when there is an outcome already."""
+        if self._answering is None or self._cut_off is not None:
+            return False
+        self._cut_off = why
+        self._answering.cancel()
+        return True
+
+    async def run(self, responder: Responder) -> None:
+        """Answer, and store how it ended."""
+        claim, started = self.claim, self._rooms.clock.monotonic()
+        self._rooms.bus.emit(
+            TurnStarted(
+                turn_id=claim.turn_id, lane=claim.message.lane, attempt=claim.attempt, waited_s=claim.waited_s
+            )
+        )
+        final = await self._outcome(responder)
+        if final is not None and await self._stored(final, started):
+            seconds = self._rooms.clock.monotonic() - started
+            self._rooms.bus.emit(self._finished(final, responder.name, seconds))
+            await self._replier.deliver()
+        else:
+            await self._give_back()
+
+    async def _outcome(self, responder: Responder) -> Finished | None:
+        """What this attempt came to; None when another attempt is to follow."""
+        decision = consider(self.claim, self._rooms.settings)
+        if isinstance(decision, GiveUp):
+            crashed = decision.reason == "crashes"
+            say = notices.gave_up if crashed else notices.too_late
+            return self._transcript.failed(Category.INTERNAL if crashed else Category.TIMEOUT, say(self._language))
+        # a task of its own, so that `cut_off` ends the answer and not what follows it
+        async with asyncio.TaskGroup() as tasks:
+            self._answering = tasks.create_task(self._guarded(responder))
+        answering, self._answering = self._answering, None
+        if not answering.cancelled():
+            return answering.result()
+        return self._transcript.recalled() if self._cut_off == "recalled" else None
+
+    async def _guarded(self, responder: Responder) -> Finished | None:
+        """The room's border: whatever a responder raises has an outcome."""
+        turn_id = self.claim.turn_id
+        try:
+            await self._answer(responder)
+        except TimeoutError:
+            return self._failed(Category.TIMEOUT)
+        except (LeaseLost, StorageUnavailable) as error:
+            self._rooms.saw(error, "turns.answer", turn_id)
+            self._cut_off = "lease_lost" if isinstance(error, LeaseLost) else "storage"
+            return None
+        except Exception as error:  # noqa: BLE001
+            _log.exception("the responder %s raised", responder.name)
+            self._rooms.saw(error, f"responder {responder.name}", turn_id)
+            return self._failed(classify(error).category)
+        if self._transcript.final is None:
+            error_text = f"the responder {responder.name} ended without a Finished event"
+            self._rooms.bus.emit(
+                ErrorSeen(category=Category.INTERNAL, message=error_text, where="turns", turn_id=turn_id)
+            )
+            return self._failed(Category.INTERNAL)
+        return self._transcript.final
+
+    async def _answer(self, responder: Responder) -> None:
+        rooms, claim = self._rooms, self.claim
+        deadline = rooms.clock.monotonic() + rooms.turn_timeout_s
+        turn = Turn(
+            turn_id=claim.turn_id,
+            attempt=claim.attempt,
+            deadline=deadline,
+            history=await rooms.memory.history(claim.message.lane),
+            steps=await StoredSteps.load(rooms.storage, rooms.inbox, claim, rooms.clock),
+            notebook=await rooms.memory.notebook(claim.message.person),
+        )
+        async with (
+            asyncio.timeout(rooms.turn_timeout_s + _BACKSTOP_S),
+            aclosing(responder.respond(claim.message, turn)) as events,
+        ):
+            async for event in events:
+                self._transcript.add(event)
+                if isinstance(event, Finished):
+                    return
+                self._replier.show(event)
+
+    async def _stored(self, final: Finished, started: float) -> bool:
+        """Store the outcome; False when it is not ours to tell, or can not be stored while we hold the claim."""
+        rooms, claim = self._rooms, self.claim
+        give_up_at = rooms.clock.monotonic() + rooms.lease_s
+        while True:
+            detail = describe(final, seconds=rooms.clock.monotonic() - started)
+            try:
+                await rooms.storage.write(self._settling(final, detail))
+            except LeaseLost as error:
+                self._cut_off = "lease_lost"
+                rooms.saw(error, "turns.settle", claim.turn_id)
+                return False
+            except StorageUnavailable as error:
+                rooms.saw(error, "turns.settle", claim.turn_id)
+                if rooms.clock.monotonic() > give_up_at:
+                    self._cut_off = "storage"
+                    return False
+                await asyncio.sleep(rooms.settings.poll_interval)
+            else:
+                return True
+
+    def _settling(self, final: Finished, detail: str) -> Callable[[Connection], None]:
+        rooms, claim, message = self._rooms, self.claim, self.claim.message
+
+        def work(tx: Connection) -> None:
+            rooms.inbox.finish(tx, claim, final.outcome, detail)
+            if final.outcome is Outcome.ANSWERED:
+                rooms.memory.append(
+                    tx,
+                    message.lane,
+                    Exchange(
+                        turn_id=claim.turn_id,
+                        user_text=message.text,
+                        answer_text=final.text,
+                        at=rooms.clock.now(),
+                        record=final.record,
+                    ),
+                )
+            forget_steps(tx, claim.turn_id)
+            self._replier.post(tx, final)
+
+        return work
+
+    async def _give_back(self) -> None:
+        claim, why = self.claim, self._cut_off or "lease_lost"
+        self._rooms.bus.emit(TurnCutOff(turn_id=claim.turn_id, attempt=claim.attempt, reason=why))
+        await self._replier.pause(notices.resuming(self._language) if why == "drain" else "")
+        if why == "drain":
+            with suppress(LeaseLost, StorageUnavailable):  # else the lease runs out, to the same effect
+                await self._rooms.inbox.release(claim, reason=why)
+
+    def _failed(self, category: Category) -> Finished:
+        return self._transcript.failed(category, notices.failed(category, self._language))
+
+    def _finished(self, final: Finished, agent: str, seconds: float) -> TurnFinished:
+        return TurnFinished(
+            turn_id=self.claim.turn_id,
+            lane=self.claim.message.lane,
+            agent=agent,
+            answered_by=final.agent or agent,
+            model=final.model,
+            outcome=final.outcome,
+            category=final.category,
+            attempt=self.claim.attempt,
+            latency_s=seconds,
+            usage=final.usage,
+        )

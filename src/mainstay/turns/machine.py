@@ -1,0 +1,95 @@
+"""Is this attempt worth making, and what did it come to?
+
+Pure: the runner does what is said here. An outcome exists from the moment that a `Finished` is made; whatever
+ended the attempt (an answer, a bug, a deadline, a recall) becomes one, except where another attempt will follow.
+"""
+
+import json
+
+from mainstay.errors import Category
+from mainstay.inbox.model import Claim
+from mainstay.messages import (
+    AnswerEvent,
+    Finished,
+    HandedOver,
+    Outcome,
+    Status,
+    Suggestions,
+    TextAppended,
+    TextReplaced,
+    ToolFinished,
+    ToolStarted,
+)
+from mainstay.turns.model import GiveUp, Go, TurnSettings
+
+__all__ = ["Transcript", "consider", "describe"]
+
+
+def consider(claim: Claim, settings: TurnSettings) -> Go | GiveUp:
+    """Decide whether to run the responder once more.
+
+    A message with which worker after worker vanished is presumed to be the cause (a "poison" message); one that
+    waited too long is no longer worth a model's answer. Both get an outcome all the same. What a drain cut off
+    counts as no crash.
+    """
+    if claim.crashes >= settings.max_crashes:
+        return GiveUp("crashes")
+    if claim.waited_s > settings.max_wait:
+        return GiveUp("age")
+    return Go()
+
+
+class Transcript:
+    """What a responder has said so far, folded event by event."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.agent = ""
+        self.final: Finished | None = None
+
+    def add(self, event: AnswerEvent) -> None:
+        """Take the next event; whatever follows a `Finished` is ignored."""
+        if self.final is not None:
+            return
+        match event:
+            case TextAppended(text):
+                self.text += text
+            case TextReplaced(text):
+                self.text = text
+            case HandedOver():
+                self.agent = event.to_agent
+            case Finished():
+                self.final = event
+            case Status() | ToolStarted() | ToolFinished() | Suggestions():
+                pass
+
+    def failed(self, category: Category, notice: str) -> Finished:
+        """The outcome of an attempt that did not end by itself: what was shown is kept."""
+        return Finished(outcome=Outcome.FAILED, text=self.text, notice=notice, category=category, agent=self.agent)
+
+    def recalled(self) -> Finished:
+        """The outcome of a message that its author took back."""
+        return Finished(outcome=Outcome.CANCELLED, category=Category.CANCELLED, agent=self.agent)
+
+
+def describe(final: Finished, *, seconds: float) -> str:
+    """The outcome's details as JSON, kept with the inbox row for whoever asks how it went."""
+    return json.dumps(
+        {
+            "agent": final.agent,
+            "model": final.model,
+            "category": final.category,
+            "seconds": round(seconds, 3),
+            "hops": [{"from": hop.from_model, "to": hop.to_model, "category": hop.category} for hop in final.hops],
+            "usage": [
+                {
+                    "model": used.model,
+                    "input_tokens": used.input_tokens,
+                    "output_tokens": used.output_tokens,
+                    "cost": None if used.cost is None else str(used.cost),
+                }
+                for used in final.usage
+            ],
+        },
+        ensure_ascii=False,
+    )

@@ -1,0 +1,130 @@
+"""Which messages are being worked on now?
+
+The loop between the inbox and the attempts: claim as many lanes as may run at once, keep their leases alive, and
+drain when the service stops.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from mainstay.errors import LeaseLost, StorageUnavailable
+from mainstay.events import DeadLettered
+from mainstay.inbox.model import Claim
+from mainstay.logs.context import turn as log_turn
+from mainstay.messages import Message, Replier, Responder
+from mainstay.turns.attempt import Attempt, Rooms
+
+__all__ = ["OpenReplier", "Turns"]
+
+OpenReplier = Callable[[Message, str, int], Replier]
+"""``(message, turn_id, attempt)`` to the channel's replier for that attempt."""
+
+
+class Turns:
+    """Works on the inbox until it is drained.
+
+    Args:
+        repliers: how each channel, by its configured name, opens a replier.
+    """
+
+    def __init__(self, rooms: Rooms, repliers: Mapping[str, OpenReplier]) -> None:
+        self._rooms = rooms
+        self._repliers = repliers
+        self._attempts: dict[str, Attempt] = {}
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def running(self) -> int:
+        """How many messages are being worked on."""
+        return len(self._attempts)
+
+    async def run(self, responder: Responder) -> None:
+        """Claim and answer, until `drain` has ended."""
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(self._renew())
+            while not self._draining:
+                self._rooms.inbox.changed.clear()
+                wait_s = await self._claim(responder, tasks)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._rooms.inbox.changed.wait()
+            await self._idle.wait()
+            renewing.cancel()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Claim nothing more, give running attempts ``timeout_s`` seconds, then cut off what is left.
+
+        What is cut off goes back to the inbox, and its card says that the answer will go on.
+        """
+        self._draining = True
+        self._rooms.inbox.changed.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        for attempt in list(self._attempts.values()):
+            attempt.cut_off("drain")
+        await self._idle.wait()
+
+    def cancel(self, turn_id: str) -> bool:
+        """End an answer because its message was taken back; False when it is not being answered (any more)."""
+        attempt = self._attempts.get(turn_id)
+        return attempt is not None and attempt.cut_off("recalled")
+
+    async def _claim(self, responder: Responder, tasks: asyncio.TaskGroup) -> float:
+        """Start what can be started; returns after how many seconds to look again if nothing changes."""
+        inbox, settings = self._rooms.inbox, self._rooms.settings
+        try:
+            claims = await inbox.claim(settings.concurrency - len(self._attempts))
+            due_s = await inbox.next_due()
+        except StorageUnavailable as error:
+            self._rooms.saw(error, "turns.claim")
+            return settings.poll_interval
+        for claim in claims:
+            opened = self._repliers.get(claim.message.channel)
+            if opened is None:
+                await self._bury(claim)
+                continue
+            attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms)
+            self._attempts[claim.turn_id] = attempt
+            self._idle.clear()
+            tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
+        return settings.poll_interval if due_s is None else min(due_s, settings.poll_interval)
+
+    async def _work(self, attempt: Attempt, responder: Responder) -> None:
+        turn_id = attempt.claim.turn_id
+        try:
+            with log_turn(turn_id):
+                await attempt.run(responder)
+        except Exception as error:  # noqa: BLE001  the room's border: the lease runs out, and it is tried again
+            self._rooms.saw(error, "turns.attempt", turn_id)
+        finally:
+            del self._attempts[turn_id]
+            if not self._attempts:
+                self._idle.set()
+            self._rooms.inbox.changed.set()
+
+    async def _bury(self, claim: Claim) -> None:
+        reason = f"there is no channel named {claim.message.channel} any more"
+        with suppress(LeaseLost, StorageUnavailable):
+            await self._rooms.inbox.bury(claim, reason)
+            self._rooms.bus.emit(DeadLettered(turn_id=claim.turn_id, reason=reason))
+
+    async def _renew(self) -> None:
+        """Three times within a lease; an attempt that has lost its claim is ended."""
+        while True:
+            await asyncio.sleep(self._rooms.lease_s / 3)
+            claims = [attempt.claim for attempt in self._attempts.values()]
+            if not claims:
+                continue
+            try:
+                held = await self._rooms.inbox.renew(claims)
+            except StorageUnavailable as error:
+                self._rooms.saw(error, "turns.renew")
+                continue
+            for claim in claims:
+                attempt = self._attempts.get(claim.turn_id)
+                if attempt is not None and attempt.claim is claim and claim.turn_id not in held:
+                    attempt.cut_off("lease_lost")

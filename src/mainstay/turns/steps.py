@@ -1,0 +1,105 @@
+"""Which tools has this turn run already?
+
+A row is written before a tool starts and completed after it ends, each in a transaction of its own that also
+proves the claim: a worker that has lost the message can neither start a tool nor report one.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from mainstay.clock import Clock
+from mainstay.inbox.model import Claim
+from mainstay.inbox.sqlite import Inbox
+from mainstay.messages import Step
+from mainstay.storage.sqlite import Storage
+from mainstay.turns.tables import turn_steps
+
+__all__ = ["StoredSteps", "forget_steps"]
+
+
+class StoredSteps:
+    """`mainstay.messages.Steps` for one claim; made by `load`."""
+
+    def __init__(
+        self, storage: Storage, inbox: Inbox, claim: Claim, recorded: Sequence[Step], clock: Clock
+    ) -> None:
+        self._storage = storage
+        self._inbox = inbox
+        self._claim = claim
+        self._clock = clock
+        self._position = len(recorded)
+        self.recorded = recorded
+
+    @classmethod
+    async def load(cls, storage: Storage, inbox: Inbox, claim: Claim, clock: Clock) -> "StoredSteps":
+        """Read what earlier attempts wrote. A first attempt has nothing to read."""
+        recorded: Sequence[Step] = ()
+        if claim.attempt > 1:
+            recorded = await storage.read(lambda tx: _read(tx, claim.turn_id))
+        return cls(storage, inbox, claim, recorded, clock)
+
+    async def intend(self, step: Step) -> None:
+        """See `mainstay.messages.Steps.intend`."""
+        self._position += 1
+        values = {
+            "turn_id": self._claim.turn_id,
+            "step_id": step.step_id,
+            "position": self._position,
+            "attempt": self._claim.attempt,
+            "agent": step.agent,
+            "tool": step.tool,
+            "arguments": step.arguments,
+            "effects": step.effects,
+            "checkpoint": step.checkpoint,
+            "state": "intended",
+            "result": "",
+            "intended_at": self._clock.now(),
+        }
+
+        def work(tx: Connection) -> None:
+            self._inbox.prove(tx, self._claim)
+            statement = insert(turn_steps).values(values)
+            tx.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["turn_id", "step_id"], set_={"state": "intended", "result": ""}
+                )
+            )
+
+        await self._storage.write(work)
+
+    async def record(self, step_id: str, result: str, *, ok: bool) -> None:
+        """See `mainstay.messages.Steps.record`."""
+
+        def work(tx: Connection) -> None:
+            self._inbox.prove(tx, self._claim)
+            tx.execute(
+                update(turn_steps)
+                .where(turn_steps.c.turn_id == self._claim.turn_id, turn_steps.c.step_id == step_id)
+                .values(state="finished" if ok else "failed", result=result)
+            )
+
+        await self._storage.write(work)
+
+
+def _read(tx: Connection, turn_id: str) -> tuple[Step, ...]:
+    rows = tx.execute(select(turn_steps).where(turn_steps.c.turn_id == turn_id).order_by(turn_steps.c.position))
+    return tuple(
+        Step(
+            step_id=row.step_id,
+            agent=row.agent,
+            tool=row.tool,
+            arguments=row.arguments,
+            effects=row.effects,
+            checkpoint=row.checkpoint,
+            state=row.state,
+            result=row.result,
+        )
+        for row in rows
+    )
+
+
+def forget_steps(tx: Connection, turn_id: str) -> None:
+    """Drop the steps of a turn that has its outcome: nobody will go on from them."""
+    tx.execute(delete(turn_steps).where(turn_steps.c.turn_id == turn_id))

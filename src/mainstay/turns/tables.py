@@ -1,0 +1,30 @@
+"""Where are the steps of turns kept?"""
+
+from typing import Final
+
+from sqlalchemy import Boolean, Column, Integer, LargeBinary, MetaData, String, Table, Text
+
+from mainstay.storage.columns import Utc
+
+__all__ = ["HEAD", "metadata", "turn_steps"]
+
+HEAD: Final = "turns_0001"
+
+metadata = MetaData()
+
+turn_steps = Table(
+    "turn_steps",
+    metadata,
+    Column("turn_id", String(36), primary_key=True),
+    Column("step_id", String(128), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("agent", String(64), nullable=False),
+    Column("tool", String(128), nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("effects", Boolean, nullable=False),
+    Column("checkpoint", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("result", Text, nullable=False),
+    Column("intended_at", Utc, nullable=False),
+)
