@@ -1,8 +1,8 @@
 """Who is asking, and may they?
 
 Whatever address the service is bound to: a proxy or a tunnel makes everybody look local. So all that is not public
-or signed needs a token, made at the first start and kept in ``tokens.json`` for its owner's eyes only. It comes as a
-Bearer header, or as the cookie that a page got for it.
+or signed needs a token, made at the first start and kept in ``tokens.json`` for its owner's eyes only. It comes as
+a Bearer header, or as the cookie that a page got for it.
 """
 
 import hmac

@@ -135,13 +135,15 @@ def build(
     """The application of these mounts and ``GET /``, which says what this is.
 
     Args:
+        mounts: everything else.
+        access: who may see it.
         service: the configured name of the service.
         mode: how messages come in.
         sandbox: whether the platform or a model is the embedded one.
     """
     front = json.dumps({"status": "ok", "service": service, "mode": mode, "sandbox": sandbox}).encode()
 
-    async def front_page(scope: Scope, receive: Receive, send: Send) -> None:
+    async def front_page(scope: Scope, _: Receive, send: Send) -> None:
         if scope["method"] in {"GET", "HEAD"}:
             await respond(scope, send, 200, front)
         else:
@@ -152,8 +154,8 @@ def build(
 
 def _path_on_the_wire(scope: Scope) -> str:
     # undecoded: "/%68ealth" is another path than "/health", and there is none of that name
-    raw = scope.get("raw_path")
-    return scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
+    raw: bytes = scope["raw_path"]
+    return raw.decode("latin-1")
 
 
 def _error(text: str) -> bytes:

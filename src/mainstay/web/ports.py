@@ -3,7 +3,6 @@
 Read from ``/proc``, so on Linux only, and of other users' processes only their existence can be seen.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ _SHOWN_CHARS = 120
 
 
 def holder(port: int, proc: Path = Path("/proc")) -> str:
-    """The process that listens on a TCP port, like ``process 4711 (python app.py)``; empty if it can not be seen."""
+    """Who listens on a TCP port, like ``process 4711 (python app.py)``; empty if it can not be seen."""
     sockets = {f"socket:[{inode}]" for inode in _listening(port, proc)}
     for process in proc.iterdir() if sockets else ():
         if process.name.isdigit() and _holds(process, sockets):
@@ -37,6 +36,6 @@ def _listening(port: int, proc: Path) -> Iterator[str]:
 
 def _holds(process: Path, sockets: set[str]) -> bool:
     try:
-        return any(os.readlink(entry) in sockets for entry in os.scandir(process / "fd"))
+        return any(str(entry.readlink()) in sockets for entry in (process / "fd").iterdir())
     except OSError:  # another user's, or just gone
         return False

@@ -47,7 +47,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise MainstayError(_why_not(host, port, error)) from None
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener
 
 
@@ -59,7 +59,7 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, which waits for the end of the headers for ever and keeps as many as come: here both are bounded."""
+    """uvicorn's, but it neither waits for ever for the end of the headers nor keeps as many as come."""
 
     _due: TimerHandle | None = None
     _head_bytes = 0
@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
         try:
             await self.serve(sockets=[self._listener])
         finally:
-            for server in self.servers:
+            for server in getattr(self, "servers", ()):
                 server.close()
             for task in self.server_state.tasks:
                 task.cancel()
@@ -140,11 +140,13 @@ class Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: ASGIApp, listener: socket.socket, *, drain_s: float) -> AsyncIterator[Server]:
-    """Serve ``app`` while the block runs; on leaving it no more connections are accepted, and running requests get
-    ``drain_s`` seconds to finish. When the block is cancelled, they get none.
+    """Serve ``app`` while the block runs.
+
+    On leaving it no more connections are accepted, and running requests get ``drain_s`` seconds to finish. When the
+    block is cancelled, they get none.
     """
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=_Protocol,
         ws="none",
         lifespan="off",
