@@ -65,6 +65,8 @@ def path_of(url: str) -> Path:
         raise ConfigError(
             f"storage.url: {parsed.get_backend_name()} is not supported yet: use sqlite:/// and a path"
         )
+    if parsed.query:
+        raise ConfigError("storage.url takes no options after a question mark; see the other settings of storage")
     if not parsed.database or parsed.database == ":memory:":
         raise ConfigError("storage.url names no file: what is kept in memory only would be lost at every restart")
     return Path(parsed.database)

@@ -143,6 +143,7 @@ class Writer:
             self.commits += 1
             self.last_commit_s = self.busy_s
         self._count(ends)
+        self._busy_since = None
         for job, end in zip(jobs, ends, strict=True):
             match end:
                 case _Done():
