@@ -79,7 +79,7 @@ def open_envelope(data: Json) -> Envelope:
         return _schema_2(data, event)
     if text_at(data, "type") == "event_callback":
         return Envelope(
-            type=f"schema-1.0/{text_at(event, 'type')}",
+            type=text_at(event, "type"),
             token=text_at(data, "token"),
             app_id=text_at(event, "app_id"),
             event_id=text_at(data, "uuid"),

@@ -22,9 +22,10 @@ from mainstay.channels.feishu.envelope import Json, MalformedEvent, mapping_at, 
 from mainstay.channels.feishu.model import Bot
 from mainstay.messages import Message
 
-__all__ = ["Ignored", "parse_message"]
+__all__ = ["Ignored", "parse_legacy", "parse_message"]
 
 _PLACEHOLDER: Final = re.compile(r"@_user_\d+|@_all\b")
+_LEGACY_MENTION: Final = re.compile(r"<at\b[^>]*>(.*?)</at>", re.DOTALL)
 _NO_WORDS: Final = "[no text]"
 
 
@@ -77,6 +78,39 @@ def parse_message(
         text=text.strip() or _NO_WORDS,
         sent_at=_sent_at(text_at(message, "create_time"), now),
         reply_in_thread=in_thread,
+    )
+
+
+def parse_legacy(
+    event: Json, *, channel: str, app_id: str, answer_all: bool, sent_at: datetime
+) -> Message | Ignored:
+    """Read the ``event`` of a schema 1.0 ``message``, in which the platform says itself whether the bot is meant.
+
+    Raises:
+        MalformedEvent: if it lacks what every such event has.
+    """
+    message_id, chat_id = text_at(event, "open_message_id"), text_at(event, "open_chat_id")
+    sender_id = _person_id(event)
+    if not message_id or not chat_id or not sender_id:
+        raise MalformedEvent("a schema 1.0 message without message, chat or sender")
+    in_group = text_at(event, "chat_type") != "private"
+    to_all = answer_all and "@all" in text_at(event, "text")
+    if in_group and not to_all and event.get("is_mention") is not True:
+        return Ignored("not_mentioned")
+    kind = text_at(event, "msg_type")
+    said = text_at(event, "text_without_at_bot") or text_at(event, "text")
+    text = _LEGACY_MENTION.sub(r"\1", said).strip() if kind in ("text", "post") else _unreadable(kind, event)
+    return Message(
+        channel=channel,
+        bot_id=app_id,
+        external_id=message_id,
+        chat_id=chat_id,
+        thread_id=(text_at(event, "root_id") or message_id) if in_group else "main",
+        chat_type="group" if in_group else "p2p",
+        sender_id=sender_id,
+        text=text or _NO_WORDS,
+        sent_at=sent_at,
+        reply_in_thread=in_group,
     )
 
 

@@ -11,7 +11,7 @@ content would let a stranger decrypt what he has recorded, block by block.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from datetime import UTC, datetime
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -21,15 +21,13 @@ from mainstay.bus import Bus
 from mainstay.channels.feishu import crypto
 from mainstay.channels.feishu.envelope import Envelope, MalformedEvent, open_envelope, read_object, text_at
 from mainstay.channels.feishu.model import Bot, FeishuSettings
-from mainstay.channels.feishu.parse import parse_message
+from mainstay.channels.feishu.parse import Ignored, parse_legacy, parse_message
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import MessageRefused, WebhookRejected
 from mainstay.messages import Message
 
 __all__ = ["Webhook"]
-
-_MESSAGE: Final = "im.message.receive_v1"
 
 
 class Rejected(Exception):
@@ -169,24 +167,42 @@ class Webhook:
     async def _take_event(self, envelope: Envelope) -> Response:
         if envelope.type == "url_verification":
             return JSONResponse({"challenge": envelope.challenge})
-        if envelope.type != _MESSAGE:
-            self._count(envelope.type)
-            return JSONResponse({})
-        parsed = parse_message(
-            envelope.event,
-            channel=self._name,
-            app_id=self._settings.app_id,
-            bot=self._bot(),
-            answer_all=self._settings.answer_all,
-            now=self._clock.now(),
-        )
+        parsed = self._parse(envelope)
         if isinstance(parsed, Message):
             await self._accept(parsed)
+            return JSONResponse({})
+        if parsed is None:
+            self._count(envelope.type)
             return JSONResponse({})
         self._count(parsed.reason)
         if parsed.later:
             return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
         return JSONResponse({})
+
+    def _parse(self, envelope: Envelope) -> Message | Ignored | None:
+        """None: not a message."""
+        settings, now = self._settings, self._clock.now()
+        match envelope.type:
+            case "im.message.receive_v1":
+                return parse_message(
+                    envelope.event,
+                    channel=self._name,
+                    app_id=settings.app_id,
+                    bot=self._bot(),
+                    answer_all=settings.answer_all,
+                    now=now,
+                )
+            case "message":
+                sent_at = datetime.fromtimestamp(envelope.created_s, UTC) if envelope.created_s else now
+                return parse_legacy(
+                    envelope.event,
+                    channel=self._name,
+                    app_id=settings.app_id,
+                    answer_all=settings.answer_all,
+                    sent_at=sent_at,
+                )
+            case _:
+                return None
 
     async def _take_click(self, envelope: Envelope) -> Response:
         if envelope.type == "url_verification":

@@ -1,0 +1,196 @@
+"""A real platform, a real database, and the channel between them; also the process that comes after a crash."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+import uvicorn
+
+from mainstay.asgi import ASGIApp, Receive, Scope, Send
+from mainstay.bus import Bus
+from mainstay.channels.feishu.channel import FeishuChannel, FeishuReplier
+from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.feishu.tables import HEAD
+from mainstay.clock import SystemClock
+from mainstay.events import Event
+from mainstay.messages import Finished, Message, Outcome
+from mainstay.sandbox.client import SandboxClient
+from mainstay.sandbox.model import Reply, SandboxAddress, Verdict
+from mainstay.sandbox.process import start, stop
+from mainstay.settings import Secret
+from mainstay.storage.migrate import upgrade
+from mainstay.storage.model import StorageSettings
+from mainstay.storage.sqlite import Storage
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture(scope="session")
+async def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxAddress]:
+    address = await start(tmp_path_factory.mktemp("sandbox"))
+    yield address
+    await stop(address)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until it holds; fails after a deadline that only a broken program reaches."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not await condition():  # noqa: ASYNC110  the platform is another process
+            await asyncio.sleep(0.02)
+
+
+@dataclass
+class Process:
+    """One run of the service, as far as the channel goes: it can be killed without any goodbye."""
+
+    channel: FeishuChannel
+    events: list[Event]
+    task: asyncio.Task[None]
+    http: httpx2.AsyncClient
+
+    async def kill(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+        await self.http.aclose()
+
+    def seen(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if type(event) is kind]
+
+    async def until(self, kind: type[Event], count: int = 1) -> None:
+        async def enough() -> bool:
+            return len(self.seen(kind)) >= count
+
+        await eventually(enough)
+
+
+@dataclass
+class World:
+    platform: SandboxClient
+    storage: Storage
+    settings: FeishuSettings
+    stack: AsyncExitStack
+    calls_before: int
+    accepted: list[Message] = field(default_factory=list)
+
+    async def process(self, **changes: object) -> Process:
+        """Start one; it runs until it is killed, or until the test ends."""
+        events: list[Event] = []
+        bus = Bus()
+        bus.subscribe_all(events.append)
+        http = httpx2.AsyncClient(trust_env=False)
+        channel = FeishuChannel(
+            "feishu",
+            replace(self.settings, **changes),
+            storage=self.storage,
+            bus=bus,
+            clock=SystemClock(),
+            accept=self.accept,
+            http=http,
+        )
+        task = asyncio.get_running_loop().create_task(channel.run())
+        process = Process(channel, events, task, http)
+        self.stack.push_async_callback(process.kill)
+        return process
+
+    async def accept(self, message: Message) -> bool:
+        self.accepted.append(message)
+        return True
+
+    async def ask(self, text: str = "hello", **how: object) -> Message:
+        """Somebody says something; this is the message as the webhook has read it."""
+        said = await self.platform.say(text, **{"sender": f"ou_{uuid4().hex}"} | how)
+
+        async def arrived() -> bool:
+            return any(message.external_id == said.message_id for message in self.accepted)
+
+        await eventually(arrived)
+        return next(message for message in self.accepted if message.external_id == said.message_id)
+
+    async def post(self, replier: FeishuReplier, final: Finished) -> None:
+        await self.storage.write(lambda tx: replier.post(tx, final))
+
+    async def finish(self, replier: FeishuReplier, text: str, outcome: Outcome = Outcome.ANSWERED, **more) -> None:
+        await self.post(replier, Finished(outcome=outcome, text=text, **more))
+        await replier.deliver()
+
+    async def verdict(self, message: Message) -> Verdict:
+        return next(each for each in await self.platform.outcomes() if each.message_id == message.external_id)
+
+    async def replies(self, message: Message) -> tuple[Reply, ...]:
+        record = await self.platform.record()
+        return next(each.replies for each in record.messages if each.message_id == message.external_id)
+
+    async def until_final(self, message: Message) -> Verdict:
+        async def final() -> bool:
+            return (await self.verdict(message)).state == "final"
+
+        await eventually(final)
+        return await self.verdict(message)
+
+    async def calls(self, method: str, fragment: str) -> int:
+        """How many calls the platform has got in this test."""
+        calls = (await self.platform.calls())[self.calls_before :]
+        return sum(call["method"] == method and fragment in call["path"] for call in calls)
+
+
+class Server(uvicorn.Server):
+    """The HTTP server that a service has, without its hold on the process's signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def served(routes: Sequence[tuple[str, ASGIApp]]) -> AsyncIterator[str]:
+    """The origin at which these applications answer."""
+    apps = dict(routes)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await apps[scope["path"]](scope, receive, send)
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[listening]))
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+
+
+@pytest.fixture
+async def world(tmp_path: Path, sandbox_process: SandboxAddress) -> AsyncIterator[World]:
+    """A bot whose requests are quick to give up and to try again, so that no test waits for a default."""
+    address = sandbox_process
+    settings = FeishuSettings(
+        app_id=address.app_id,
+        app_secret=Secret(address.app_secret),
+        encrypt_key=Secret(address.encrypt_key),
+        verification_token=Secret(address.verification_token),
+        domain=address.feishu_url,
+        update_interval=0.11,
+        retry_base=0.05,
+        retry_cap=1.0,
+        request_timeout=2.0,
+        deliver_wait=10.0,
+    )
+    url = f"sqlite:///{tmp_path / 'feishu.db'}"
+    upgrade(url, ["mainstay.channels.feishu"])
+    async with AsyncExitStack() as stack:
+        storage = Storage(StorageSettings(url=url, synchronous="normal"), clock=SystemClock())
+        await storage.open({"feishu": HEAD})
+        stack.push_async_callback(storage.close)
+        platform = await stack.enter_async_context(SandboxClient(address))
+        world = World(platform, storage, settings, stack, len(await platform.calls()))
+        front = await world.process()
+        await front.channel.resolve_bot()
+        await front.kill()
+        origin = await stack.enter_async_context(served(front.channel.routes))
+        await platform.subscribe(f"{origin}/webhook/event", f"{origin}/webhook/card")
+        yield world
+        await platform.clear()
