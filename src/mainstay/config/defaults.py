@@ -30,8 +30,8 @@ _EMBEDDED: Final[dict[str, dict[str, dict[str, Any]]]] = {
         },
         "okr": {
             "description": "Objectives and key results: writing, reviewing and tracking them.",
-            "instructions": "You review objectives and key results. Say what is good, what can not be measured, and "
-            "how to put it better. Answer in the language of the question.",
+            "instructions": "You review objectives and key results. Say what is good, what can not be measured, "
+            "and how to put it better. Answer in the language of the question.",
             "match": ["OKR", "OKRs", "key result", "key results", "关键结果"],
         },
     },

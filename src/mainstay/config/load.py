@@ -27,13 +27,14 @@ _TABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 @dataclass(slots=True)
 class _Loading:
-    """What one `load` has at hand, and what it has found."""
+    """What one `load` has at hand, and what it has found. ``refused`` keys have a problem already."""
 
     document: Document
     variables: Mapping[str, Variable]
     flags: Mapping[str, str]
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
 
 
 def load(
@@ -65,15 +66,26 @@ def load(
     tables = _tables(loading)
     built = {name: _build(section, tables[name], loading) for name, section in SECTIONS.items()}
     loading.problems.extend(strangers({name: tuple(tables[name]) for name in SECTIONS}, loading.variables))
-    if loading.problems:
-        raise ConfigError(*loading.problems)
     home = _home(directory, loading.variables)
     config = Config(home=home, file=file, origins=loading.origins, warnings=_warnings(directory), **built)
     config = defaults.complete(config, directory)
-    contradictions = tuple(machine.problems(config))
-    if contradictions:
-        raise ConfigError(*contradictions)
+    loading.problems.extend(
+        f"{_origin(key, loading)}: {key}: {what}"
+        for key, what in machine.contradictions(config)
+        if key not in loading.refused
+    )
+    if loading.problems:
+        raise ConfigError(*sorted(loading.problems, key=_line))
     return config
+
+
+def _origin(key: str, loading: _Loading) -> str:
+    return loading.origins.get(key) or loading.document.place(*key.split("."))
+
+
+def _line(problem: str) -> int:
+    match = re.match(r"[^\s:]+:(\d+):", problem)
+    return int(match[1]) if match else 0
 
 
 def _document(file: Path | None) -> Document:
@@ -154,12 +166,6 @@ def _settings(section: Section, table: str, written: Mapping[str, Any], loading:
     for name, key in section.keys.items():
         if name in chosen:
             _take(key, f"{prefix}.{name}", *chosen[name], values, loading)
-        elif key.required:
-            loading.problems.append(
-                f"{loading.document.place(*path)}: {prefix}.{name}: is missing: {key.info.help}"
-            )
-        if key.required:
-            values.setdefault(key.field, None)
     return section.settings(**values)
 
 
@@ -181,6 +187,7 @@ def _take(key: Key, path: str, written: object, origin: str, values: dict[str, o
     if isinstance(written, str) and written.startswith("env:"):
         name = written[4:].strip()
         if name not in loading.variables:
+            loading.refused.add(path)
             loading.problems.append(
                 f"{origin}: {path}: the environment variable {name} is not set, here or in .env"
             )
@@ -189,6 +196,7 @@ def _take(key: Key, path: str, written: object, origin: str, values: dict[str, o
     try:
         values[key.field] = fit(written, key)
     except ValueError as error:
+        loading.refused.add(path)
         loading.problems.append(f"{origin}: {path}: {error}")
     if origin != "default":
         loading.origins[path] = origin

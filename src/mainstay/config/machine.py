@@ -1,7 +1,7 @@
 """Do the settings fit together?
 
 What no single value can know: a name that refers to another table, a limit below another one, credentials that are
-half there. Pure: settings in, one line per problem out.
+half there. Pure: settings in, problems out.
 """
 
 from collections import Counter
@@ -16,25 +16,14 @@ from mainstay.errors import ConfigError
 from mainstay.models.model import ModelSettings
 from mainstay.units import format_duration
 
-__all__ = ["ROOT", "problems"]
+__all__ = ["ROOT", "contradictions"]
 
 ROOT = "manager"
 """The agent that every message goes to first."""
 
 
-def problems(config: Config) -> Iterator[str]:
-    """One line for each contradiction, with the place where it was written."""
-    for key, what in _contradictions(config):
-        yield f"{_place(config, key)}: {key}: {what}"
-
-
-def _place(config: Config, key: str) -> str:
-    while key and key not in config.origins:
-        key = key.rpartition(".")[0]
-    return config.origins.get(key, config.file.name if config.file else "default")
-
-
-def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
+def contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    """The key and what is wrong with it, for everything that does not fit together."""
     for name, model in config.models.items():
         yield from _model(f"models.{name}", model)
     for name, agent in config.agents.items():

@@ -46,11 +46,6 @@ class Key:
     info: SettingInfo
 
     @property
-    def required(self) -> bool:
-        """Whether there is no default."""
-        return self.default is MISSING
-
-    @property
     def choices(self) -> tuple[str, ...]:
         """The allowed values, if they can be listed."""
         if self.info.choices or typing.get_origin(self.kind) is not typing.Literal:

@@ -82,7 +82,8 @@ def _locate(text: str) -> dict[tuple[str, ...], int]:
         paths = list(_paths(tomllib.loads(statement)))
         if statement.startswith("["):
             table = max(paths, key=len)
-            lines.setdefault(table, line)
+            for length in range(1, len(table) + 1):
+                lines.setdefault(table[:length], line)
         else:
             for path in paths:
                 lines.setdefault(table + path, line)

@@ -73,8 +73,12 @@ def _scalar(written: object, kind: Any) -> object:  # noqa: ANN401  one of four 
     if kind is float and isinstance(written, int) and not isinstance(written, bool):
         return float(written)
     if not isinstance(written, kind) or (kind is int and isinstance(written, bool)):
-        raise ValueError(f"must be {_EXAMPLES[kind]}, not {written!r}")
+        raise ValueError(f"must be {_EXAMPLES[kind]}, not {_as_toml(written)}")
     return written
+
+
+def _as_toml(written: object) -> str:
+    return str(written).lower() if isinstance(written, bool) else repr(written)
 
 
 def _from_text(text: str, kind: Any) -> object:  # noqa: ANN401  one of three types
