@@ -22,7 +22,7 @@ from pydantic_ai.tools import Tool, ToolDefinition
 
 from mainstay.errors import ConfigError
 from mainstay.messages import Notebook
-from mainstay.recovery.redact import redact
+from mainstay.recovery.wording import one_line
 
 __all__ = ["AgentTool", "ToolResult", "load_tool", "read_only", "remember", "run_tool"]
 
@@ -81,7 +81,7 @@ def load_tool(spec: str, where: str) -> AgentTool:
     try:
         return _tool(function)
     except (UserError, TypeError, ValueError, NameError) as error:
-        raise ConfigError(f"{where}: {spec} can not be a tool: {redact(str(error))}") from error
+        raise ConfigError(f"{where}: {spec} can not be a tool: {one_line(str(error))}") from error
 
 
 def remember(notebook: Notebook) -> AgentTool:
@@ -129,7 +129,9 @@ def _tool(function: Callable[..., Any]) -> AgentTool:
 
 
 def _error(error: Exception) -> ToolResult:
-    return ToolResult(redact(f"The tool failed: {type(error).__name__}: {error}", longest=_LONGEST_ERROR), ok=False)
+    return ToolResult(
+        one_line(f"The tool failed: {type(error).__name__}: {error}", longest=_LONGEST_ERROR), ok=False
+    )
 
 
 def _json(value: object) -> str:

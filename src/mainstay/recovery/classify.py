@@ -14,7 +14,7 @@ from typing import Final
 from mainstay.errors import Category
 from mainstay.recovery.delay import asked_to_wait_s
 from mainstay.recovery.model import AttemptError, Failure
-from mainstay.recovery.redact import redact
+from mainstay.recovery.wording import one_line
 
 __all__ = ["classify"]
 
@@ -174,8 +174,8 @@ def _failure(error: BaseException, category: Category) -> Failure:
     text = said if isinstance(error, AttemptError) or status is None or status < 400 else f"HTTP {status}: {said}"
     return Failure(
         category=category,
-        message=redact(text),
-        retry_after_s=asked_to_wait_s(getattr(error, "retry_after", None), _headers(error), _body(error)),
+        message=one_line(text),
+        retry_after_s=asked_to_wait_s(_read(error, "retry_after"), _headers(error), _body(error)),
         status=status,
     )
 
@@ -235,19 +235,27 @@ def _by_status(status: int | None) -> Category | None:
     return Category.SERVER_ERROR if status >= 500 else Category.INVALID_REQUEST
 
 
+def _read(holder: object, name: str) -> object:
+    """The attribute, if there is one. Properties of errors may raise; judging an error must not make another."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:  # noqa: BLE001  see above
+        return None
+
+
 def _status(error: BaseException) -> int | None:
     """``status_code`` or ``status`` of the error, or of its response."""
-    for holder in (error, getattr(error, "response", None)):
+    for holder in (error, _read(error, "response")):
         for name in ("status_code", "status", "code"):
-            value = getattr(holder, name, None)
+            value = _read(holder, name)
             if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600:
                 return value
     return None
 
 
 def _headers(error: BaseException) -> Mapping[str, str]:
-    for holder in (error, getattr(error, "response", None)):
-        headers = getattr(holder, "headers", None)
+    for holder in (error, _read(error, "response")):
+        headers = _read(holder, "headers")
         if headers is not None and hasattr(headers, "items"):
             return {str(name).lower(): str(value) for name, value in headers.items()}
     return {}
@@ -255,7 +263,7 @@ def _headers(error: BaseException) -> Mapping[str, str]:
 
 def _body(error: BaseException) -> Mapping[str, object]:
     """The provider's error object, out of its ``{"error": {...}}`` wrapping."""
-    body = getattr(error, "body", None)
+    body = _read(error, "body")
     if not isinstance(body, Mapping):
         return {}
     inner = body.get("error")
@@ -275,7 +283,7 @@ def _codes(error: BaseException) -> list[str]:
             if isinstance(each, Mapping):
                 found += [each.get(name) for name in ("error_code", "code", "reason", "error_type")]
     found += [body.get(name) for name in ("code", "error_code", "type", "status")]
-    found += [getattr(error, f"provider_error_{name}", getattr(error, name, None)) for name in ("code", "type")]
+    found += [_read(error, name) for name in ("provider_error_code", "provider_error_type", "code", "type")]
     return [str(each).lower() for each in found if isinstance(each, str | int)]
 
 
