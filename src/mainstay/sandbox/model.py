@@ -43,7 +43,9 @@ class SandboxSettings:
         help="How long a second of the platform lasts: 0.01 makes its retry after 15 s one after 0.15 s.",
         parse=float,
     )
-    tokens_per_second: float = setting(60.0, help="How fast the sandbox's models write.", parse=float)
+    tokens_per_second: float = setting(
+        60.0, help="How fast the sandbox's models write; 0: the whole answer at once.", parse=float
+    )
     start_timeout_s: float = duration("10s", help="How long a sandbox may take to become ready.")
     owner_grace_s: float = duration(
         "60s", help="How long a sandbox outlives its service, for the service's restart to find it again."
@@ -125,6 +127,7 @@ class Reply:
         final: this is an outcome. A text is one; a card is one when the bot has closed its streaming mode and it
             says more than the "Thinking…" that it was opened with. One that the platform closed for being too
             old never is.
+        parts: the texts of a card's elements, by their ``element_id``.
         template: the colour of the card's header, if it has one.
         actions: the labels of its buttons.
         history: every text shown, oldest first; only in the record.
@@ -140,6 +143,7 @@ class Reply:
     sequence: int = 0
     template: str = ""
     summary: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
     in_thread: bool = False
     actions: tuple[str, ...] = ()
     reactions: tuple[str, ...] = ()

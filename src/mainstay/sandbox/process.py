@@ -16,7 +16,7 @@ from mainstay.errors import MainstayError
 from mainstay.sandbox.alive import is_alive
 from mainstay.sandbox.model import ADDRESS_FILE, SandboxAddress, SandboxSettings
 
-__all__ = ["SandboxFailed", "find", "start", "stop"]
+__all__ = ["SandboxFailed", "find", "last_address", "start", "stop"]
 
 _POLL_S = 0.02
 _INHERITED = (
@@ -39,11 +39,16 @@ class SandboxFailed(MainstayError):
 
 def find(home: Path) -> SandboxAddress | None:
     """The living sandbox of that home, if there is one."""
+    address = last_address(home)
+    return address if address is not None and is_alive(address.pid, address.started) else None
+
+
+def last_address(home: Path) -> SandboxAddress | None:
+    """What the address file says; it is left behind by a sandbox that was killed."""
     try:
-        address = SandboxAddress.from_json((home / ADDRESS_FILE).read_bytes())
+        return SandboxAddress.from_json((home / ADDRESS_FILE).read_bytes())
     except (OSError, ValueError):
         return None
-    return address if is_alive(address.pid, address.started) else None
 
 
 async def start(home: Path, settings: SandboxSettings | None = None, *, owner: int = 0) -> SandboxAddress:
@@ -72,8 +77,7 @@ async def start(home: Path, settings: SandboxSettings | None = None, *, owner: i
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         if pid and not _has_ended(pid):
-            os.kill(pid, signal.SIGKILL)
-            _has_ended(pid)
+            _kill(pid)
         raise SandboxFailed(
             f"the sandbox was not ready within {settings.start_timeout_s:g} s; see {home / _LOG}"
         ) from None
@@ -119,6 +123,11 @@ def _spawn(home: Path, settings: SandboxSettings, owner: int) -> int:
         ],
         setsid=True,
     )
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _has_ended(pid: int) -> bool:

@@ -12,8 +12,9 @@ import secrets
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import uvicorn
@@ -31,6 +32,7 @@ from mainstay.sandbox.feishu.platform import Platform
 from mainstay.sandbox.feishu.tenant import Tenant
 from mainstay.sandbox.model import ADDRESS_FILE, SandboxAddress, to_json
 from mainstay.sandbox.owner import Owner
+from mainstay.sandbox.process import last_address
 from mainstay.sandbox.provider.faults import FaultPlan
 from mainstay.sandbox.provider.http import provider_app
 from mainstay.sandbox.provider.model import ProviderSettings
@@ -61,7 +63,9 @@ class _Listener(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                interface="asgi3",
                 lifespan="off",
+                proxy_headers=False,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -100,8 +104,9 @@ def claim(home: Path) -> Iterator[bool]:
 
 async def serve(launch: Launch) -> None:
     """Run until SIGTERM or SIGINT, or until the owner has been gone for the grace."""
-    sockets = {name: _bind(port) for name, port in launch.ports.items()}
-    address = _address(launch, sockets)
+    before = last_address(launch.home)
+    sockets = {name: _bind(port, _port(before, name)) for name, port in launch.ports.items()}
+    address = _address(launch, sockets, before)
     async with httpx2.AsyncClient(trust_env=False) as http:
         parts = _assemble(launch, address, http)
         apps = {name: _model(name, parts, launch, address.model_token) for name in MODELS}
@@ -187,9 +192,10 @@ def _front(parts: Controlled, token: str) -> ASGIApp:
     return app
 
 
-def _address(launch: Launch, sockets: dict[str, socket.socket]) -> SandboxAddress:
+def _address(launch: Launch, sockets: dict[str, socket.socket], before: SandboxAddress | None) -> SandboxAddress:
+    """Where this sandbox is; after one that was killed, with its credentials, which the service still has."""
     origins = {name: f"http://127.0.0.1:{each.getsockname()[1]}" for name, each in sockets.items()}
-    return SandboxAddress(
+    address = SandboxAddress(
         pid=os.getpid(),
         started=own_mark(),
         feishu_url=origins["feishu"],
@@ -203,12 +209,35 @@ def _address(launch: Launch, sockets: dict[str, socket.socket]) -> SandboxAddres
         model_token=f"sk-sandbox-{secrets.token_hex(12)}",
         time_scale=launch.time_scale,
     )
+    if before is None:
+        return address
+    return replace(
+        address,
+        control_token=before.control_token,
+        app_id=before.app_id,
+        app_secret=before.app_secret,
+        encrypt_key=before.encrypt_key,
+        verification_token=before.verification_token,
+        model_token=before.model_token,
+    )
 
 
-def _bind(port: int) -> socket.socket:
+def _port(before: SandboxAddress | None, name: str) -> int:
+    if before is None:
+        return 0
+    return urlsplit(before.feishu_url if name == "feishu" else before.models.get(name, "")).port or 0
+
+
+def _bind(port: int, port_before: int) -> socket.socket:
+    """A socket on the port asked for; if any will do, on the one before, if that is still free."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind(("127.0.0.1", port))
+    try:
+        bound.bind(("127.0.0.1", port or port_before))
+    except OSError:
+        if port:
+            raise
+        bound.bind(("127.0.0.1", 0))
     return bound
 
 

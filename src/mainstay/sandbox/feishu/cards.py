@@ -6,6 +6,7 @@ must be higher than any before it, whatever the operation.
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ _STREAMING_S = 600.0
 _LIFE_S = 14 * 86400.0
 _MAX_TEXT = 100_000
 _MAX_INT32 = 2**31 - 1
+_HISTORY_CHARS = 32_000_000
 
 
 def _invalid(what: str) -> Refusal:
@@ -29,6 +31,8 @@ class CardKit:
 
     def __init__(self, rng: random.Random) -> None:
         self.cards: dict[str, Card] = {}
+        self._with_history: deque[Card] = deque()
+        self._history_chars = 0
         self._numbers = itertools.count(rng.randrange(7_000_000_000_000_000_000, 7_900_000_000_000_000_000))
 
     def create(self, body: Json, now: Moment) -> Card:
@@ -44,10 +48,10 @@ class CardKit:
             opened_at_s=now.platform_s,
             streaming=_wants_streaming(content) is True,
         )
-        said = cardtext.words(content)[0]
         if card.streaming:
-            card.opened_with = said
-        card.history.append((now.real_s, 0, said))
+            card.opened_with = cardtext.words(content)[0]
+        self._with_history.append(card)
+        self._remember(card, 0, now)
         self.cards[card.card_id] = card
         return card
 
@@ -156,9 +160,19 @@ class CardKit:
         card.sequence = sequence
         if uuid:
             card.uuids.add(uuid)
+        self._remember(card, sequence, now)
+
+    def _remember(self, card: Card, sequence: int, now: Moment) -> None:
+        """Note what is shown; beyond the bound the oldest cards keep only their first and last text."""
         said = cardtext.words(card.content)[0]
-        if not card.history or card.history[-1][2] != said:
-            card.history.append((now.real_s, sequence, said))
+        if card.history and card.history[-1][2] == said:
+            return
+        card.history.append((now.real_s, sequence, said))
+        self._history_chars += len(said)
+        while self._history_chars > _HISTORY_CHARS and self._with_history:
+            oldest = self._with_history.popleft()
+            self._history_chars -= sum(len(text) for _, _, text in oldest.history[1:-1])
+            del oldest.history[1:-1]
 
     def _set_streaming(self, card: Card, now: Moment, *, wanted: bool | None) -> None:
         if wanted is None:

@@ -95,7 +95,7 @@ def words(card: Json) -> tuple[str, str, tuple[str, ...]]:
             actions.append(each.text)
         elif each.element_id.startswith("status"):
             status.append(each.text)
-        elif each.text:
+        elif each.text.strip():
             said.append(each.text)
     return "\n".join(said), "\n".join(status), tuple(actions)
 

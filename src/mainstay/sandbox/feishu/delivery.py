@@ -58,8 +58,7 @@ class Pusher:
         self._events: deque[_Event] = deque(maxlen=_KEPT)
         self.url = ""
         self.card_url = ""
-        self.connected = True
-        """Whether events are sent at all; while false every attempt fails as if the network were down."""
+        self._pending = 0
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -81,7 +80,7 @@ class Pusher:
                 answer = await self._http.post(url, content=sealed, headers=_JSON)
         except TimeoutError:
             return f"{url} did not answer the challenge within {_CHALLENGE_S:g} s"
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             return f"{url} can not be reached: {type(error).__name__}"
         if answer.status_code != 200:
             return f"{url} answered the challenge with HTTP {answer.status_code}, not 200"
@@ -100,7 +99,7 @@ class Pusher:
         Raises:
             OverflowError: when too many wait already.
         """
-        if sum(each.state == "pending" for each in self._events) >= _MAX_PENDING:
+        if self._pending >= _MAX_PENDING:
             raise OverflowError(f"{_MAX_PENDING} events are waiting for the webhook already")
         event_id, event_type = _identity(body)
         event = _Event(
@@ -112,6 +111,7 @@ class Pusher:
             happened_s=self._clock.moment().platform_s,
         )
         self._events.append(event)
+        self._pending += 1
         lane = self._lanes.get(chat_id)
         if lane is not None:
             lane.append(event)
@@ -125,7 +125,9 @@ class Pusher:
         event = next((each for each in reversed(self._events) if each.message_id == message_id), None)
         if event is None:
             return ""
-        event.state = "pending"
+        if event.state != "pending":
+            event.state = "pending"
+            self._pending += 1
         self._start(self._deliver(event, retries=()))
         return event.event_id
 
@@ -172,13 +174,17 @@ class Pusher:
             await self._clock.sleep_until(self._clock.moment().platform_s + delay_s)
             if await self._attempt(event):
                 return
-        event.state = "given_up"
+        self._end(event, "given_up")
+
+    def _end(self, event: _Event, state: Literal["acknowledged", "given_up"]) -> None:
+        self._pending -= event.state == "pending"
+        event.state = state
 
     async def _attempt(self, event: _Event) -> bool:
         begun = self._clock.moment()
-        answer = await self._post(event) if self.connected else "disconnected"
+        answer = await self._post(event)
         if answer == "200":
-            event.state = "acknowledged"
+            self._end(event, "acknowledged")
         took_s = self._clock.moment().real_s - begun.real_s
         event.attempts.append(Attempt(begun.platform_s - event.happened_s, answer, took_s))
         return answer == "200"

@@ -1,6 +1,6 @@
 """Is this call one too many?
 
-Sliding windows over real calls, and the month's quota. A refused call uses nothing up.
+Sliding windows, and the month's quota. A call that is refused here uses nothing up.
 """
 
 import math

@@ -43,10 +43,6 @@ class Messages:
         """A fresh id: the prefix and that many hexadecimal digits."""
         return f"{prefix}{self._rng.getrandbits(digits * 4):0{digits}x}"
 
-    def put(self, message: StoredMessage) -> None:
-        """Store what a person said."""
-        self.messages[message.message_id] = message
-
     def send(self, query: Mapping[str, str], body: Json, now: Moment) -> StoredMessage:
         """``POST /im/v1/messages``."""
         known = self._known(body, now)
@@ -184,7 +180,7 @@ class Messages:
         at_s, message_id = self._uuids.get(uuid, (0.0, ""))
         if not message_id or now.platform_s - at_s >= _UUID_LIFE_S:
             return None
-        return self.messages[message_id]
+        return self.messages.get(message_id)
 
     def _store(self, chat: Chat, body: Json, now: Moment, parent: StoredMessage | None = None) -> StoredMessage:
         kind = body.get("msg_type")

@@ -1,6 +1,5 @@
 """What does the pretended platform know, and how does it say no?"""
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,8 +19,6 @@ __all__ = [
 ]
 
 Json = dict[str, object]
-
-CARD_HISTORY = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +171,7 @@ class Card:
         opened_at_s: platform time at which streaming was last switched on; it ends by itself 10 minutes later.
         timed_out: streaming ended by itself, and the bot has not closed or opened the card since.
         opened_with: the text that it was created with, if it was created streaming.
-        history: (real monotonic time, sequence, text shown), the newest `CARD_HISTORY`.
+        history: (real monotonic time, sequence, text shown).
     """
 
     card_id: str
@@ -189,4 +186,4 @@ class Card:
     interacting: bool = False
     opened_with: str | None = None
     uuids: set[str] = field(default_factory=set)
-    history: deque[tuple[float, int, str]] = field(default_factory=lambda: deque(maxlen=CARD_HISTORY))
+    history: list[tuple[float, int, str]] = field(default_factory=list)

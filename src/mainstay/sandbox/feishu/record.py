@@ -7,7 +7,7 @@ with, it is unfinished. A card that was never sent, and a message that was taken
 """
 
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import Literal
 
 from mainstay.sandbox.feishu import cardtext
@@ -18,7 +18,7 @@ from mainstay.sandbox.model import Reply, Shown, Snapshot, Verdict
 
 __all__ = ["Record"]
 
-_DOTS = " .…。·⏳\n"
+_DOTS = " .…。·⏳\n\u200b"
 
 
 class Record:
@@ -31,7 +31,7 @@ class Record:
         self._revisions: dict[str, int] = {}
         self._origins: dict[str, str] = {}
         self.revision = 0
-        self.unprompted: list[str] = []
+        self.unprompted: deque[str] = deque(maxlen=10_000)
         """Ids of what the bot said without replying to anybody."""
 
     def said(self, message_id: str) -> None:
@@ -42,13 +42,14 @@ class Record:
     def sent(self, message: StoredMessage) -> None:
         """The bot has spoken."""
         origin = self._origins.get(message.parent_id, "")
-        known = self._replies[origin] if origin else self.unprompted
-        if message.message_id in known:
+        if message.message_id in self._origins or message.message_id in self.unprompted:
             return
-        known.append(message.message_id)
         if origin:
+            self._replies[origin].append(message.message_id)
             self._origins[message.message_id] = origin
             self.touch(origin)
+        else:
+            self.unprompted.append(message.message_id)
 
     def touch(self, message_id: str) -> None:
         """Something about this message, or about a reply to it, has changed."""
@@ -56,6 +57,15 @@ class Record:
         if origin is not None:
             self.revision += 1
             self._revisions[origin] = self.revision
+
+    def forget_oldest(self) -> list[str]:
+        """Drop the oldest thing that was said; returns its id and those of its replies."""
+        oldest = next(iter(self._revisions))
+        del self._revisions[oldest]
+        ids = [oldest, *self._replies.pop(oldest, ())]
+        for each in ids:
+            del self._origins[each]
+        return ids
 
     def messages(self) -> list[str]:
         """The ids of everything that people said, oldest first."""
@@ -134,6 +144,7 @@ class Record:
             status=status,
             streaming=streaming,
             final=not (streaming or timed_out or opening) and bool(text.strip(_DOTS)),
+            parts={each.element_id: each.text for each in cardtext.elements(content) if each.element_id},
             card_id=message.card_id,
             sequence=card.sequence if card else 0,
             template=cardtext.template(content),

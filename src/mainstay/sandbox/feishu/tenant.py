@@ -20,6 +20,7 @@ __all__ = ["GROUP", "P2P", "USER", "Tenant"]
 P2P = "oc_" + "a" * 32
 GROUP = "oc_" + "b" * 32
 USER = "ou_u1"
+_MAX_SAID = 20_000
 
 
 class Tenant:
@@ -52,7 +53,10 @@ class Tenant:
 
         Raises:
             Refusal: if ``reply_to`` is no message, or ``message_id`` is one already.
+            ValueError: if ``chat_type`` is none.
         """
+        if chat_type not in {"p2p", "group"}:
+            raise ValueError(f'chat_type {chat_type!r}: it must be "p2p" or "group"')
         parent = self.messages.living(reply_to) if reply_to else None
         place = self._chat(parent.chat_id if parent else chat, chat_type, sender)
         if message_id in self.messages.messages:
@@ -82,9 +86,17 @@ class Tenant:
             thread_id=parent.thread_id if parent else "",
             mentions=(mentioned,) if to_bot else (),
         )
-        self.messages.put(message)
+        self.messages.messages[message.message_id] = message
         self.record.said(message.message_id)
+        if len(self.record.messages()) > _MAX_SAID:
+            self._forget()
         return message
+
+    def _forget(self) -> None:
+        for each in self.record.forget_oldest():
+            gone = self.messages.messages.pop(each)
+            self.messages.reactions.pop(each, None)
+            self.cards.cards.pop(gone.card_id, None)
 
     def recall(self, message_id: str, now: Moment) -> StoredMessage:
         """A person takes back what they said. Raises Refusal when it is not there."""

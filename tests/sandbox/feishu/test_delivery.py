@@ -1,0 +1,238 @@
+"""Events arrive signed, in order, and again until they are acknowledged."""
+
+import asyncio
+import hashlib
+import itertools
+import json
+import random
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from starlette.types import Receive, Scope, Send
+from tests.sandbox.feishu.conftest import APP, Webhook, served, until
+
+from mainstay.clock import SystemClock
+from mainstay.sandbox.feishu import events
+from mainstay.sandbox.feishu.clock import PlatformClock
+from mainstay.sandbox.feishu.crypto import sign
+from mainstay.sandbox.feishu.delivery import Pusher
+from mainstay.sandbox.feishu.model import Json, Options
+from mainstay.sandbox.feishu.tenant import GROUP, P2P, Tenant
+
+pytestmark = pytest.mark.anyio
+
+
+def opened(body: bytes) -> dict[str, Any]:
+    """What the bot reads, by the documentation's recipe."""
+    given: dict[str, Any] = json.loads(body)
+    if "encrypt" not in given:
+        return given
+    raw = b64decode(given["encrypt"])
+    key = hashlib.sha256(APP.encrypt_key.encode()).digest()
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(raw[:16])).decryptor()
+    plain = decryptor.update(raw[16:]) + decryptor.finalize()
+    found: dict[str, Any] = json.loads(plain[: -plain[-1]])
+    return found
+
+
+def honest(headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+    given = opened(body)
+    return 200, {"challenge": given["challenge"]} if "challenge" in given else {}
+
+
+@dataclass
+class Pushing:
+    pusher: Pusher
+    tenant: Tenant
+    clock: PlatformClock
+
+    def say(self, text: str, chat: str = P2P, write: Callable[..., Json] = events.received) -> str:
+        now = self.clock.moment()
+        message = self.tenant.say(text, now, chat=chat)
+        body = write(APP, self.tenant.messages.chats[chat], message, message.message_id[3:], now)
+        self.pusher.push(body, message_id=message.message_id, chat_id=chat)
+        return message.message_id
+
+    async def state(self, message_id: str, wanted: str) -> list[str]:
+        """Wait for the state; returns the answers of the attempts."""
+        async with asyncio.timeout(20):
+            while True:
+                found = next(each for each in self.pusher.deliveries() if each.message_id == message_id)
+                if found.state == wanted:
+                    return [each.answer for each in found.attempts]
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def pushing(webhook: Webhook) -> AsyncIterator[Pushing]:
+    webhook.answer = honest
+    rng = random.Random(3)
+    tenant, clock = Tenant(APP, Options(), rng), PlatformClock(SystemClock(), 0.0001)
+    async with httpx2.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
+        pusher = Pusher(tenant, clock, http, rng)
+        running = group.create_task(pusher.run())
+        await asyncio.sleep(0)
+        assert await pusher.subscribe(webhook.url) == ""
+        webhook.got.clear()
+        yield Pushing(pusher, tenant, clock)
+        running.cancel()
+
+
+async def test_a_webhook_must_answer_with_the_challenge(pushing: Pushing, webhook: Webhook) -> None:
+    for answer in ((200, {"challenge": "other"}), (500, {}), (200, [])):
+        webhook.answer = lambda headers, body, answer=answer: answer
+        assert await pushing.pusher.subscribe(webhook.url + "/new") != ""
+    assert "can not be reached" in await pushing.pusher.subscribe("http://127.0.0.1:1/")
+    assert "can not be reached" in await pushing.pusher.subscribe("nonsense")
+    assert pushing.pusher.url == webhook.url
+
+
+async def test_the_challenge_is_sealed_but_not_signed_and_carries_the_token(
+    pushing: Pushing, webhook: Webhook
+) -> None:
+    await pushing.pusher.subscribe(webhook.url)
+    headers, body = webhook.got[-1]
+    assert opened(body)["type"] == "url_verification"
+    assert opened(body)["token"] == APP.verification_token
+    assert "x-lark-signature" not in headers
+    pushing.tenant.options = replace(pushing.tenant.options, encrypt=False)
+    assert await pushing.pusher.subscribe(webhook.url) == ""
+    assert json.loads(webhook.got[-1][1])["type"] == "url_verification"
+
+
+async def test_a_slow_challenge_is_a_failed_one(pushing: Pushing, webhook: Webhook) -> None:
+    webhook.delay_s = 1.5
+    assert "within 1 s" in await pushing.pusher.subscribe(webhook.url)
+
+
+async def test_an_event_is_sealed_signed_and_complete(pushing: Pushing, webhook: Webhook) -> None:
+    message_id = pushing.say("hello", GROUP)
+    await pushing.state(message_id, "acknowledged")
+    headers, body = webhook.got[0]
+    stamp, nonce = headers["x-lark-request-timestamp"], headers["x-lark-request-nonce"]
+    assert headers["x-lark-signature"] == sign(stamp, nonce, APP.encrypt_key, body)
+    event = opened(body)
+    assert event["schema"] == "2.0"
+    assert event["header"]["event_type"] == "im.message.receive_v1"
+    assert (event["header"]["token"], event["header"]["app_id"]) == (APP.verification_token, APP.app_id)
+    said = event["event"]["message"]
+    assert (said["message_id"], said["chat_id"], said["chat_type"]) == (message_id, GROUP, "group")
+    assert json.loads(said["content"])["text"] == "@_user_1 hello"
+    assert said["mentions"][0]["id"]["open_id"] == "ou_bot"
+    assert "root_id" not in said
+
+
+async def test_in_the_clear_there_is_no_signature(pushing: Pushing, webhook: Webhook) -> None:
+    pushing.tenant.options = replace(pushing.tenant.options, encrypt=False)
+    await pushing.state(pushing.say("hello"), "acknowledged")
+    headers, body = webhook.got[0]
+    assert "x-lark-signature" not in headers
+    assert json.loads(body)["header"]["token"] == APP.verification_token
+
+
+async def test_the_older_schema_says_the_same(pushing: Pushing, webhook: Webhook) -> None:
+    message_id = pushing.say("hello", GROUP, events.received_v1)
+    await pushing.state(message_id, "acknowledged")
+    event = opened(webhook.got[0][1])
+    assert (event["type"], event["token"]) == ("event_callback", APP.verification_token)
+    assert event["event"]["open_message_id"] == message_id
+    assert event["event"]["text_without_at_bot"] == "hello"
+
+
+async def test_an_event_is_tried_five_times_over_the_documented_seven_hours(
+    pushing: Pushing, webhook: Webhook
+) -> None:
+    webhook.answer = lambda headers, body: (500, {})
+    message_id = pushing.say("hello")
+    for made, delay_s in enumerate((15, 300, 3600, 21600), 1):
+        await until(lambda made=made: len(pushing.pusher.deliveries()[0].attempts) >= made)
+        pushing.clock.advance(delay_s)
+    assert await pushing.state(message_id, "given_up") == ["500"] * 5
+    ages = pushing.pusher.deliveries()[0].attempts
+    gaps = [later.at_s - earlier.at_s for earlier, later in itertools.pairwise(ages)]
+    assert all(gap >= due for gap, due in zip(gaps, (15, 300, 3600, 21600), strict=True))
+
+
+async def test_a_repeat_is_byte_for_byte_the_first_one(pushing: Pushing, webhook: Webhook) -> None:
+    webhook.answer = lambda headers, body: (503, {})
+    message_id = pushing.say("hello")
+    await webhook.count(1)
+    webhook.answer = honest
+    pushing.clock.advance(15)
+    assert await pushing.state(message_id, "acknowledged") == ["503", "200"]
+    assert webhook.got[0] == webhook.got[1]
+
+
+async def test_a_repeat_is_signed_anew_when_the_option_says_so(pushing: Pushing, webhook: Webhook) -> None:
+    pushing.tenant.options = replace(pushing.tenant.options, resign_retries=True)
+    webhook.answer = lambda headers, body: (503, {})
+    message_id = pushing.say("hello")
+    await webhook.count(1)
+    webhook.answer = honest
+    pushing.clock.advance(15)
+    await pushing.state(message_id, "acknowledged")
+    (first, one), (second, two) = webhook.got
+    assert first["x-lark-request-nonce"] != second["x-lark-request-nonce"]
+    assert opened(one) == opened(two)
+
+
+async def test_no_answer_in_the_window_is_a_failure_and_the_late_event_comes_again(
+    pushing: Pushing, webhook: Webhook
+) -> None:
+    webhook.delay_s = 1.0
+    message_id = pushing.say("hello")
+    await webhook.count(1)
+    await webhook.count(2)
+    webhook.delay_s = 0.0
+    answers = await pushing.state(message_id, "acknowledged")
+    assert answers[0] == "timeout"
+    assert answers[-1] == "200"
+
+
+async def test_first_attempts_of_one_chat_keep_the_order_of_saying(pushing: Pushing, webhook: Webhook) -> None:
+    said = [pushing.say(f"number {number}") for number in range(30)]
+    await pushing.state(said[-1], "acknowledged")
+    assert [opened(body)["event"]["message"]["message_id"] for _, body in webhook.got] == said
+
+
+async def test_a_chat_that_hangs_does_not_hold_up_another(pushing: Pushing, webhook: Webhook) -> None:
+    free = asyncio.Event()
+    inner = webhook.app
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if not free.is_set():
+            free.set()
+            await asyncio.Event().wait()
+        await inner(scope, receive, send)
+
+    async with served(app) as origin:
+        pushing.pusher.url = f"{origin}/webhook/event"
+        slow = pushing.say("slow")
+        await free.wait()
+        quick = pushing.say("quick", GROUP)
+        assert await pushing.state(quick, "acknowledged") == ["200"]
+        assert (await pushing.state(slow, "acknowledged"))[0] == "timeout"
+
+
+async def test_a_message_is_delivered_again_on_demand(pushing: Pushing, webhook: Webhook) -> None:
+    message_id = pushing.say("hello")
+    await pushing.state(message_id, "acknowledged")
+    assert pushing.pusher.again(message_id) == message_id[3:]
+    await webhook.count(2)
+    assert webhook.got[0] == webhook.got[1]
+    assert pushing.pusher.again("om_none") == ""
+
+
+async def test_a_press_on_a_card_is_tried_once(pushing: Pushing, webhook: Webhook) -> None:
+    webhook.answer = lambda headers, body: (200, {"toast": {"type": "info", "content": "ok"}})
+    message = pushing.tenant.messages.messages[pushing.say("hello")]
+    now = pushing.clock.moment()
+    body = events.clicked(APP, message, {"value": {"a": 1}, "tag": "button"}, "ou_u1", "e1", now)
+    assert await pushing.pusher.callback(body) == (200, {"toast": {"type": "info", "content": "ok"}})
+    pushing.pusher.card_url = "http://127.0.0.1:1/"
+    assert (await pushing.pusher.callback(body))[0] == 0
