@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -50,6 +51,7 @@ class Process:
     """One run of the service, as far as the channel goes: it can be killed without any goodbye."""
 
     channel: FeishuChannel
+    bus: Bus
     events: list[Event]
     task: asyncio.Task[None]
     http: httpx2.AsyncClient
@@ -78,7 +80,7 @@ class World:
     calls_before: int
     accepted: list[Message] = field(default_factory=list)
 
-    async def process(self, **changes: object) -> Process:
+    async def process(self, *, later_s: float = 0.0, **changes: object) -> Process:
         """Start one; it runs until it is killed, or until the test ends."""
         events: list[Event] = []
         bus = Bus()
@@ -89,12 +91,12 @@ class World:
             replace(self.settings, **changes),
             storage=self.storage,
             bus=bus,
-            clock=SystemClock(),
+            clock=ClockAhead(later_s),
             accept=self.accept,
             http=http,
         )
         task = asyncio.get_running_loop().create_task(channel.run())
-        process = Process(channel, events, task, http)
+        process = Process(channel, bus, events, task, http)
         self.stack.push_async_callback(process.kill)
         return process
 
@@ -119,6 +121,38 @@ class World:
         await self.post(replier, Finished(outcome=outcome, text=text, **more))
         await replier.deliver()
 
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Let it run beside the test, until the test ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.stack.callback(task.cancel)
+        return task
+
+    async def until_refused(self, code: int) -> None:
+        """The platform has answered with this code."""
+
+        async def refused() -> bool:
+            return any(call["code"] == code for call in (await self.platform.calls())[self.calls_before :])
+
+        await eventually(refused)
+
+    async def until_no_card_is_followed(self, message: Message) -> None:
+        """Whoever wrote to the card of this message has ended."""
+
+        async def ended() -> bool:
+            return all(task.get_name() != f"card {message.turn_id}" for task in asyncio.all_tasks())
+
+        await eventually(ended)
+
+    eventually = staticmethod(eventually)
+
+    async def until_held(self) -> None:
+        """The platform has done what was asked, and keeps its answer back."""
+
+        async def held() -> bool:
+            return bool((await self.platform.state())["held"])
+
+        await eventually(held)
+
     async def verdict(self, message: Message) -> Verdict:
         return next(each for each in await self.platform.outcomes() if each.message_id == message.external_id)
 
@@ -139,14 +173,6 @@ class World:
         return sum(call["method"] == method and fragment in call["path"] for call in calls)
 
 
-class Server(uvicorn.Server):
-    """The HTTP server that a service has, without its hold on the process's signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
 async def served(routes: Sequence[tuple[str, ASGIApp]]) -> AsyncIterator[str]:
     """The origin at which these applications answer."""
@@ -155,12 +181,34 @@ async def served(routes: Sequence[tuple[str, ASGIApp]]) -> AsyncIterator[str]:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await apps[scope["path"]](scope, receive, send)
 
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve(sockets=[listening]))
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Not `serve`: it takes over the signals of the process.
+        await server.startup([listener])
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            for listening in server.servers:
+                listening.close()
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.gather(*server.server_state.tasks)
+
+
+class ClockAhead(SystemClock):
+    """The clock of a machine that looks at things an hour or a day later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._seconds
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self._seconds)
 
 
 @pytest.fixture

@@ -1,0 +1,205 @@
+"""Killed between any two steps, the next process goes on: one visible outcome, never two, never none."""
+
+import pytest
+
+from mainstay.events import CardCreated, CardSent, CardUpdated, DeadLettered, OutcomeDelivered
+from mainstay.messages import Finished, Outcome, TextAppended
+
+pytestmark = pytest.mark.anyio
+
+DONE = Finished(outcome=Outcome.ANSWERED, text="the answer")
+
+
+async def next_attempt(world, message, **how):
+    process = await world.process(**how)
+    replier = process.channel.replier(message, message.turn_id, 2)
+    await world.finish(replier, "the answer")
+    return process
+
+
+async def one_outcome(world, message, kind="card"):
+    verdict = await world.until_final(message)
+    assert (verdict.outcomes, verdict.unfinished, verdict.texts) == (1, 0, ("the answer",))
+    replies = await world.replies(message)
+    assert [reply.kind for reply in replies] == [kind]
+
+
+async def test_killed_while_the_card_is_made(world):
+    await world.platform.platform_fault("POST /cardkit/v1/cards", hold=True)
+    process = await world.process()
+    message = await world.ask()
+    process.channel.replier(message, message.turn_id, 1)
+    await world.until_held()
+    await process.kill()
+    await next_attempt(world, message)
+    await one_outcome(world, message)
+
+
+async def test_killed_between_a_card_and_its_message(world):
+    process = await world.process()
+    process.bus.subscribe(CardCreated, lambda _: process.task.cancel())
+    message = await world.ask()
+    process.channel.replier(message, message.turn_id, 1)
+    await process.until(CardCreated)
+    await process.kill()
+    assert await world.replies(message) == ()
+    await next_attempt(world, message)
+    await one_outcome(world, message)
+    assert await world.calls("POST", "/cardkit/v1/cards") == 1
+
+
+@pytest.mark.parametrize("later_s", [0.0, 4000.0])
+async def test_killed_after_the_card_was_sent_and_before_it_was_known(world, later_s):
+    await world.platform.platform_fault("POST /reply", hold=True)
+    process = await world.process()
+    message = await world.ask()
+    process.channel.replier(message, message.turn_id, 1)
+    await world.until_held()
+    await process.kill()
+    assert len(await world.replies(message)) == 1
+    await world.platform.advance(later_s)
+    await next_attempt(world, message, later_s=later_s)
+    await one_outcome(world, message)
+
+
+@pytest.mark.parametrize("later_s", [0.0, 4000.0])
+async def test_killed_after_a_threaded_card_was_sent_and_before_it_was_known(world, later_s):
+    await world.platform.platform_fault("POST /reply", hold=True)
+    process = await world.process()
+    message = await world.ask(chat=f"oc_{world.calls_before}", chat_type="group")
+    process.channel.replier(message, message.turn_id, 1)
+    await world.until_held()
+    await process.kill()
+    await world.platform.advance(later_s)
+    await next_attempt(world, message, later_s=later_s)
+    await one_outcome(world, message)
+
+
+async def test_killed_while_it_streams_the_next_attempt_goes_on_in_the_same_card(world):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    replier.show(TextAppended("half of the"))
+    await process.until(CardUpdated)
+    await process.kill()
+
+    process = await world.process()
+    replier = process.channel.replier(message, message.turn_id, 2)
+    replier.show(TextAppended("the"))
+    await process.until(CardUpdated)
+    [reply] = await world.replies(message)
+    assert (reply.text, reply.status) == ("the", "Continuing after an interruption…")
+    await world.finish(replier, "the answer")
+    await one_outcome(world, message)
+    assert process.seen(CardCreated) == process.seen(CardSent) == []
+
+
+async def test_killed_between_an_outcome_and_its_delivery(world):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    await process.until(CardSent)
+    await world.post(replier, DONE)
+    await process.kill()
+    process = await world.process()
+    await one_outcome(world, message)
+    await process.until(OutcomeDelivered)
+
+
+async def test_killed_after_the_outcome_was_written_and_before_it_was_known(world):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    await process.until(CardSent)
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", hold=True)
+    await world.post(replier, DONE)
+    delivering = world.start(replier.deliver())
+    await world.until_held()
+    await process.kill()
+    delivering.cancel()
+    process = await world.process()
+    await process.until(OutcomeDelivered)
+    await one_outcome(world, message)
+
+
+@pytest.mark.parametrize("later_s", [0.0, 4000.0])
+async def test_killed_after_an_outcome_was_sent_as_text_and_before_it_was_known(world, later_s):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    await process.until(CardSent)
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=300305)
+    await world.platform.platform_fault("POST /reply", hold=True)
+    await world.post(replier, DONE)
+    delivering = world.start(replier.deliver())
+    await world.until_held()
+    await process.kill()
+    delivering.cancel()
+    await world.platform.advance(later_s)
+    process = await world.process(later_s=later_s)
+    await process.until(OutcomeDelivered)
+    await one_outcome(world, message, kind="text")
+    assert process.seen(OutcomeDelivered)[0].via == "text"
+
+
+async def test_an_outcome_is_delivered_by_one_of_two_processes_that_overlap(world):
+    first, second = await world.process(), await world.process()
+    message = await world.ask()
+    replier = first.channel.replier(message, message.turn_id, 1)
+    await world.finish(replier, "the answer")
+    await one_outcome(world, message)
+    assert len(first.seen(OutcomeDelivered)) + len(second.seen(OutcomeDelivered)) == 1
+
+
+async def test_a_worker_that_has_lost_the_message_is_refused_by_the_platform(world):
+    stale, process = await world.process(), await world.process()
+    message = await world.ask()
+    lost = stale.channel.replier(message, message.turn_id, 1)
+    lost.show(TextAppended("old"))
+    await stale.until(CardUpdated)
+    held = process.channel.replier(message, message.turn_id, 2)
+    held.show(TextAppended("new"))
+    await process.until(CardUpdated)
+    lost.show(TextAppended(" and older"))
+    await world.until_refused(300317)
+    await world.finish(held, "the answer")
+    lost.show(TextAppended(" and oldest"))
+    await lost.pause("interrupted")
+    await one_outcome(world, message)
+
+
+async def test_a_worker_that_wakes_up_after_the_outcome_shows_no_card(world):
+    message = await world.ask()
+    process = await world.process()
+    await world.platform.platform_fault("POST /cardkit/v1/cards", code=300305, times=2)
+    await world.finish(process.channel.replier(message, message.turn_id, 2), "the answer")
+    await one_outcome(world, message, kind="text")
+    stale = await world.process()
+    stale.channel.replier(message, message.turn_id, 1).show(TextAppended("old"))
+    await world.until_no_card_is_followed(message)
+    await one_outcome(world, message, kind="text")
+
+
+async def test_a_worker_that_was_making_the_card_when_the_outcome_came_does_not_open_it_again(world):
+    stale, process = await world.process(), await world.process()
+    message = await world.ask()
+    await world.platform.platform_fault("POST /cardkit/v1/cards", hold=True)
+    lost = stale.channel.replier(message, message.turn_id, 1)
+    lost.show(TextAppended("old"))
+    await world.until_held()
+    await world.finish(process.channel.replier(message, message.turn_id, 2), "the answer")
+    await world.platform.release()
+    await world.until_no_card_is_followed(message)
+    await one_outcome(world, message)
+
+
+async def test_a_pause_leaves_its_notice_on_the_card_and_no_outcome(world):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    replier.show(TextAppended("half"))
+    await process.until(CardUpdated)
+    await replier.pause("Restarting: this goes on in a moment.")
+    [reply] = await world.replies(message)
+    assert (reply.text, reply.status, reply.final) == ("half", "Restarting: this goes on in a moment.", False)
+    assert process.seen(DeadLettered) == process.seen(OutcomeDelivered) == []
