@@ -64,9 +64,13 @@ class Turns:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
+        self.cut_off()
+        await self._idle.wait()
+
+    def cut_off(self) -> None:
+        """End every answer that is not there yet; each goes on where the inbox is worked on next."""
         for attempt in list(self._attempts.values()):
             attempt.cut_off("drain")
-        await self._idle.wait()
 
     def cancel(self, turn_id: str) -> bool:
         """End an answer because its message was taken back; False when it is not being answered (any more)."""

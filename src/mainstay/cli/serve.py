@@ -1,0 +1,37 @@
+"""``mainstay serve``: run the service in the foreground."""
+
+import argparse
+import sys
+from pathlib import Path
+
+__all__ = ["add", "run"]
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verb."""
+    parser = verbs.add_parser("serve", help="run the service in the foreground; Ctrl-C drains and stops it")
+    parser.add_argument("--host", help="the address to listen on, in place of service.host")
+    parser.add_argument("--port", help="the port to listen on, in place of service.port; 0: any free one")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT."""
+    from mainstay.config.load import load
+
+    file: Path | None = getattr(args, "config", None)
+    config = load(file, flags={"service.host": args.host, "service.port": args.port})
+    import uvloop
+
+    from mainstay.inbox.owner import owner_name
+    from mainstay.logs.setup import setup
+    from mainstay.service import serve
+
+    setup(config.logs, worker=owner_name(), secrets=config.secrets)
+    uvloop.run(serve(config, announce=_announce))
+    return 0
+
+
+def _announce(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

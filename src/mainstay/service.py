@@ -1,0 +1,334 @@
+"""How is one agent service put together? START READING HERE.
+
+The composition root: it builds each room from its settings and joins them. It decides nothing. `serve` reads as the
+life of the service: take the port, open the storage, find the sandbox if there are no credentials, listen, warm
+the agents in a thread (an acknowledgement must not wait for a framework to import), work, drain, stop.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from importlib import import_module
+
+import httpx2
+
+from mainstay.bus import Bus
+from mainstay.channels.feishu.channel import FeishuChannel
+from mainstay.clock import Clock, SystemClock
+from mainstay.config.model import Config, has_credentials
+from mainstay.errors import StorageUnavailable
+from mainstay.events import (
+    DeadLettered,
+    Event,
+    MessageAccepted,
+    MessageDuplicated,
+    ServiceReady,
+    ServiceStopping,
+)
+from mainstay.health import http as health_http
+from mainstay.health import observe
+from mainstay.health.monitor import HealthMonitor
+from mainstay.inbox.owner import is_alive, owner_name
+from mainstay.inbox.sqlite import Inbox
+from mainstay.logs import events as event_log
+from mainstay.memory.sqlite import Memory
+from mainstay.messages import Message, Responder
+from mainstay.sandbox import process as sandbox_process
+from mainstay.sandbox.client import SandboxClient
+from mainstay.sandbox.model import SandboxAddress
+from mainstay.settings import Secret
+from mainstay.storage.sqlite import Storage
+from mainstay.turns.attempt import Rooms
+from mainstay.turns.runner import Turns
+from mainstay.web.access import Access, load_tokens
+from mainstay.web.app import App, Mount, build
+from mainstay.web.server import listen, serving
+
+__all__ = ["SCHEMA", "heads", "serve"]
+
+SCHEMA = ("mainstay.inbox", "mainstay.memory", "mainstay.turns", "mainstay.channels.feishu")
+"""The rooms that own tables, in the order in which they are migrated."""
+
+_log = logging.getLogger(__name__)
+
+_TIDY_EVERY_S = 60.0
+_HTTP_DRAIN_S = 2.0  # for requests under way when the turns are done; all of ours are short
+
+
+def heads() -> dict[str, str]:
+    """The schema version that this program needs, by room."""
+    return {room: import_module(f"{room}.tables").HEAD for room in SCHEMA}
+
+
+async def serve(
+    config: Config,
+    *,
+    announce: Callable[[str], None],
+    observers: Sequence[Callable[[Event], None]] = (),
+) -> None:
+    """Run the service until SIGTERM or SIGINT, then drain; a second signal cuts the drain short.
+
+    Args:
+        config: everything that was asked for.
+        announce: told one readable line at a time: where things are, what happens.
+        observers: more subscribers of every event.
+
+    Raises:
+        MainstayError: what keeps it from running: a taken port, a wrong schema, a full disk, a missing tool.
+    """
+    clock = SystemClock()
+    began_s = clock.monotonic()
+    stop = _Stop()
+    bus, monitor = Bus(), HealthMonitor(config.health, clock=clock)
+    _observe(bus, monitor, observers)
+
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(config.service.host, config.service.port))
+        storage = Storage(config.storage, clock=clock)
+        await storage.open(heads())
+        stack.push_async_callback(storage.close)
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
+        sandbox = await stack.enter_async_context(_sandbox(config))
+        asked, config = config, _with_sandbox(config, sandbox) if sandbox else config
+
+        inbox = _inbox(config, storage, bus, clock)
+        memory = Memory(storage, config.memory, clock=clock)
+        channels = {
+            name: FeishuChannel(
+                name,
+                settings,
+                storage=storage,
+                bus=bus,
+                clock=clock,
+                accept=lambda message: _accept(inbox, bus, message),
+                http=http,
+            )
+            for name, settings in config.channels.items()
+        }
+        rooms = Rooms(
+            storage=storage,
+            inbox=inbox,
+            memory=memory,
+            bus=bus,
+            clock=clock,
+            settings=config.turns,
+            turn_timeout_s=config.service.turn_timeout,
+            lease_s=config.inbox.lease,
+        )
+        turns = Turns(rooms, {name: channel.replier for name, channel in channels.items()})
+        for check in (storage.check, *(check for channel in channels.values() for check in channel.checks())):
+            monitor.add_check(check)
+        lifecycle = health_http.Lifecycle(started=False)
+        app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
+        host, port = listener.getsockname()[:2]
+        origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+        async with serving(app, listener, drain_s=_HTTP_DRAIN_S), asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(channel.run()) for channel in channels.values()]
+            background.append(tasks.create_task(_tidy(inbox, memory)))
+            if sandbox is not None:
+                await _subscribe(sandbox, origin)
+            lifecycle.started = True
+            bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
+            _greet(announce, asked, origin)
+            background.append(tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, http))))
+
+            stop.cut_off = turns.cut_off
+            await stop.asked.wait()
+            lifecycle.draining = True
+            drain_s = config.service.drain_timeout
+            bus.emit(ServiceStopping(drain_s=drain_s))
+            announce(f"stopping: {turns.running} answers have up to {drain_s:g} s (again to cut them off)")
+            await turns.drain(drain_s)
+            app.draining = True
+            for task in background:
+                task.cancel()
+    announce("stopped")
+
+
+class _Stop:
+    """The signals that end the service; the second one ends its patience (``cut_off``) too."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.cut_off: Callable[[], None] = self.asked.set
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._received)
+
+    def _received(self) -> None:
+        if self.asked.is_set():
+            self.cut_off()
+        self.asked.set()
+
+
+def _observe(bus: Bus, monitor: HealthMonitor, observers: Sequence[Callable[[Event], None]]) -> None:
+    observe.watch(bus, monitor)
+    event_log.watch(bus)
+    for observer in observers:
+        bus.subscribe_all(observer)
+
+
+@asynccontextmanager
+async def _sandbox(config: Config) -> AsyncIterator[SandboxAddress | None]:
+    """The sandbox, if one is needed: the one that was started by hand or left by a crash, or a new one."""
+    if not config.sandbox_needed:
+        yield None
+        return
+    by_hand = False
+    if found := sandbox_process.find(config.home):
+        async with SandboxClient(found) as client:
+            by_hand = (await client.state())["owner"] == 0
+    owner = 0 if by_hand else os.getpid()
+    address = await sandbox_process.start(config.home, config.sandbox, owner=owner)
+    try:
+        yield address
+    finally:
+        if not by_hand:
+            await sandbox_process.stop(address)
+
+
+def _with_sandbox(config: Config, sandbox: SandboxAddress) -> Config:
+    """The same configuration, with the sandbox in place of what has no credentials."""
+    models = {
+        name: replace(
+            model,
+            base_url=sandbox.models.get(name, sandbox.models["primary"]),
+            model=model.model or "sandbox",
+            api_key=Secret(sandbox.model_token),
+        )
+        if model.provider == "sandbox"
+        else model
+        for name, model in config.models.items()
+    }
+    channels = {
+        name: channel
+        if has_credentials(channel)
+        else replace(
+            channel,
+            app_id=sandbox.app_id,
+            app_secret=Secret(sandbox.app_secret),
+            encrypt_key=Secret(sandbox.encrypt_key),
+            verification_token=Secret(sandbox.verification_token),
+            domain=sandbox.feishu_url,
+        )
+        for name, channel in config.channels.items()
+    }
+    return replace(config, models=models, channels=channels)
+
+
+def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
+    def buried(turn_id: str, reason: str) -> None:
+        bus.emit(DeadLettered(turn_id=turn_id, reason=reason))
+
+    return Inbox(storage, config.inbox, clock=clock, worker=owner_name(), on_buried=buried)
+
+
+async def _accept(inbox: Inbox, bus: Bus, message: Message) -> bool:
+    """Store a message; from here on it has exactly one outcome."""
+    accepted = await inbox.put(message)
+    if accepted:
+        bus.emit(MessageAccepted(turn_id=message.turn_id, channel=message.channel, lane=message.lane))
+    else:
+        bus.emit(MessageDuplicated(turn_id=message.turn_id, channel=message.channel))
+    return accepted
+
+
+def _web(
+    config: Config,
+    monitor: HealthMonitor,
+    lifecycle: health_http.Lifecycle,
+    channels: Mapping[str, FeishuChannel],
+    *,
+    sandbox: bool,
+) -> App:
+    access = Access(load_tokens(config.home), config.service.public_hosts)
+    health = health_http.health(monitor, detailed=access.trusted)
+    probes = health_http.probes(monitor, detailed=access.trusted, lifecycle=lifecycle)
+    mounts = [Mount(path="/health", app=health, access="public")]
+    mounts += [Mount(path=path, app=probes, access="public") for path in ("/livez", "/readyz", "/startupz")]
+    mounts += [
+        Mount(
+            path=_webhook_path(name, path),
+            app=app,
+            access="signature",
+            max_body_bytes=config.channels[name].body_limit,
+            body_timeout_s=config.channels[name].ack_timeout,
+        )
+        for name, channel in channels.items()
+        for path, app in channel.routes
+    ]
+    by_webhook = any(channel.mode == "webhook" for channel in config.channels.values())
+    return build(
+        mounts,
+        access=access,
+        service=config.service.name,
+        mode="webhook" if by_webhook else "subscription",
+        sandbox=sandbox,
+    )
+
+
+def _webhook_path(name: str, path: str) -> str:
+    """The bot named ``feishu`` has the plain path; a further one its name in it: ``/webhook/NAME/event``."""
+    return path if name == "feishu" else path.replace("/webhook/", f"/webhook/{name}/", 1)
+
+
+async def _subscribe(sandbox: SandboxAddress, origin: str) -> None:
+    async with SandboxClient(sandbox) as client:
+        await client.subscribe(f"{origin}/webhook/event", f"{origin}/webhook/card")
+
+
+async def _work(turns: Turns, make: Callable[[], Responder]) -> None:
+    await turns.run(await asyncio.to_thread(_unpaused, make))
+
+
+def _responder(config: Config, bus: Bus, clock: Clock, http: httpx2.AsyncClient) -> Responder:
+    if config.service.responder:
+        from mainstay.agents.plugin import load
+
+        return load(config.service.responder)
+    from mainstay.agents.responder import build as build_agents
+
+    return build_agents(config.agents, config.models, bus=bus, clock=clock, http=http)
+
+
+def _unpaused(make: Callable[[], Responder]) -> Responder:
+    """Import and build in a thread without stalling the loop.
+
+    Most of what such an import costs the loop are full collections of the many objects that pile up; the rest is
+    the interpreter's lock, handed over every 5 ms by default. Frozen, the new objects are never walked again.
+    """
+    interval = sys.getswitchinterval()
+    gc.disable()
+    sys.setswitchinterval(0.0005)
+    try:
+        return make()
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(interval)
+
+
+async def _tidy(inbox: Inbox, memory: Memory) -> None:
+    """Free what dead workers of this machine held, and forget what is past its retention."""
+    while True:
+        try:
+            await inbox.recover(is_alive)
+            await inbox.prune()
+            await memory.prune()
+        except StorageUnavailable as error:
+            _log.warning("Error: tidying up has to wait: %s", error)
+        await asyncio.sleep(_TIDY_EVERY_S)
+
+
+def _greet(announce: Callable[[str], None], asked: Config, origin: str) -> None:
+    announce(f"{asked.service.name} is ready: {origin}/health")
+    if asked.sandbox_needed:
+        stand_ins = ", ".join(asked.sandbox_users)
+        announce(f"no credentials for {stand_ins}: the sandbox stands in, and its model is a script, not an AI")
+        announce('say something in a second terminal: mainstay ask "hello"')
