@@ -1,6 +1,7 @@
-"""Which turn does this line belong to?
+"""Which message is this line about?
 
-A context variable: it follows tasks and threads that a turn starts, and costs nothing where nobody logs.
+A context variable, so that every line written while a turn is worked on carries its id, whoever writes it: tasks
+and threads that are started inside inherit it.
 """
 
 from collections.abc import Iterator
@@ -12,16 +13,16 @@ __all__ = ["current_turn", "turn"]
 _turn: ContextVar[str] = ContextVar("mainstay_turn", default="")
 
 
-def current_turn() -> str:
-    """The turn that the running task works on; empty outside of one."""
-    return _turn.get()
-
-
 @contextmanager
 def turn(turn_id: str) -> Iterator[None]:
-    """Mark everything that is logged inside with this turn."""
+    """Lines written inside belong to this turn."""
     token = _turn.set(turn_id)
     try:
         yield
     finally:
         _turn.reset(token)
+
+
+def current_turn() -> str:
+    """The id of the turn that is being worked on here; empty outside of any."""
+    return _turn.get()

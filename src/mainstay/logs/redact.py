@@ -7,11 +7,11 @@ the process as text (log lines, `/health.lastError`, events) goes through `redac
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 from urllib.parse import quote
 
-__all__ = ["redact", "register"]
+__all__ = ["redact", "redact_fields", "register"]
 
 _MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4
@@ -51,6 +51,13 @@ _SHAPES: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]
     (re.compile(r"(/open-apis/bot/v\d/hook/)[A-Za-z0-9_-]+"), rf"\1{_MASK}"),
 )
 
+_SECRET_NAME: Final = re.compile(
+    r"password|passwd|passphrase|secret|token$|api[_-]?key|encrypt[_-]?key|private[_-]?key|access[_-]?key"
+    r"|authorization|credential|cookie",
+    re.IGNORECASE,
+)
+_DEEPEST: Final = 6
+
 _known: re.Pattern[str] | None = None
 _values: frozenset[str] = frozenset()
 
@@ -77,3 +84,22 @@ def redact(text: str) -> str:
     for shape, mask in _SHAPES:
         text = shape.sub(mask, text)
     return text
+
+
+def redact_fields(value: object, *, depth: int = 0) -> object:
+    """Plain JSON data with every secret in it masked, by value, by shape, and by the name it is under.
+
+    What JSON has no form for becomes text; what is nested deeper than anybody reads is cut.
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < _DEEPEST and isinstance(value, Mapping):
+        return {
+            redact(str(name)): _MASK
+            if item and _SECRET_NAME.search(str(name))
+            else redact_fields(item, depth=depth + 1)
+            for name, item in value.items()
+        }
+    if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
+        return [redact_fields(item, depth=depth + 1) for item in value]
+    return redact(str(value))

@@ -1,0 +1,120 @@
+"""Which line does each event become?
+
+Lines are for people: agents by name with a capital letter, seconds as seconds, failures with the word ``Error``.
+In JSON the event's own fields come along.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mainstay import events as happened
+from mainstay.bus import Bus
+from mainstay.messages import Outcome
+
+__all__ = ["LINES", "Line", "watch"]
+
+_log = logging.getLogger("mainstay.events")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How one kind of event is written; the level and the text may depend on its fields."""
+
+    level: int | Callable[[Any], int]
+    text: Callable[[Any], str]
+
+
+def _name(agent: str) -> str:
+    return agent[:1].upper() + agent[1:]
+
+
+def _finished(event: happened.TurnFinished) -> str:
+    name = _name(event.agent)
+    if event.outcome is Outcome.CANCELLED:
+        return f"{name} stopped after {event.latency_s:.2f} s: the message was taken back"
+    if event.outcome is Outcome.FAILED:
+        return f"Error: {name} failed after {event.latency_s:.2f} s: {event.category or 'unknown'}"
+    by = f", by {_name(event.answered_by)}" if event.answered_by not in ("", event.agent) else ""
+    model = f", model {event.model}" if event.model else ""
+    again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+    return f"{name} answered in {event.latency_s:.2f} s{by}{model}{again}"
+
+
+def _handed_over(event: happened.HandOver) -> str:
+    how = event.strategy if event.score is None else f"{event.strategy}, {event.score:.2f}"
+    return f"{_name(event.from_agent)} handed over to {_name(event.to_agent)} ({how})"
+
+
+def _called(event: happened.AgentCalled) -> str:
+    result = "answered in" if event.success else "failed with an Error after"
+    return f"{_name(event.agent)} {result} {event.latency_s:.2f} s"
+
+
+def _ran(event: happened.ToolRan) -> str:
+    result = "returned" if event.success else "failed with an Error"
+    return f"{_name(event.agent)}: tool {event.tool} {result} after {event.duration_s:.2f} s"
+
+
+LINES: Final[dict[type[happened.Event], Line]] = {
+    happened.MessageAccepted: Line(logging.INFO, lambda e: f"message accepted from {e.channel}"),
+    happened.MessageDuplicated: Line(logging.INFO, lambda e: f"message from {e.channel} was known already"),
+    happened.MessageRefused: Line(
+        logging.ERROR, lambda e: f"Error: message from {e.channel} not stored, not acknowledged: {e.reason}"
+    ),
+    happened.WebhookRejected: Line(
+        logging.WARNING, lambda e: f"request to the webhook of {e.channel} rejected with {e.status}: {e.reason}"
+    ),
+    happened.TurnStarted: Line(
+        logging.DEBUG, lambda e: f"turn started, attempt {e.attempt}, after a wait of {e.waited_s:.2f} s"
+    ),
+    happened.TurnFinished: Line(
+        lambda e: logging.ERROR if e.outcome is Outcome.FAILED else logging.INFO, _finished
+    ),
+    happened.TurnCutOff: Line(
+        logging.WARNING,
+        lambda e: f"attempt {e.attempt} was cut off ({e.reason}); the message goes back to the inbox",
+    ),
+    happened.AgentCalled: Line(lambda e: logging.INFO if e.success else logging.WARNING, _called),
+    happened.HandOver: Line(logging.INFO, _handed_over),
+    happened.ToolRan: Line(lambda e: logging.DEBUG if e.success else logging.WARNING, _ran),
+    happened.AttemptFailed: Line(
+        logging.WARNING, lambda e: f"{_name(e.agent)}: Error {e.category} from model {e.model}: {e.message}"
+    ),
+    happened.ModelHop: Line(
+        logging.WARNING,
+        lambda e: f"{_name(e.agent)} goes on with model {e.to_model} after {e.category} from {e.from_model}",
+    ),
+    happened.CardCreated: Line(logging.DEBUG, lambda _: "card created"),
+    happened.CardSent: Line(logging.DEBUG, lambda _: "card sent"),
+    happened.CardUpdated: Line(logging.DEBUG, lambda e: f"card shows {e.chars} characters"),
+    happened.OutcomeDelivered: Line(logging.INFO, lambda e: f"outcome delivered as {e.via}"),
+    happened.DeliveryRetried: Line(
+        logging.WARNING, lambda e: f"outcome not taken by the platform yet, after {e.tries} tries: {e.reason}"
+    ),
+    happened.DeadLettered: Line(logging.ERROR, lambda e: f"Error: dead letter, nobody will see it: {e.reason}"),
+    happened.ErrorSeen: Line(logging.ERROR, lambda e: f"Error {e.category} in {e.where}: {e.message}"),
+    happened.ServiceReady: Line(
+        logging.INFO, lambda e: f"ready for messages after {e.startup_s:.2f} s; Health is at /health"
+    ),
+    happened.ServiceStopping: Line(
+        logging.INFO, lambda e: f"stopping: no new messages; answers may finish for {e.drain_s:g} s"
+    ),
+}
+
+
+def watch(bus: Bus) -> None:
+    """Write a line for every event from now on; nothing is formatted that the level leaves out."""
+    bus.subscribe_all(_write)
+
+
+def _write(event: happened.Event) -> None:
+    line = LINES.get(type(event))
+    if line is None:
+        _log.info("%s", event.name, extra={"event": event})
+        return
+    level = line.level if isinstance(line.level, int) else line.level(event)
+    if _log.isEnabledFor(level):
+        extra = {"event": event, "turn_id": getattr(event, "turn_id", "")}
+        _log.log(level, "%s", line.text(event), extra=extra)

@@ -1,0 +1,96 @@
+"""Every event has a line that people can grep for."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from mainstay import events
+from mainstay.bus import Bus
+from mainstay.errors import Category
+from mainstay.logs.events import LINES, watch
+from mainstay.messages import ModelUsage, Outcome
+
+
+def finished(**changes: object) -> events.TurnFinished:
+    usual: dict[str, object] = {
+        "turn_id": "t1", "lane": "l", "agent": "manager", "answered_by": "manager", "model": "primary",
+        "outcome": Outcome.ANSWERED, "category": None, "attempt": 1, "latency_s": 1.234,
+        "usage": (ModelUsage(model="primary", input_tokens=1, output_tokens=2, cost=Decimal("0.1")),),
+    }  # fmt: skip
+    return events.TurnFinished(**usual | changes)  # type: ignore[arg-type]
+
+
+def test_every_event_has_a_line() -> None:
+    kinds = [
+        value for value in vars(events).values() if isinstance(value, type) and issubclass(value, events.Event)
+    ]
+    assert set(LINES) == set(kinds) - {events.Event}
+
+
+FAILED = finished(outcome=Outcome.FAILED, category=Category.TIMEOUT)
+LIMITED = events.AttemptFailed(
+    turn_id="t1", agent="manager", model="primary", category=Category.RATE_LIMIT, message="slow down"
+)
+HANDED_OVER = events.HandOver(
+    turn_id="t1", from_agent="manager", to_agent="okr", strategy="rule", score=0.6, reason="", alternatives=()
+)
+FULL = events.ErrorSeen(category=Category.DATABASE, message="full", where="inbox")
+BY_OKR = finished(answered_by="okr", attempt=2)
+CANCELLED = finished(outcome=Outcome.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    ("event", "level", "expected"),
+    [
+        (finished(), "info", "Manager answered in 1.23 s, model primary"),
+        (BY_OKR, "info", "Manager answered in 1.23 s, by Okr, model primary, attempt 2"),
+        (FAILED, "error", "Error: Manager failed after 1.23 s: timeout"),
+        (CANCELLED, "info", "Manager stopped after 1.23 s: the message was taken back"),
+        (LIMITED, "warning", "Manager: Error rate_limit from model primary: slow down"),
+        (HANDED_OVER, "info", "Manager handed over to Okr (rule, 0.60)"),
+        (events.ServiceReady(startup_s=0.41), "info", "ready for messages after 0.41 s; Health is at /health"),
+        (FULL, "error", "Error database in inbox: full"),
+    ],
+)
+def test_a_line_says_what_people_look_for(start, event: events.Event, level: str, expected: str) -> None:
+    written = start()
+    bus = Bus()
+    watch(bus)
+    bus.emit(event)
+    [line] = written.json
+    assert (line["level"], line["message"]) == (level, expected)
+    assert line["event"] == event.name
+    assert line.get("turn_id", "") == getattr(event, "turn_id", "")
+    assert "turn_id" not in line["data"]
+
+
+def test_what_a_person_wrote_into_an_error_can_not_forge_a_line(start) -> None:
+    written = start("text")
+    bus = Bus()
+    watch(bus)
+    bus.emit(events.WebhookRejected(channel="feishu", reason="bad\nERROR forged", status=401))
+    assert len(written.text.splitlines()) == 1
+
+
+def test_nothing_is_formatted_below_the_level(start) -> None:
+    unprintable: Any = "formatting this as a number raises"
+    bus = Bus()
+    watch(bus)
+    start(level="error")
+    bus.emit(finished(latency_s=unprintable))
+    assert bus.failures == {}
+    start(level="info")
+    bus.emit(finished(latency_s=unprintable))
+    assert bus.failures == {"_write": 1}
+
+
+def test_an_event_of_a_later_version_is_still_written(start) -> None:
+    class Later(events.Event):
+        name = "later.happened"
+
+    written = start()
+    bus = Bus()
+    watch(bus)
+    bus.emit(Later())
+    assert written.json[0]["message"] == "later.happened"
