@@ -13,14 +13,17 @@ import orjson
 
 from mainstay.asgi import ASGIApp, Receive, Scope, Send, is_direct_local, respond
 from mainstay.health.machine import readiness
-from mainstay.health.model import HealthReport, ShortReport
-from mainstay.health.monitor import MANAGER, HealthMonitor
+from mainstay.health.monitor import HealthMonitor
+from mainstay.health.report import short_report
 
-__all__ = ["Probes", "health_app", "short_report"]
+__all__ = ["Lifecycle", "embedded", "health", "probes"]
+
+Page = Callable[[Scope], tuple[int, object]]
+"""What a GET of this page answers: the status and the content."""
 
 
-class Probes:
-    """What the process says of itself beyond its dependencies.
+class Lifecycle:
+    """What the process says of itself, for the probes.
 
     Attributes:
         started: whether startup has finished; true for a monitor inside of somebody else's application.
@@ -32,36 +35,46 @@ class Probes:
         self.draining = False
 
 
-def health_app(
-    monitor: HealthMonitor,
-    app: ASGIApp | None = None,
-    *,
-    detailed: Callable[[Scope], bool] | None = None,
-    probes: Probes | None = None,
-) -> ASGIApp:
-    """The ASGI application of ``/health``, ``/livez``, ``/readyz`` and ``/startupz``.
+def health(monitor: HealthMonitor, *, detailed: Callable[[Scope], bool] | None = None) -> ASGIApp:
+    """The ASGI application of ``/health``.
 
     Args:
         monitor: what is reported.
-        app: gets all other paths, and all that is not HTTP; without it they are 404.
         detailed: whether this caller gets the whole report; by default direct callers from this machine do.
-        probes: what `service` sets while it starts and stops.
     """
-    may_know = detailed or is_direct_local
-    state = probes or Probes()
-    pages: Mapping[str, Callable[[Scope], tuple[int, object]]] = {
-        "/health": lambda scope: _health(monitor, may_know(scope)),
-        "/livez": lambda scope: _probe({}, {"loop": "ok"}, scope, may_know),
-        "/readyz": lambda scope: _ready(monitor, state, scope, may_know),
-        "/startupz": lambda scope: _probe(
-            {} if state.started else {"startup": "not finished"}, {}, scope, may_know
-        ),
-    }
+    return _pages({"/health": _health(monitor, detailed or is_direct_local)}, _nothing_here)
 
+
+def probes(
+    monitor: HealthMonitor,
+    *,
+    detailed: Callable[[Scope], bool] | None = None,
+    lifecycle: Lifecycle | None = None,
+) -> ASGIApp:
+    """The ASGI application of ``/livez``, ``/readyz`` and ``/startupz``.
+
+    Args:
+        monitor: whose checks decide on readiness.
+        detailed: who gets an answer to ``?verbose``; by default direct callers from this machine.
+        lifecycle: what `service` sets while it starts and stops.
+    """
+    return _pages(_probes(monitor, detailed or is_direct_local, lifecycle or Lifecycle()), _nothing_here)
+
+
+def embedded(
+    monitor: HealthMonitor, app: ASGIApp | None, *, detailed: Callable[[Scope], bool] | None = None
+) -> ASGIApp:
+    """All of it in one application; see `HealthMonitor.asgi`."""
+    may_know = detailed or is_direct_local
+    pages = {"/health": _health(monitor, may_know), **_probes(monitor, may_know, Lifecycle())}
+    return _pages(pages, app or _nothing_here)
+
+
+def _pages(pages: Mapping[str, Page], otherwise: ASGIApp) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         page = pages.get(_path(scope)) if scope["type"] == "http" else None
         if page is None:
-            await (app or _nothing_here)(scope, receive, send)
+            await otherwise(scope, receive, send)
         elif scope["method"] not in {"GET", "HEAD"}:
             headers = [(b"allow", b"GET, HEAD")]
             await respond(scope, send, 405, b'{"error":"method not allowed"}', headers=headers)
@@ -72,51 +85,35 @@ def health_app(
     return answer
 
 
-def short_report(report: HealthReport) -> ShortReport:
-    """What everybody may see: these keys and no others."""
-    manager = report["agents"][MANAGER]
-    return {
-        "uptime": report["uptime"],
-        "timestamp": report["timestamp"],
-        "status": report["status"],
-        "errors": {
-            "total": report["errors"]["total"],
-            "rateLimits": report["errors"]["rateLimits"],
-            "timeouts": report["errors"]["timeouts"],
-            "other": report["errors"]["other"],
-        },
-        "agents": {
-            MANAGER: {
-                "callCount": manager["callCount"],
-                "successCount": manager["successCount"],
-                "errorCount": manager["errorCount"],
-                "avgLatency": manager["avgLatency"],
-                "lastCall": manager["lastCall"],
-            }
-        },
-    }
+def _health(monitor: HealthMonitor, may_know: Callable[[Scope], bool]) -> Page:
+    def page(scope: Scope) -> tuple[int, object]:
+        report = monitor.get_metrics()
+        status = 503 if report["status"] == "unhealthy" else 200
+        return status, report if may_know(scope) else short_report(report)
+
+    return page
 
 
-def _health(monitor: HealthMonitor, detailed: bool) -> tuple[int, object]:  # noqa: FBT001
-    report = monitor.get_metrics()
-    return 503 if report["status"] == "unhealthy" else 200, report if detailed else short_report(report)
+def _probes(monitor: HealthMonitor, may_know: Callable[[Scope], bool], lifecycle: Lifecycle) -> dict[str, Page]:
+    def verdict(scope: Scope, causes: Mapping[str, str], checks: Mapping[str, str]) -> tuple[int, object]:
+        content: dict[str, object] = {"status": "failed" if causes else "ok"}
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        if "verbose" in query and may_know(scope):
+            content["checks"] = {**checks, **causes}
+        return 503 if causes else 200, content
 
+    def live(scope: Scope) -> tuple[int, object]:
+        return verdict(scope, {}, {"loop": "ok"})
 
-def _ready(
-    monitor: HealthMonitor, state: Probes, scope: Scope, may_know: Callable[[Scope], bool]
-) -> tuple[int, object]:
-    conditions = monitor.conditions()
-    causes = readiness(started=state.started, draining=state.draining, conditions=conditions)
-    return _probe(causes, {c.name: c.status for c in conditions}, scope, may_know)
+    def ready(scope: Scope) -> tuple[int, object]:
+        conditions = monitor.conditions()
+        causes = readiness(started=lifecycle.started, draining=lifecycle.draining, conditions=conditions)
+        return verdict(scope, causes, {condition.name: condition.status for condition in conditions})
 
+    def started(scope: Scope) -> tuple[int, object]:
+        return verdict(scope, readiness(started=lifecycle.started, draining=False, conditions=()), {})
 
-def _probe(
-    causes: Mapping[str, str], checks: Mapping[str, str], scope: Scope, may_know: Callable[[Scope], bool]
-) -> tuple[int, object]:
-    content: dict[str, object] = {"status": "failed" if causes else "ok"}
-    if "verbose" in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True) and may_know(scope):
-        content["checks"] = {**checks, **causes}
-    return 503 if causes else 200, content
+    return {"/livez": live, "/readyz": ready, "/startupz": started}
 
 
 def _path(scope: Scope) -> str:

@@ -18,22 +18,14 @@ from mainstay.clock import Clock, SystemClock, iso
 from mainstay.health.call import Call
 from mainstay.health.latency import Latencies, measured
 from mainstay.health.machine import Judge, Tally, kind_of
-from mainstay.health.model import (
-    AgentReport,
-    DependencyReport,
-    ErrorReport,
-    HealthReport,
-    HealthSettings,
-    LastError,
-    WindowReport,
-)
-from mainstay.health.names import agent_name, category_name, plain_text
+from mainstay.health.model import AgentReport, HealthReport, HealthSettings, LastError
+from mainstay.health.names import MANAGER, OVERFLOW, agent_name, category_name, plain_text
 from mainstay.health.process import process_report
+from mainstay.health.report import condition_of, dependency_report, error_report, window_report
+from mainstay.logs.redact import redact
 
 __all__ = ["HealthMonitor", "health_monitor"]
 
-MANAGER = "manager"
-OVERFLOW = "overflow"
 _FULL = 128
 _MESSAGE_CHARS = 200
 _READ_CHARS = 4096  # of a message, before redaction: a secret is recognised whole or not shown
@@ -165,7 +157,7 @@ class HealthMonitor:
 
     def conditions(self) -> list[Condition]:
         """How the dependencies are now. A check that raises counts as down."""
-        return [_condition(check) for check in list(self._checks)]
+        return [condition_of(check) for check in list(self._checks)]
 
     def asgi(self, app: ASGIApp | None = None, *, detailed: Callable[[Scope], bool] | None = None) -> ASGIApp:
         """``/health`` and the probes as an ASGI application: mount it at ``/``, or wrap ``app`` in it.
@@ -174,9 +166,9 @@ class HealthMonitor:
             app: gets all other paths, and all that is not HTTP; without it they are 404.
             detailed: whether this caller gets the whole report; by default direct callers from this machine do.
         """
-        from mainstay.health.http import health_app
+        from mainstay.health.http import embedded
 
-        return health_app(self, app, detailed=detailed)
+        return embedded(self, app, detailed=detailed)
 
     def get_metrics(self) -> HealthReport:
         """All there is to know; exact as of this call, and the caller's own copy."""
@@ -189,22 +181,15 @@ class HealthMonitor:
             agents = {name: self._agent_report(entry) for name, entry in list(self._agents.items())}
             by_category = dict(self._errors)
             last_error = self._last_error
-        counts = verdict.counts
         report: HealthReport = {
             "uptime": round(now - self._started, 3),
             "timestamp": iso(wall),
             "status": verdict.status,
             "reasons": list(verdict.reasons),
-            "errors": _error_report(by_category),
-            "window": WindowReport(
-                seconds=verdict.seconds,
-                calls=counts.calls,
-                errors=counts.errors,
-                errorRate=round(counts.errors / counts.calls, 4) if counts.calls else 0.0,
-                rateLimits=counts.rate_limits,
-            ),
+            "errors": error_report(by_category),
+            "window": window_report(verdict),
             "agents": agents,
-            "dependencies": {c.name: _dependency_report(c) for c in self.conditions()},
+            "dependencies": {c.name: dependency_report(c) for c in self.conditions()},
             "process": process_report(self._stamp(self._started)),
         }
         if last_error:
@@ -309,17 +294,8 @@ class HealthMonitor:
 
     def _shown(self, text: str) -> str:
         if self._redacted[0] != text:
-            self._redacted = (text, _without_secrets(text))
+            self._redacted = (text, redact(text)[:_MESSAGE_CHARS])
         return self._redacted[1]
-
-
-def _without_secrets(text: str) -> str:
-    try:
-        from mainstay.logs.redact import redact
-
-        return redact(text)[:_MESSAGE_CHARS]
-    except Exception:  # noqa: BLE001  rather no text than one with a secret in it
-        return "(withheld: it could not be redacted)"
 
 
 def _truth(value: object, *, otherwise: bool) -> bool:
@@ -327,36 +303,6 @@ def _truth(value: object, *, otherwise: bool) -> bool:
         return bool(value)
     except Exception:  # noqa: BLE001  the object's own code
         return otherwise
-
-
-def _error_report(by_category: dict[str, int]) -> ErrorReport:
-    kinds = Counter({"rateLimits": 0, "timeouts": 0, "other": 0})
-    for name, count in by_category.items():
-        kinds[kind_of(name)] += count
-    return {
-        "total": sum(by_category.values()),
-        "rateLimits": kinds["rateLimits"],
-        "timeouts": kinds["timeouts"],
-        "other": kinds["other"],
-        "byCategory": by_category,
-    }
-
-
-def _condition(check: Check) -> Condition:
-    try:
-        return check()
-    except Exception as error:  # noqa: BLE001  the border between rooms: a report is due whatever a check does
-        name = getattr(check, "__qualname__", type(check).__qualname__)
-        return Condition(name=name, status="down", reason=f"the check itself failed: {type(error).__name__}")
-
-
-def _dependency_report(condition: Condition) -> DependencyReport:
-    return {
-        "status": condition.status,
-        "required": condition.required,
-        "reason": condition.reason,
-        "detail": dict(condition.detail),
-    }
 
 
 health_monitor = HealthMonitor()

@@ -7,9 +7,17 @@ import re
 
 from mainstay.errors import Category
 
-__all__ = ["agent_name", "category_name", "plain_text"]
+__all__ = ["MANAGER", "OTHER", "OVERFLOW", "agent_name", "category_name", "plain_text"]
+
+MANAGER = "manager"
+"""The agent that is always reported, also before its first call."""
+
+OVERFLOW = "overflow"
+"""Where agents are counted for which there is no room of their own."""
 
 OTHER = "other"
+"""Where errors are counted that nobody gave a category."""
+
 _NAME_CHARS = 64
 _WORD_STARTS = re.compile(r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NOT_IN_NAMES = re.compile(r"[\W_]+")

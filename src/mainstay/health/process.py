@@ -1,14 +1,13 @@
 """What does the system say about this process?"""
 
 import os
-import platform
 import sys
 
 from mainstay.health.model import ProcessReport
 
 __all__ = ["process_report"]
 
-_PYTHON = platform.python_version()
+_PYTHON = sys.version.split()[0]
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
