@@ -20,6 +20,10 @@ def limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+def size_of(path: str) -> int:
+    return Path(path).stat().st_size
+
+
 async def main(path: str) -> None:
     storage = Storage(StorageSettings(url=f"sqlite:///{path}", probe_interval=0.05), clock=SystemClock())
     await storage.open({})
@@ -33,7 +37,7 @@ async def main(path: str) -> None:
         return "stored"
 
     seen: dict[str, object] = {"before": await note("before")}
-    limit(Path(f"{path}-wal").stat().st_size + 8192)
+    limit(size_of(f"{path}-wal") + 8192)
     seen["full"] = await asyncio.gather(note("x" * 100_000), note("small"))
     seen["check"] = storage.check().status
     await asyncio.sleep(0.3)  # several probes: a disk that stays full must not look well in between

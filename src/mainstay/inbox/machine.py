@@ -30,6 +30,7 @@ __all__ = [
     "expire",
     "finish",
     "free",
+    "heads",
     "holds",
     "ready_in",
     "release",
@@ -55,6 +56,15 @@ def accept(known: Row | None, message: Message, now: datetime) -> Row | None:
         lease_until_at=None,
         message=message.to_json(),
     )
+
+
+def heads(rows: Iterable[H]) -> list[H]:
+    """Of all rows, oldest first: the oldest open one of each lane, which holds up the others of its lane."""
+    lanes: dict[str, H] = {}
+    for row in rows:
+        if row.state in (State.QUEUED, State.RUNNING):
+            lanes.setdefault(row.lane, row)
+    return list(lanes.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,10 +37,7 @@ class Rows:
 
     def heads(self) -> list[Row]:
         """The oldest of them in each lane."""
-        lanes: dict[str, Row] = {}
-        for row in self.open():
-            lanes.setdefault(row.lane, row)
-        return list(lanes.values())
+        return machine.heads(self.by_turn.values())
 
 
 class InboxInMemory:
