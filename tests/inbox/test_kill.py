@@ -82,7 +82,7 @@ async def test_killing_workers_loses_nothing_and_finishes_nothing_twice(tmp_path
             await workers.kill(chance.randrange(WORKERS))
             await workers.start()
         async with asyncio.timeout(30):
-            while (depth := await inbox.depth()).queued + depth.running:
+            while (depth := await inbox.depth()).queued + depth.running:  # noqa: ASYNC110  other processes
                 await asyncio.sleep(0.05)
     finally:
         while workers.alive:
