@@ -68,6 +68,7 @@ async def test_a_question_about_a_specialists_subject_reaches_it(model: OpenAICh
 
     answer = (await manager.run("How are my OKRs?")).output
     assert "You know OKRs." in answer
+    assert answer.count("not an AI") == 1
     assert "“How are my OKRs?”" in answer
     assert "hand_over_to_okr" not in (await manager.run("How are you, then?")).output.split("You wrote")[1]
 

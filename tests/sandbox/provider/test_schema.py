@@ -8,7 +8,9 @@ def test_a_word_is_found_in_any_case_plural_and_next_to_chinese(text: str) -> No
     assert mentions(text, "okr")
 
 
-@pytest.mark.parametrize(("text", "word"), [("bookrest", "okr"), ("okr_2", "okr"), ("anything", "")])
+@pytest.mark.parametrize(
+    ("text", "word"), [("bookr", "okr"), ("okrest", "okr"), ("okr_2", "okr"), ("anything", "")]
+)
 def test_a_part_of_a_word_is_not_the_word(text: str, word: str) -> None:
     assert not mentions(text, word)
 
@@ -56,6 +58,9 @@ def test_without_a_hint_in_the_text_the_schema_decides(schema: dict[str, object]
     assert fill(schema, "no number") == value
 
 
-def test_a_schema_that_holds_itself_comes_to_an_end() -> None:
-    schema = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}
-    assert isinstance(fill(schema, ""), dict)
+@pytest.mark.parametrize("ref", ["#", "#/$defs/Node"])
+def test_a_schema_that_holds_itself_comes_to_an_end(ref: str) -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": ref}}, "required": ["next"]}
+    filled = fill(node | {"$defs": {"Node": node}}, "")
+    assert isinstance(filled, dict)
+    assert isinstance(filled["next"], dict)

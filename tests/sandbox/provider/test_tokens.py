@@ -5,7 +5,7 @@ from mainstay.sandbox.provider.model import Answer, ToolCall
 from mainstay.sandbox.provider.tokens import ArgumentsPiece, TextPiece, pieces, split
 
 
-@given(st.text())
+@given(st.text() | st.text(alphabet="a1_ \n\t世,é"))
 def test_tokens_joined_are_the_text(text: str) -> None:
     assert "".join(split(text)) == text
     assert all(split(text))

@@ -212,17 +212,14 @@ class _Provider:
 
 async def _read(receive: Receive, limit: int) -> bytes:
     """The whole body; what is over the limit is read for a while, or the client would never see the answer."""
-    body, size, more = bytearray(), 0, True
-    while more and size <= limit * _READ_PAST_LIMIT:
+    body, more = bytearray(), True
+    while more and len(body) <= limit * _READ_PAST_LIMIT:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _Left
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size <= limit:
-            body += chunk
+        body += message.get("body", b"")
         more = message.get("more_body", False)
-    if size > limit:
+    if len(body) > limit:
         raise Rejected(ApiError(status=413, message=f"The request is larger than {format_size(limit)}."))
     return bytes(body)
 

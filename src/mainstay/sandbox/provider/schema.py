@@ -81,6 +81,6 @@ def _number(schema: Mapping[str, object], text: str) -> int | float:
 
 def _resolve(ref: str, root: Mapping[str, object]) -> object:
     found: object = root
-    for name in ref.removeprefix("#/").split("/"):
+    for name in filter(None, ref.removeprefix("#").split("/")):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
