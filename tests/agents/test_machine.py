@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from mainstay.agents.machine import may_answer_instead, route, usable_models
 from mainstay.agents.model import MatchRule, parse_match
 from mainstay.errors import Category
-from mainstay.recovery.model import Failure
 
 TEAM = {
     "okr": parse_match(
@@ -106,5 +105,4 @@ def test_the_manager_does_not_ask_a_model_that_has_just_failed() -> None:
 def test_the_manager_takes_over_only_when_that_can_help_and_repeats_nothing(
     category: Category, left: list[str], effects: bool, may: bool
 ) -> None:
-    failure = Failure(category=category, message="")
-    assert may_answer_instead(failure, models_left=left, had_effects=effects) is may
+    assert may_answer_instead(category, models_left=left, had_effects=effects) is may

@@ -15,7 +15,6 @@ from math import prod
 
 from mainstay.agents.model import MatchRule
 from mainstay.errors import Category
-from mainstay.recovery.model import Failure
 
 __all__ = ["Route", "may_answer_instead", "route", "usable_models"]
 
@@ -81,13 +80,13 @@ def usable_models(models: Sequence[str], failed: Mapping[str, Category]) -> tupl
     return tuple(name for name in models if failed.get(name) not in _OF_THE_PROVIDER)
 
 
-def may_answer_instead(failure: Failure, *, models_left: Sequence[str], had_effects: bool) -> bool:
+def may_answer_instead(failure: Category, *, models_left: Sequence[str], had_effects: bool) -> bool:
     """Whether the Manager answers in the place of a specialist that failed.
 
     Not when a tool with effects has run, as the Manager could cause the same effect again; not when every model of
     the Manager's has just failed as well; and not for a request that was filtered or cancelled.
     """
-    hopeless = failure.category in {Category.CANCELLED, Category.CONTENT_FILTER, Category.DATABASE}
+    hopeless = failure in {Category.CANCELLED, Category.CONTENT_FILTER, Category.DATABASE}
     return bool(models_left) and not had_effects and not hopeless
 
 

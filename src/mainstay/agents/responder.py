@@ -6,40 +6,33 @@ ends the Manager's segment and begins the specialist's: there is never a stream 
 fails, the Manager answers instead, once, if that can help.
 """
 
-import difflib
-import re
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import httpx2
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
-from pydantic_ai.models import Model
-from pydantic_ai.tools import ToolDefinition
 
 from mainstay.agents import machine
-from mainstay.agents.attempt import ChatModel
+from mainstay.agents.assembly import MakeModel, assemble
 from mainstay.agents.history import answer_calls, dump, history_of, load, repair, user_said
 from mainstay.agents.model import AgentSettings
 from mainstay.agents.segment import Agent, Answered, Broke, End, HandsOver, Segment
-from mainstay.agents.tools import load_tool, remember
+from mainstay.agents.tools import remember
 from mainstay.agents.work import Work
 from mainstay.bus import Bus
 from mainstay.clock import Clock
-from mainstay.errors import Category, ConfigError
+from mainstay.errors import Category
 from mainstay.events import AgentCalled, HandOver
 from mainstay.messages import AnswerEvent, Finished, HandedOver, Message, Outcome, Responder, Status, Turn
 from mainstay.models.model import ModelSettings, Price
-from mainstay.models.openai import chat_model, request_settings
+from mainstay.models.openai import chat_model
 from mainstay.recovery import notices
-from mainstay.recovery.model import Candidate, Failure, Limits
+from mainstay.recovery.model import Failure
 
 __all__ = ["AgentResponder", "build"]
 
-MakeModel = Callable[[str, ModelSettings, httpx2.AsyncClient], Model]
-
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,48}")
-_HAND_OVER = "hand_over_to_"
+_LONGEST_REASON = 200
 
 
 def build(
@@ -66,35 +59,23 @@ def build(
     Raises:
         ConfigError: naming everything that is missing or wrong.
     """
-    problems = list(_problems(agents, models, root))
-    if problems:
-        raise ConfigError(*problems)
-    names = [root, *agents[root].specialists]
-    chains = {name: agents[name].models or agents[root].models for name in names}
-    chats = {
-        model: ChatModel(
-            name=model,
-            model=make_model(model, models[model], http),
-            settings=request_settings(models[model]),
-            requires_finish_reason=models[model].requires_finish_reason,
-        )
-        for model in dict.fromkeys(model for chain in chains.values() for model in chain)
-    }
-    made = {
-        name: _agent(
-            name, agents, tuple(_candidate(model, models[model]) for model in chains[name]), chats, name == root
-        )
-        for name in names
-    }
+    made = assemble(agents, models, http=http, root=root, make_model=make_model)
     return AgentResponder(root, made, {name: settings.price for name, settings in models.items()}, bus, clock)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """What comes next in a turn: this agent, with these messages."""
+    """What comes next in a turn: this agent, with these messages.
+
+    Attributes:
+        said: what the person is told about it first.
+        parked: the Manager's messages, should it have to go on for this agent.
+    """
 
     agent: Agent
     new: list[ModelMessage]
+    parked: list[ModelMessage]
+    said: HandedOver | Status | None = None
 
 
 class AgentResponder:
@@ -118,17 +99,11 @@ class AgentResponder:
         """See `mainstay.messages.Responder.respond`."""
         work = Work(message, turn, self._prices, self._bus, self._clock)
         history = history_of(turn.history)
-        plan, handed_over = self._begin(work)
-        if plan is None:
-            yield self._failed(
-                work, Failure(category=Category.INTERNAL, message="the checkpoint is unreadable"), []
-            )
-            return
-        if handed_over is not None:
-            yield self._tell(work, handed_over)
-        parked = user_said(message.text)
-        while True:
-            segment = self._segment(plan, work, history)
+        step = self._begin(work)
+        while isinstance(step, _Plan):
+            if step.said is not None:
+                yield step.said
+            segment = self._segment(step, work, history)
             started, end = self._clock.monotonic(), None
             async with aclosing(segment.run()) as events:
                 async for event in events:
@@ -137,40 +112,23 @@ class AgentResponder:
                     else:
                         yield event
             assert end is not None
-            self._count(plan.agent, work, started, end)
-            match end:
-                case Answered():
-                    yield self._answered(work, plan.agent, end, segment.new)
-                    return
-                case HandsOver(to=to, reason=reason):
-                    parked = segment.new
-                    plan = _Plan(self._agents[to], user_said(message.text))
-                    yield self._tell(
-                        work,
-                        HandedOver(from_agent=self._root.name, to_agent=to, strategy="model", reason=reason[:200]),
-                    )
-                case Broke(failure):
-                    instead = self._instead(plan.agent, work, failure, parked)
-                    if instead is None:
-                        yield self._failed(work, failure, segment.new, agent=plan.agent.name)
-                        return
-                    plan = instead
-                    yield Status(notices.manager_instead(work.language))
+            self._count(step.agent, work, started, end)
+            step = self._after(step, work, segment.new, end)
+        yield step
 
-    def _begin(self, work: Work) -> tuple[_Plan | None, HandedOver | None]:
+    def _begin(self, work: Work) -> _Plan | Finished:
         """Where this attempt starts: at the last checkpoint of an earlier one, or by the rules."""
-        steps = work.turn.steps.recorded
-        if steps:
-            last = steps[-1]
+        fresh = user_said(work.message.text)
+        for last in work.turn.steps.recorded[-1:]:
             agent, new = self._agents.get(last.agent), load(last.checkpoint)
             if agent is not None and new is not None:
-                return _Plan(agent, new), None
-            if work.effects:
-                return None, None
-        fresh = user_said(work.message.text)
+                return _Plan(agent=agent, new=new, parked=fresh)
+            if work.acted:  # starting over could do everything twice
+                failure = Failure(category=Category.INTERNAL, message="the checkpoint cannot be read")
+                return self._failed(work, self._root, failure, fresh)
         route = self._route(work.message.text)
         if route.to is None:
-            return _Plan(self._root, fresh), None
+            return _Plan(agent=self._root, new=fresh, parked=fresh)
         handed_over = HandedOver(
             from_agent=self._root.name,
             to_agent=route.to,
@@ -179,34 +137,22 @@ class AgentResponder:
             reason=route.reason,
             alternatives=route.alternatives,
         )
-        return _Plan(self._agents[route.to], fresh), handed_over
+        return self._hand_over(work, handed_over, parked=fresh)
 
-    def _route(self, text: str) -> machine.Route:
-        rules = {name: self._agents[name].settings.match for name in self._root.settings.specialists}
-        return machine.route(text, rules, self._root.settings.match_threshold)
+    def _after(self, plan: _Plan, work: Work, new: list[ModelMessage], end: End) -> _Plan | Finished:
+        """What follows a segment."""
+        match end:
+            case Answered():
+                return self._answered(work, plan.agent, end, new)
+            case HandsOver(to=to, reason=reason):
+                handed_over = HandedOver(
+                    from_agent=plan.agent.name, to_agent=to, strategy="model", reason=reason[:_LONGEST_REASON]
+                )
+                return self._hand_over(work, handed_over, parked=new)
+            case Broke(failure):
+                return self._instead(plan, work, failure) or self._failed(work, plan.agent, failure, new)
 
-    def _instead(self, agent: Agent, work: Work, failure: Failure, parked: list[ModelMessage]) -> _Plan | None:
-        """The Manager in the place of a failed specialist, if that can help."""
-        left = machine.usable_models([candidate.name for candidate in self._root.candidates], work.failed)
-        if agent.name == self._root.name or not machine.may_answer_instead(
-            failure, models_left=left, had_effects=bool(work.effects)
-        ):
-            return None
-        told = f"{agent.name} is not available now. Answer without it."
-        return _Plan(self._root.alone(left), answer_calls(parked, told))
-
-    def _segment(self, plan: _Plan, work: Work, history: list[ModelMessage]) -> Segment:
-        settings, tools = plan.agent.settings, dict(plan.agent.tools)
-        instructions = settings.instructions
-        if settings.person_memory:
-            tool = remember(work.turn.notebook)
-            tools[tool.name] = tool
-            notes = "\n".join(f"- {note}" for note in work.turn.notebook.notes)
-            if notes:
-                instructions = f"{instructions}\n\nWhat you have remembered about this person:\n{notes}".strip()
-        return Segment(plan.agent, work, history=history, new=plan.new, instructions=instructions, tools=tools)
-
-    def _tell(self, work: Work, handed_over: HandedOver) -> HandedOver:
+    def _hand_over(self, work: Work, handed_over: HandedOver, *, parked: list[ModelMessage]) -> _Plan:
         self._bus.emit(
             HandOver(
                 turn_id=work.turn.turn_id,
@@ -218,7 +164,39 @@ class AgentResponder:
                 alternatives=handed_over.alternatives,
             )
         )
-        return handed_over
+        agent = self._agents[handed_over.to_agent]
+        return _Plan(agent=agent, new=user_said(work.message.text), parked=parked, said=handed_over)
+
+    def _instead(self, plan: _Plan, work: Work, failure: Failure) -> _Plan | None:
+        """The Manager in the place of a failed specialist, if that can help."""
+        specialist = plan.agent.name
+        left = machine.usable_models([candidate.name for candidate in self._root.candidates], work.failed)
+        if specialist == self._root.name or not machine.may_answer_instead(
+            failure.category, models_left=left, had_effects=specialist in work.acted
+        ):
+            return None
+        told = f"The specialist {specialist} is not available now. Answer without it."
+        return _Plan(
+            agent=self._root.alone(left),
+            new=answer_calls(plan.parked, told),
+            parked=plan.parked,
+            said=Status(notices.manager_instead(work.language)),
+        )
+
+    def _route(self, text: str) -> machine.Route:
+        rules = {name: self._agents[name].settings.match for name in self._root.settings.specialists}
+        return machine.route(text, rules, self._root.settings.match_threshold)
+
+    def _segment(self, plan: _Plan, work: Work, history: list[ModelMessage]) -> Segment:
+        settings, tools = plan.agent.settings, dict(plan.agent.tools)
+        instructions = settings.instructions
+        if settings.person_memory:
+            tool = remember(work.turn.notebook)
+            tools[tool.name] = tool
+            notes = "\n".join(f"- {note}" for note in work.turn.notebook.notes)
+            if notes:
+                instructions = f"{instructions}\n\nWhat you have remembered about this person:\n{notes}".strip()
+        return Segment(plan.agent, work, history=history, new=plan.new, instructions=instructions, tools=tools)
 
     def _count(self, agent: Agent, work: Work, started: float, end: End) -> None:
         """Specialists are counted here; the root agent's calls are the turns."""
@@ -244,82 +222,17 @@ class AgentResponder:
             record=dump(repair(new)),
         )
 
-    def _failed(self, work: Work, failure: Failure, new: list[ModelMessage], *, agent: str = "") -> Finished:
-        kept = repair(new) or user_said(work.message.text)
+    def _failed(self, work: Work, agent: Agent, failure: Failure, new: list[ModelMessage]) -> Finished:
+        kept = repair(new)
         if work.screen.shown:
             kept.append(ModelResponse(parts=[TextPart(work.screen.shown)]))
         return Finished(
             outcome=Outcome.FAILED,
             text=work.screen.shown,
-            notice=notices.failed(failure.category, work.language, had_effects=bool(work.effects)),
+            notice=notices.failed(failure.category, work.language, had_effects=bool(work.acted)),
             category=failure.category,
-            agent=agent or self._root.name,
+            agent=agent.name,
             hops=tuple(work.hops),
             usage=work.book.usage(),
             record=dump(kept),
         )
-
-
-def _agent(
-    name: str,
-    agents: Mapping[str, AgentSettings],
-    candidates: tuple[Candidate, ...],
-    chats: Mapping[str, ChatModel],
-    is_root: bool,  # noqa: FBT001
-) -> Agent:
-    settings = agents[name]
-    tools = {tool.name: tool for tool in (load_tool(spec, f"agents.{name}.tools") for spec in settings.tools)}
-    specialists = settings.specialists if is_root else ()
-    return Agent(
-        name=name,
-        settings=settings,
-        candidates=candidates,
-        models=chats,
-        tools=tools,
-        specialists={_HAND_OVER + each: each for each in specialists},
-        hand_over_tools=tuple(_hand_over_tool(each, agents[each]) for each in specialists),
-    )
-
-
-def _hand_over_tool(name: str, settings: AgentSettings) -> ToolDefinition:
-    good_at = settings.description or f"the specialist {name}"
-    return ToolDefinition(
-        name=_HAND_OVER + name,
-        description=f"Let this specialist answer the person instead of you: {good_at}",
-        parameters_json_schema={
-            "type": "object",
-            "properties": {"reason": {"type": "string", "description": "Why, in a few words."}},
-            "additionalProperties": False,
-        },
-    )
-
-
-def _candidate(name: str, settings: ModelSettings) -> Candidate:
-    limits = Limits(
-        first_token_s=settings.first_token_timeout, idle_s=settings.idle_timeout, total_s=settings.total_timeout
-    )
-    return Candidate(name=name, limits=limits)
-
-
-def _problems(agents: Mapping[str, AgentSettings], models: Mapping[str, ModelSettings], root: str) -> Iterator[str]:
-    if root not in agents:
-        yield f"agents.{root} is missing: it is the agent that gets every message"
-        return
-    if not agents[root].models:
-        yield f'agents.{root}.models is empty: name at least one model, like models = ["primary"]'
-    for name in agents[root].specialists:
-        if name not in agents:
-            yield f"agents.{root}.specialists: there is no agent {name!r}{_near(name, agents)}"
-        elif not _TOOL_NAME.fullmatch(name):
-            yield f"agents.{name}: a specialist's name may have letters, digits, _ and - only, at most 48 of them"
-        elif name == root:
-            yield f"agents.{root}.specialists: the agent can not be its own specialist"
-    for name in (root, *(each for each in agents[root].specialists if each in agents)):
-        for model in agents[name].models:
-            if model not in models:
-                yield f"agents.{name}.models: there is no model {model!r}{_near(model, models)}"
-
-
-def _near(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(sorted(known)) or 'none'}"

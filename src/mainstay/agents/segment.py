@@ -205,7 +205,7 @@ class Segment:
         )
         await self._work.turn.steps.intend(step)
         if tool.effects:
-            self._work.effects.append(tool.name)
+            self._work.acted.add(self._agent.name)
 
     async def _run(self, call: ToolCallPart, tool: AgentTool, arguments: Mapping[str, object]) -> ToolResult:
         work = self._work

@@ -17,7 +17,6 @@ from typing import Any, TypeVar, cast
 
 import orjson
 from pydantic import validate_call
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.tools import Tool, ToolDefinition
 
 from mainstay.errors import ConfigError
@@ -80,7 +79,7 @@ def load_tool(spec: str, where: str) -> AgentTool:
         raise ConfigError(f"{where}: {spec} is a {type(function).__name__}, not a function")
     try:
         return _tool(function)
-    except (UserError, TypeError, ValueError, NameError) as error:
+    except (RuntimeError, TypeError, ValueError, NameError) as error:
         raise ConfigError(f"{where}: {spec} can not be a tool: {one_line(str(error))}") from error
 
 

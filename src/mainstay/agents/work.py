@@ -42,8 +42,8 @@ class Work:
 
     Attributes:
         recorded: the steps of earlier attempts, by their ids.
-        effects: tools with effects that were started, in this attempt or an earlier one.
-        unsure: of those, the ones of which nobody knows whether they took effect.
+        acted: the agents that started a tool with effects, in this attempt or an earlier one.
+        unsure: the tools with effects of which nobody knows whether they took effect.
         failed: the models that failed in this attempt, and why the last time.
     """
 
@@ -58,7 +58,7 @@ class Work:
         self.screen = Screen()
         self.language: Language = language_of(message.text)
         self.recorded: dict[str, Step] = {step.step_id: step for step in turn.steps.recorded}
-        self.effects: list[str] = [step.tool for step in turn.steps.recorded if step.effects]
+        self.acted: set[str] = {step.agent for step in turn.steps.recorded if step.effects}
         self.unsure: list[str] = []
         self.hops: list[Hop] = []
         self.failed: dict[str, Category] = {}
