@@ -153,6 +153,31 @@ async def test_a_claim_does_not_walk_over_what_is_finished(tmp_path: Path) -> No
     await storage.close()
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("stored", ["", "{", "[]", "{}", '{"sent_at": "yesterday"}'])
+async def test_a_message_that_can_not_be_read_does_not_stop_the_others(tmp_path: Path, stored: str) -> None:
+    clock, buried = ManualClock(), []
+    storage = Storage(StorageSettings(url=f"sqlite:///{tmp_path / 'inbox.db'}"), clock=clock)
+    await storage.open({})
+    await storage.write(metadata.create_all)
+    inbox = Inbox(
+        storage, SETTINGS, clock=clock, worker="w", on_buried=lambda turn_id, reason: buried.append(reason)
+    )
+    for name in "ab":
+        await inbox.put(
+            Message(
+                channel="c", bot_id="b", external_id=name, chat_id=name, sender_id="s", text="", sent_at=clock.now()
+            )
+        )
+    await storage.write(
+        lambda tx: tx.exec_driver_sql("UPDATE inbox SET message = ? WHERE seq = 1", (stored,)).close()
+    )
+    assert [claim.message.external_id for claim in await inbox.claim(5)] == ["b"]
+    assert (await inbox.depth()).dead == 1
+    assert [reason[:13] for reason in buried] == ["not readable:"]
+    await storage.close()
+
+
 @pytest.mark.parametrize("text", ["7h59m", "1h", 0])
 def test_repeats_must_be_recognised_for_as_long_as_the_platform_repeats(text: str | float) -> None:
     parse = InboxSettings.__dataclass_fields__["retention"].metadata[SETTING].parse

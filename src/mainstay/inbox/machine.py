@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from mainstay.errors import LeaseLost
-from mainstay.inbox.model import Head, InboxSettings, Row, State
+from mainstay.inbox.model import Claim, Head, InboxSettings, Row, State
 from mainstay.messages import Message, Outcome
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "expire",
     "finish",
     "free",
+    "hand_out",
     "heads",
     "holds",
     "ready_in",
@@ -117,6 +118,18 @@ def claim(row: H, owner: str, now: datetime, settings: InboxSettings) -> H:
         crashes=row.crashes + (row.state is State.RUNNING),
         owner=owner,
         lease_until_at=now + timedelta(seconds=settings.lease),
+    )
+
+
+def hand_out(row: Row, now: datetime) -> Claim:
+    """The claim as its worker gets it. Raises ValueError, TypeError or KeyError if the message can not be read."""
+    return Claim(
+        message=Message.from_json(row.message),
+        turn_id=row.turn_id,
+        attempt=row.attempt,
+        accepted_at=row.accepted_at,
+        waited_s=max(0.0, (now - row.accepted_at).total_seconds()),
+        crashes=row.crashes,
     )
 
 

@@ -40,7 +40,7 @@ class Inbox:
     Args:
         worker: the owner under which it claims; see `mainstay.inbox.owner`.
         on_buried: called with turn_id and reason for each dead letter that the inbox makes by itself because of
-            ``max_age``; for those of `bury` the caller knows.
+            ``max_age``, or because it can not read them; for those of `bury` the caller knows.
 
     Every method raises StorageUnavailable when the database does not do it.
     """
@@ -91,17 +91,12 @@ class Inbox:
         claims = []
         for row in _rows(tx, choice.claimed):
             mine = machine.claim(row, self._worker, now, self._settings)
+            try:
+                claims.append(machine.hand_out(mine, now))
+            except (ValueError, TypeError, KeyError) as error:  # else it would fail every claim from here on
+                mine = machine.bury(mine, self._worker, mine.attempt, f"not readable: {error}", now)
+                buried.append(mine)
             _save(tx, row, mine)
-            claims.append(
-                Claim(
-                    message=Message.from_json(mine.message),
-                    turn_id=mine.turn_id,
-                    attempt=mine.attempt,
-                    accepted_at=mine.accepted_at,
-                    waited_s=max(0.0, (now - mine.accepted_at).total_seconds()),
-                    crashes=mine.crashes,
-                )
-            )
         return claims, buried
 
     async def renew(self, claims: Iterable[Claim]) -> set[str]:

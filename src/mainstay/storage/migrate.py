@@ -104,7 +104,10 @@ def _escaped(path: Path) -> str:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     name = path.with_name(path.name + ".migrating")
-    lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StorageUnavailable(f"database {path}: {name.name} can not be created: {error.strerror}") from error
     try:
         give_up_at = time.monotonic() + _LOCK_TIMEOUT_S  # noqa: TID251  a command, not a machine
         while True:

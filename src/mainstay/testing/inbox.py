@@ -91,16 +91,7 @@ class InboxInMemory:
         for turn_id in choice.claimed:
             row = machine.claim(self._rows.by_turn[turn_id], self._worker, now, self._settings)
             self._save(row)
-            claims.append(
-                Claim(
-                    message=Message.from_json(row.message),
-                    turn_id=turn_id,
-                    attempt=row.attempt,
-                    accepted_at=row.accepted_at,
-                    waited_s=max(0.0, (now - row.accepted_at).total_seconds()),
-                    crashes=row.crashes,
-                )
-            )
+            claims.append(machine.hand_out(row, now))
         return claims
 
     async def renew(self, claims: Iterable[Claim]) -> set[str]:
