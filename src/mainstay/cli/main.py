@@ -1,0 +1,115 @@
+"""What can be typed, and how does it end?
+
+One module per verb, imported only when its verb is typed. Each has ``add(verbs)``, which declares its arguments,
+and ``run(args)``, which returns the exit code. Codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not
+running. An error is one line on standard error: what is wrong, where, what to do.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, NoReturn
+
+from mainstay.errors import MainstayError
+
+__all__ = ["VERBS", "Parser", "main", "parser"]
+
+VERBS: Final = ("serve", "ask", "health", "sandbox", "fault", "init", "config", "migrate")
+_OF_THE_BOT: Final = frozenset(
+    {"alembic", "cryptography", "httpx2", "openai", "pydantic_ai", "sqlalchemy", "starlette", "uvicorn", "uvloop"}
+)
+_START_HERE: Final = """\
+mainstay keeps an LLM agent service up and tells the truth about how it is.
+
+Type first, in an empty directory:
+  mainstay migrate        make the database
+  mainstay serve          run the service; without credentials everything is simulated
+and in a second terminal:
+  mainstay ask "hello"    say something to the bot and watch it answer
+  mainstay health         how is it?
+  mainstay init           write a mainstay.toml to put your own bot in
+
+`mainstay --help` lists everything."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser.error`."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    if not typed:
+        print(_START_HERE)
+        return 0
+    if typed == ["--version"]:
+        print(f"mainstay {version('mainstay')}")
+        return 0
+    try:
+        args = parser(_wanted(typed)).parse_args(typed)
+        code = int(args.run(args))
+        sys.stdout.flush()
+    except SystemExit as stop:  # argparse has said why
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, e.g. `mainstay config show | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MainstayError as error:
+        return _complain(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_THE_BOT:
+            raise
+        return _complain(f"this needs the whole bot ({error.name} is missing): pip install 'mainstay[bot]'", 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", 1)
+    return code
+
+
+def parser(verbs: Sequence[str] = VERBS) -> Parser:
+    """The parser of these verbs."""
+    top = Parser(
+        prog="mainstay",
+        description="The production runtime for LLM agent services.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not running.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version")
+    declared = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for verb in verbs:
+        import_module(f"mainstay.cli.{verb}").add(declared)
+    for each in (top, *declared.choices.values()):
+        each.add_argument(
+            "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="in place of ./mainstay.toml"
+        )
+    return top
+
+
+def _wanted(typed: Sequence[str]) -> Sequence[str]:
+    """The verb that was typed, so that no other one is imported; all of them for a help text or a mistake."""
+    words = iter(typed)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not word.startswith("-"):
+            return [word] if word in VERBS else VERBS
+    return VERBS
+
+
+def _complain(message: str, code: int) -> int:
+    from mainstay.logs.redact import redact
+
+    for line in redact(message).splitlines():
+        print(f"mainstay: {line}", file=sys.stderr)
+    return code
