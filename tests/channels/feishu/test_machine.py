@@ -1,0 +1,183 @@
+"""The tables of what a refusal means, and of what is done about it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay.channels.feishu.machine import (
+    Action,
+    Degrade,
+    Drop,
+    GiveUp,
+    Mute,
+    Refusal,
+    Reopen,
+    Retry,
+    after,
+    classify,
+    failed_request,
+    final_sequence,
+    stream_sequence,
+    while_streaming,
+)
+from mainstay.channels.feishu.model import Delivery, Via
+from mainstay.errors import Category
+from mainstay.messages import Message, Outcome
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MESSAGE = Message(channel="feishu", bot_id="b", external_id="m", chat_id="c", sender_id="s", text="t", sent_at=NOW)
+DELIVERY = Delivery(
+    seq=1,
+    turn_id="t",
+    attempt=1,
+    message=MESSAGE,
+    outcome=Outcome.ANSWERED,
+    text="text",
+    notice="",
+    via=Via.CARD,
+    apologise=False,
+    tries=1,
+    created_at=NOW,
+    text_since=None,
+)
+AS_TEXT = replace(DELIVERY, via=Via.TEXT)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "action", "category"),
+    [
+        (99991400, 400, Action.WAIT, Category.RATE_LIMIT),
+        (99991400, 429, Action.WAIT, Category.RATE_LIMIT),
+        (230020, 400, Action.WAIT, Category.RATE_LIMIT),
+        (77, 429, Action.WAIT, Category.RATE_LIMIT),
+        (1500, 200, Action.WAIT, Category.SERVER_ERROR),
+        (77, 500, Action.WAIT, Category.SERVER_ERROR),
+        (99991403, 400, Action.QUOTA, Category.QUOTA_EXHAUSTED),
+        (99991663, 400, Action.REFRESH, Category.AUTH),
+        (99991661, 401, Action.REFRESH, Category.AUTH),
+        (200850, 400, Action.REOPEN, Category.INVALID_REQUEST),
+        (300309, 400, Action.REOPEN, Category.INVALID_REQUEST),
+        (300317, 400, Action.SUPERSEDED, Category.INVALID_REQUEST),
+        (200740, 400, Action.REPLACE, Category.INVALID_REQUEST),
+        (230099, 400, Action.DEGRADE, Category.INVALID_REQUEST),
+        (230025, 400, Action.DEGRADE, Category.INVALID_REQUEST),
+        (77, 400, Action.DEGRADE, Category.INVALID_REQUEST),
+        (230028, 400, Action.APOLOGISE, Category.CONTENT_FILTER),
+        (230071, 400, Action.UNTHREAD, Category.INVALID_REQUEST),
+        (230011, 400, Action.TERMINAL, Category.INVALID_REQUEST),
+        (99992354, 400, Action.TERMINAL, Category.INVALID_REQUEST),
+        (10014, 200, Action.CONFIGURE, Category.AUTH),
+        (10015, 200, Action.CONFIGURE, Category.AUTH),
+        (99991672, 400, Action.CONFIGURE, Category.PERMISSION),
+    ],
+)
+def test_a_refusal_is_named_by_its_code_and_only_else_by_its_status(code, status, action, category):
+    refusal = classify(code, status, {}, "message")
+    assert (refusal.action, refusal.category) == (action, category)
+    assert str(code) in refusal.reason
+
+
+@pytest.mark.parametrize(("header", "wait_s"), [("7", 7.0), ("-1", 0.0), ("soon", 0.0), ("1e9", 3600.0), ("", 0.0)])
+def test_the_platform_says_how_long_to_wait(header, wait_s):
+    assert classify(99991400, 429, {"x-ogw-ratelimit-reset": header}).wait_s == wait_s
+
+
+def decide(refusal, delivery=DELIVERY, *, age_s=0.0):
+    return after(refusal, delivery, age_s=age_s, base_s=1.0, cap_s=60.0, max_age_s=3600.0, jitter=1.0)
+
+
+def refusal(action, **more):
+    return Refusal(action=action, category=Category.SERVER_ERROR, reason="why", **more)
+
+
+@pytest.mark.parametrize(
+    ("action", "as_card", "as_text"),
+    [
+        (Action.WAIT, Retry(1.0), Retry(1.0)),
+        (Action.SUPERSEDED, Retry(1.0), Retry(1.0)),
+        (Action.REFRESH, Retry(1.0), Retry(1.0)),
+        (Action.QUOTA, Retry(60.0), Retry(60.0)),
+        (Action.CONFIGURE, Retry(60.0), Retry(60.0)),
+        (Action.DEGRADE, Degrade(apologise=False), GiveUp("why")),
+        (Action.REPLACE, Degrade(apologise=False), GiveUp("why")),
+        (Action.APOLOGISE, Degrade(apologise=True), Degrade(apologise=True)),
+        (Action.TERMINAL, GiveUp("why"), GiveUp("why")),
+    ],
+)
+def test_what_becomes_of_an_outcome_that_was_refused(action, as_card, as_text):
+    assert decide(refusal(action)) == as_card
+    assert decide(refusal(action), AS_TEXT) == as_text
+
+
+def test_an_apology_that_is_refused_too_is_a_dead_letter():
+    assert decide(refusal(Action.APOLOGISE), replace(AS_TEXT, apologise=True)) == GiveUp("why")
+
+
+def test_a_right_that_only_cards_need_costs_the_card_and_not_the_answer():
+    assert decide(refusal(Action.CONFIGURE, scope=True)) == Degrade(apologise=False)
+    assert decide(refusal(Action.CONFIGURE, scope=True), AS_TEXT) == Retry(60.0)
+
+
+def test_nobody_waits_for_what_they_took_back():
+    assert decide(refusal(Action.TERMINAL), replace(DELIVERY, outcome=Outcome.CANCELLED)) == Drop()
+
+
+@pytest.mark.parametrize("action", [Action.WAIT, Action.QUOTA, Action.CONFIGURE, Action.SUPERSEDED])
+def test_waiting_ends_at_the_age_limit(action):
+    assert isinstance(decide(refusal(action), age_s=3599.9), Retry)
+    assert decide(refusal(action), age_s=3600.0) == GiveUp("not delivered within 3600 s: why")
+
+
+def test_waits_double_up_to_the_cap_and_honour_the_platform_up_to_it():
+    waits = [decide(refusal(Action.WAIT), replace(DELIVERY, tries=tries)).after_s for tries in (1, 2, 3, 7, 5000)]
+    assert waits == [1.0, 2.0, 4.0, 60.0, 60.0]
+    assert decide(refusal(Action.WAIT, wait_s=7.0)) == Retry(7.0)
+    assert decide(refusal(Action.WAIT, wait_s=900.0)) == Retry(60.0)
+
+
+@given(st.sampled_from(Action), st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([DELIVERY, AS_TEXT]))
+def test_every_refusal_leads_somewhere(action, tries, jitter, delivery):
+    decision = after(
+        refusal(action),
+        replace(delivery, tries=tries),
+        age_s=0.0,
+        base_s=0.5,
+        cap_s=60.0,
+        max_age_s=3600.0,
+        jitter=jitter,
+    )
+    if isinstance(decision, Retry):
+        assert 0.0 < decision.after_s <= 60.0
+
+
+def stream(action, *, refused=1, reopened=0):
+    return while_streaming(refusal(action), refused=refused, reopened=reopened, base_s=0.25, cap_s=60.0)
+
+
+def test_a_refused_update_is_waited_for_reopened_or_left_to_the_outcome():
+    assert stream(Action.WAIT) == Retry(0.25)
+    assert stream(Action.WAIT, refused=4) == Retry(2.0)
+    assert stream(Action.REOPEN) == Reopen()
+    assert stream(Action.REOPEN, reopened=6) == Mute()
+    for action in (Action.SUPERSEDED, Action.DEGRADE, Action.QUOTA, Action.TERMINAL, Action.REPLACE):
+        assert stream(action) == Mute()
+    assert while_streaming(
+        failed_request(Category.TIMEOUT, "x"), refused=100, reopened=0, base_s=0.25, cap_s=60.0
+    ) == Retry(60.0)
+
+
+@given(st.integers(1, 30000), st.integers(1, 32767), st.integers(1, 10**6))
+def test_sequences_put_later_attempts_and_outcomes_above_what_came_before(attempt, n, tries):
+    streamed, final = stream_sequence(attempt, n), final_sequence(attempt, tries)
+    assert 0 < streamed < final < stream_sequence(attempt + 1, 1) < 2**31
+    assert final_sequence(attempt, 1) <= final
+    assert stream_sequence(attempt, n) < (stream_sequence(attempt, n + 1) or final)
+
+
+def test_an_attempt_that_has_used_its_sequences_up_streams_no_more():
+    assert stream_sequence(1, 32767) == 65536 + 32767
+    assert stream_sequence(1, 32768) == 0
+    assert final_sequence(1, 1) > stream_sequence(1, 32767)
