@@ -1,21 +1,26 @@
 """A platform whose time the test moves by hand, and a webhook to be called."""
 
 import asyncio
-import contextlib
+import hashlib
 import json
 import random
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import httpx2
 import pytest
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from tests.sandbox.conftest import Webhook
 
-from mainstay.sandbox.feishu.model import ApiReply, ApiRequest, App, Moment, Options
+from mainstay.clock import SystemClock
+from mainstay.sandbox.feishu import events
+from mainstay.sandbox.feishu.clock import PlatformClock
+from mainstay.sandbox.feishu.delivery import Pusher
+from mainstay.sandbox.feishu.model import ApiReply, ApiRequest, App, Json, Moment, Options
 from mainstay.sandbox.feishu.platform import Platform
-from mainstay.sandbox.feishu.tenant import Tenant
+from mainstay.sandbox.feishu.tenant import P2P, Tenant
 from mainstay.testing.clock import ManualClock
 
 APP = App(
@@ -112,68 +117,57 @@ def world() -> World:
     return World()
 
 
+def opened(body: bytes) -> dict[str, Any]:
+    """What the bot reads, by the documentation's recipe."""
+    given: dict[str, Any] = json.loads(body)
+    if "encrypt" not in given:
+        return given
+    raw = b64decode(given["encrypt"])
+    key = hashlib.sha256(APP.encrypt_key.encode()).digest()
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(raw[:16])).decryptor()
+    plain = decryptor.update(raw[16:]) + decryptor.finalize()
+    found: dict[str, Any] = json.loads(plain[: -plain[-1]])
+    return found
+
+
+def honest(headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+    given = opened(body)
+    return 200, {"challenge": given["challenge"]} if "challenge" in given else {}
+
+
 @dataclass
-class Webhook:
-    """A bot's webhook that answers what `answer` says, and keeps what it got."""
+class Pushing:
+    pusher: Pusher
+    tenant: Tenant
+    clock: PlatformClock
 
-    url: str = ""
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    answer: Callable[[dict[str, str], bytes], tuple[int, Any]] = lambda headers, body: (200, {})
-    delay_s: float = 0.0
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    def say(self, text: str, chat: str = P2P, write: Callable[..., Json] = events.received) -> str:
+        now = self.clock.moment()
+        message = self.tenant.say(text, now, chat=chat)
+        body = write(APP, self.tenant.messages.chats[chat], message, message.message_id[3:], now)
+        self.pusher.push(body, message_id=message.message_id, chat_id=chat)
+        return message.message_id
 
-    async def count(self, wanted: int) -> None:
+    async def state(self, message_id: str, wanted: str) -> list[str]:
+        """Wait for the state; returns the answers of the attempts."""
         async with asyncio.timeout(20):
-            while len(self.got) < wanted:
-                self.arrived.clear()
-                await self.arrived.wait()
-
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.got.append((headers, body))
-        self.arrived.set()
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
-        status, value = self.answer(headers, body)
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": json.dumps(value).encode()})
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  what is waited for has no event
-            await asyncio.sleep(0.005)
+            while True:
+                found = next(each for each in self.pusher.deliveries() if each.message_id == message_id)
+                if found.state == wanted:
+                    return [each.answer for each in found.attempts]
+                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
-async def webhook() -> AsyncIterator[Webhook]:
-    hook = Webhook()
-    async with served(hook.app) as origin:
-        hook.url = f"{origin}/webhook/event"
-        yield hook
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """The application on a free port; gives its origin."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = _Server(
-        uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
-    )
-    async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(sockets=[listening]))
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
+async def pushing(webhook: Webhook) -> AsyncIterator[Pushing]:
+    webhook.answer = honest
+    rng = random.Random(3)
+    tenant, clock = Tenant(APP, Options(), rng), PlatformClock(SystemClock(), 0.0001)
+    async with httpx2.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
+        pusher = Pusher(tenant, clock, http, rng)
+        running = group.create_task(pusher.run())
+        await asyncio.sleep(0)
+        assert await pusher.subscribe(webhook.url) == ""
+        webhook.got.clear()
+        yield Pushing(pusher, tenant, clock)
+        running.cancel()

@@ -1,86 +1,20 @@
 """Events arrive signed, in order, and again until they are acknowledged."""
 
 import asyncio
-import hashlib
 import itertools
 import json
-import random
-from base64 import b64decode
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import httpx2
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from starlette.types import Receive, Scope, Send
-from tests.sandbox.feishu.conftest import APP, Webhook, served, until
+from tests.sandbox.conftest import Webhook, served, until
+from tests.sandbox.feishu.conftest import APP, Pushing, honest, opened
 
-from mainstay.clock import SystemClock
 from mainstay.sandbox.feishu import events
-from mainstay.sandbox.feishu.clock import PlatformClock
 from mainstay.sandbox.feishu.crypto import sign
-from mainstay.sandbox.feishu.delivery import Pusher
-from mainstay.sandbox.feishu.model import Json, Options
-from mainstay.sandbox.feishu.tenant import GROUP, P2P, Tenant
+from mainstay.sandbox.feishu.tenant import GROUP
 
 pytestmark = pytest.mark.anyio
-
-
-def opened(body: bytes) -> dict[str, Any]:
-    """What the bot reads, by the documentation's recipe."""
-    given: dict[str, Any] = json.loads(body)
-    if "encrypt" not in given:
-        return given
-    raw = b64decode(given["encrypt"])
-    key = hashlib.sha256(APP.encrypt_key.encode()).digest()
-    decryptor = Cipher(algorithms.AES(key), modes.CBC(raw[:16])).decryptor()
-    plain = decryptor.update(raw[16:]) + decryptor.finalize()
-    found: dict[str, Any] = json.loads(plain[: -plain[-1]])
-    return found
-
-
-def honest(headers: dict[str, str], body: bytes) -> tuple[int, Any]:
-    given = opened(body)
-    return 200, {"challenge": given["challenge"]} if "challenge" in given else {}
-
-
-@dataclass
-class Pushing:
-    pusher: Pusher
-    tenant: Tenant
-    clock: PlatformClock
-
-    def say(self, text: str, chat: str = P2P, write: Callable[..., Json] = events.received) -> str:
-        now = self.clock.moment()
-        message = self.tenant.say(text, now, chat=chat)
-        body = write(APP, self.tenant.messages.chats[chat], message, message.message_id[3:], now)
-        self.pusher.push(body, message_id=message.message_id, chat_id=chat)
-        return message.message_id
-
-    async def state(self, message_id: str, wanted: str) -> list[str]:
-        """Wait for the state; returns the answers of the attempts."""
-        async with asyncio.timeout(20):
-            while True:
-                found = next(each for each in self.pusher.deliveries() if each.message_id == message_id)
-                if found.state == wanted:
-                    return [each.answer for each in found.attempts]
-                await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-async def pushing(webhook: Webhook) -> AsyncIterator[Pushing]:
-    webhook.answer = honest
-    rng = random.Random(3)
-    tenant, clock = Tenant(APP, Options(), rng), PlatformClock(SystemClock(), 0.0001)
-    async with httpx2.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
-        pusher = Pusher(tenant, clock, http, rng)
-        running = group.create_task(pusher.run())
-        await asyncio.sleep(0)
-        assert await pusher.subscribe(webhook.url) == ""
-        webhook.got.clear()
-        yield Pushing(pusher, tenant, clock)
-        running.cancel()
 
 
 async def test_a_webhook_must_answer_with_the_challenge(pushing: Pushing, webhook: Webhook) -> None:

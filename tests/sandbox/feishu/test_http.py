@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from tests.sandbox.feishu.conftest import World, served, until
+from tests.sandbox.conftest import served, until
+from tests.sandbox.feishu.conftest import World
 
 from mainstay.clock import SystemClock
 from mainstay.sandbox.feishu.clock import PlatformClock
