@@ -1,0 +1,138 @@
+"""Invariant 1, judged by the sandbox's own record: one visible outcome for every message, whatever is killed when."""
+
+import asyncio
+import random
+import sqlite3
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mainstay.messages import turn_id_of
+from mainstay.sandbox.model import SandboxSettings, Verdict
+from mainstay.testing.project import Project, project
+
+pytestmark = pytest.mark.anyio
+
+MESSAGES = 200
+CHATS = 25
+SETTLED_WITHIN_S = 60
+CONFIGURATION = """
+[inbox]
+lease = "2s"
+"""
+SANDBOX = SandboxSettings(time_scale=0.03, tokens_per_second=400)
+
+STEPS = [
+    "message.accepted",
+    "turn.started",
+    "card.created",
+    "card.sent",
+    "card.updated",
+    "turn.finished",
+    "outcome.delivered",
+]
+
+
+async def settled(made: Project, count: int) -> list[Verdict]:
+    """The judgement, once every message has an outcome and nothing is left open."""
+    async with asyncio.timeout(SETTLED_WITHIN_S):
+        while True:
+            verdicts = await made.sandbox.outcomes()
+            if len(verdicts) == count and all(verdict.state == "final" for verdict in verdicts):
+                return verdicts
+            if all(verdict.state != "unfinished" for verdict in verdicts):
+                await hasten_redelivery(made)
+            await asyncio.sleep(0.1)
+
+
+async def hasten_redelivery(made: Project) -> None:
+    """Let the platform try again now what it could not deliver while the service was dead."""
+    if any(delivery.state == "pending" for delivery in await made.sandbox.deliveries()):
+        await made.sandbox.advance(300)
+
+
+async def assert_one_outcome_each(made: Project, count: int) -> None:
+    try:
+        verdicts = await settled(made, count)
+    except TimeoutError:
+        verdicts = await made.sandbox.outcomes()
+    wrong = [verdict for verdict in verdicts if (verdict.outcomes, verdict.unfinished) != (1, 0)]
+    assert not wrong, f"{len(wrong)} of {len(verdicts)} messages, first {wrong[:3]}\n{made.log()[-3000:]}"
+    assert len(verdicts) == count
+
+
+async def assert_lanes_in_order(made: Project, said_at_s: dict[str, float], lanes: dict[str, str]) -> None:
+    """Within a conversation the outcomes appeared in the order in which the messages were accepted.
+
+    Not in which they were said: what the platform delivers again, because the service was dead, comes later.
+    """
+    with closing(sqlite3.connect(made.directory / ".mainstay" / "mainstay.db")) as database:
+        accepted = [row[0] for row in database.execute("select turn_id from inbox order by seq")]
+    app_id = made.sandbox.address.app_id
+    position = {
+        message_id: accepted.index(turn_id_of("feishu", app_id, "message", message_id)) for message_id in lanes
+    }
+    ended: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for snapshot in (await made.sandbox.record()).messages:
+        [reply] = snapshot.replies
+        at_s = said_at_s[snapshot.message_id] + reply.history[-1].at_s
+        ended[lanes[snapshot.message_id]].append((position[snapshot.message_id], at_s))
+    for chat, outcomes in ended.items():
+        times = [at_s for _, at_s in sorted(outcomes)]
+        assert times == sorted(times), f"{chat}: {times}"
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_kill_after_each_step_leaves_one_outcome(step: str, tmp_path: Path) -> None:
+    async with project(tmp_path, CONFIGURATION, sandbox=SANDBOX) as made:
+        await made.start("-m", "mainstay.testing.dying", step)
+        await made.sandbox.say("hello")
+        await made.sandbox.say("and again")
+        assert await made.ended() == -9
+        await made.start()
+        await assert_one_outcome_each(made, 2)
+        await made.end()
+
+
+async def round_of_kills(made: Project, seed: int) -> None:
+    chance = random.Random(seed)
+    said_at_s: dict[str, float] = {}
+    lanes: dict[str, str] = {}
+    loop = asyncio.get_running_loop()
+    all_said = asyncio.Event()
+
+    async def talk() -> None:
+        for number in range(MESSAGES):
+            chat = f"oc_{number % CHATS:032x}"
+            said = await made.sandbox.say(f"question {number}", chat=chat)
+            said_at_s[said.message_id], lanes[said.message_id] = loop.time(), chat
+            await asyncio.sleep(chance.uniform(0.0, 0.08))
+        all_said.set()
+
+    await made.start()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(talk())
+        while not all_said.is_set():
+            await asyncio.sleep(chance.uniform(0.3, 3.0))
+            await made.kill()
+            await made.start()
+    await assert_one_outcome_each(made, MESSAGES)
+    await assert_lanes_in_order(made, said_at_s, lanes)
+    await made.end()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(3))
+async def test_kills_at_random_moments_lose_and_double_nothing(seed: int, tmp_path: Path) -> None:
+    async with project(tmp_path, CONFIGURATION, sandbox=SANDBOX) as made:
+        await round_of_kills(made, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(100, 120))
+async def test_twenty_rounds_of_kills_lose_and_double_nothing(seed: int, tmp_path: Path) -> None:
+    async with project(tmp_path, CONFIGURATION, sandbox=SANDBOX) as made:
+        await round_of_kills(made, seed)
