@@ -1,4 +1,4 @@
-"""Invariant 1, judged by the sandbox's own record: one visible outcome for every message, whatever is killed when."""
+"""Invariant 1, judged by the sandbox's own record: one visible outcome a message, whatever is killed when."""
 
 import asyncio
 import random

@@ -1,7 +1,7 @@
 """A service that is killed right after a step of a message's life.
 
-``python -m mainstay.testing.dying message.accepted 3`` is ``mainstay serve`` until the third event of that name, and
-then SIGKILL: no handler, no buffer flushed, as when the machine's memory runs out. Without arguments it lives.
+``python -m mainstay.testing.dying message.accepted 3`` is ``mainstay serve`` until the third event of that name,
+and then SIGKILL: no handler, no buffer flushed, as when the machine's memory runs out. Without arguments it lives.
 """
 
 import os
