@@ -117,3 +117,10 @@ def test_what_can_not_be_read_is_replaced_by_the_texts(record: bytes) -> None:
     assert shape(history_of([exchange])) == [["hi"], ["hello"]]
     unanswered = Exchange(turn_id="1", user_text="hi", answer_text="", at=at, record=record)
     assert shape(history_of([unanswered])) == [["hi"]]
+
+
+def test_a_conversation_is_repaired_before_a_model_sees_it() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    record = dump([*user_said("hi"), called("1")])
+    broken = Exchange(turn_id="1", user_text="hi", answer_text="", at=at, record=record)
+    assert shape(history_of([broken])) == [["hi"], ["1"], [f"1={INTERRUPTED}"]]

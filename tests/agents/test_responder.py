@@ -1,5 +1,6 @@
 """The Manager, its specialists, and what each of them is counted for."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -73,6 +74,17 @@ async def test_the_manager_answers_for_a_specialist_that_failed(bench, text: str
     assert [(event.agent, event.success) for event in bench.heard_of(AgentCalled)] == [("okr", False)]
     assert [(event.agent, event.model) for event in bench.heard_of(AttemptFailed)] == [("okr", "fallback")]
     assert "hand_over_to_okr" not in bench.primary.record.calls[-1].tools
+
+
+async def test_turns_at_the_same_time_do_not_mix(bench) -> None:
+    responder = bench.responder(manager=MANAGER, okr=OKR)
+    async with asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(bench.ask(responder, f"message {number}")) for number in range(8)]
+    for number, task in enumerate(asking):
+        events, final = task.result()
+        assert f"You wrote: “message {number}”" in final.text
+        assert shown(events) == final.text
+        assert len(final.usage) == 1
 
 
 async def test_a_manager_whose_models_have_all_just_failed_does_not_try_again(bench) -> None:

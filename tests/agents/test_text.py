@@ -40,6 +40,18 @@ async def test_thoughts_are_neither_shown_nor_remembered(told) -> None:
     assert b"greet" not in final.record
 
 
+async def test_a_tag_that_is_a_piece_of_its_own_hides_no_more_than_the_thought(told) -> None:
+    told.model.says("<think>", "I should greet</thi", "nk>", "Hello")
+    _, final = await told.ask("hi")
+    assert final.text == "Hello"
+
+
+async def test_white_space_at_the_beginning_is_kept_whatever_the_model(told) -> None:
+    told.model.says("\n", "  one\n", "two")
+    _, final = await told.ask("hi", model=ModelSettings(base_url="http://dictated/v1", model="qwen/qwen3-8b"))
+    assert final.text == "\n  one\ntwo"
+
+
 async def test_an_answer_of_thoughts_only_is_no_answer(told) -> None:
     told.model.says("<think>I should greet")
     _, final = await told.ask("hi")
