@@ -40,10 +40,8 @@ class Naive:
         return [call for call in self.calls if now // SLOT_S - call[0] // SLOT_S < width / SLOT_S]
 
     def window(self, now: float) -> tuple[float, int, int]:
-        for width in WIDTHS:
-            roots = [call for call in self.within(now, width) if call[4]]
-            if len(roots) >= 5:
-                break
+        candidates = [(width, [call for call in self.within(now, width) if call[4]]) for width in WIDTHS]
+        width, roots = next((found for found in candidates if len(found[1]) >= 5), candidates[-1])
         return width, len(roots), sum(not success for _, _, _, success, _ in roots)
 
     def rate_limits(self, now: float) -> int:

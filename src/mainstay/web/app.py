@@ -61,14 +61,7 @@ class App:
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection."""
-        match scope["type"]:
-            case "http":
-                await self._answer(scope, receive, send)
-            case "websocket":
-                await send({"type": "websocket.close"})
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
         path = _path_on_the_wire(scope)
         mount = self._mounts.get(path)
         refusal = self._refusal(scope, mount)
