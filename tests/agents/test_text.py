@@ -34,14 +34,14 @@ async def test_the_final_text_is_what_the_provider_sent(told, pieces: list[str])
 
 
 async def test_thoughts_are_neither_shown_nor_remembered(told) -> None:
-    told.model.says("<th", "ink>I should", " greet</thi", "nk>\n\n", "Hello", " Ada")
+    told.model.says("<th", "ink>I should", " greet</thin", "k>\n\n", "Hello", " Ada")
     events, final = await told.ask("hi")
     assert final.text == shown(events) == "Hello Ada"
     assert b"greet" not in final.record
 
 
 async def test_a_tag_that_is_a_piece_of_its_own_hides_no_more_than_the_thought(told) -> None:
-    told.model.says("<think>", "I should greet</thi", "nk>", "Hello")
+    told.model.says("<think>", "I should greet</thin", "k>", "Hello")
     _, final = await told.ask("hi")
     assert final.text == "Hello"
 

@@ -15,7 +15,7 @@ from mainstay.agents.thinking import ThoughtFilter, without_thoughts
         ("a <think>hm</think> b", "a b"),
         ("<think>never ends", ""),
         ("1 < 2 and <thing>", "1 < 2 and <thing>"),
-        ("ends with <thi", "ends with <thi"),
+        ("ends with <thin", "ends with <thin"),
         ("<think></think><think>x</think>  y", "y"),
         ("no opening</think> stays", "no opening</think> stays"),
         ("", ""),
@@ -25,7 +25,7 @@ def test_only_the_thought_is_left_out(text: str, shown: str) -> None:
     assert without_thoughts(text) == shown
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<thi", "nk>", "a", " ", "\n", "<", "</"])), st.data())
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<thin", "k>", "a", " ", "\n", "<", "</"])), st.data())
 def test_it_does_not_matter_where_the_stream_is_cut(parts: list[str], data: st.DataObject) -> None:
     text = "".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
