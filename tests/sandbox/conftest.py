@@ -18,7 +18,7 @@ from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import SandboxAddress, SandboxSettings
 from mainstay.sandbox.process import start, stop
 
-FAST = SandboxSettings(time_scale=0.01, tokens_per_second=0, start_timeout_s=30, owner_grace_s=0.2)
+FAST = SandboxSettings(time_scale=0.01, tokens_per_second=0, start_timeout=30, owner_grace=0.2)
 
 
 @pytest.fixture

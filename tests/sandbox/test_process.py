@@ -141,7 +141,7 @@ async def test_it_ends_itself_when_its_owner_is_gone_for_the_grace(tmp_path: Pat
 
 async def test_a_new_owner_finds_the_same_sandbox_and_keeps_it(tmp_path: Path) -> None:
     owner = owner_process()
-    settings = replace(FAST, owner_grace_s=600)
+    settings = replace(FAST, owner_grace=600)
     address = await start(tmp_path, settings, owner=owner.pid)
     owner.kill()
     owner.wait()
@@ -165,7 +165,7 @@ async def test_a_home_that_can_not_be_written_is_an_error_that_says_where_to_loo
     home.mkdir()
     (home / "sandbox.lock").mkdir()
     with pytest.raises(SandboxFailed, match=r"sandbox\.log"):
-        await start(home, SandboxSettings(start_timeout_s=20))
+        await start(home, SandboxSettings(start_timeout=20))
     assert "can not start" in (home / "sandbox.log").read_text()
 
 

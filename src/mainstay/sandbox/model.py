@@ -46,8 +46,8 @@ class SandboxSettings:
     tokens_per_second: float = setting(
         60.0, help="How fast the sandbox's models write; 0: the whole answer at once.", parse=float
     )
-    start_timeout_s: float = duration("10s", help="How long a sandbox may take to become ready.")
-    owner_grace_s: float = duration(
+    start_timeout: float = duration("10s", help="How long a sandbox may take to become ready.")
+    owner_grace: float = duration(
         "60s", help="How long a sandbox outlives its service, for the service's restart to find it again."
     )
 

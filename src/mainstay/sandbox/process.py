@@ -60,26 +60,29 @@ async def start(home: Path, settings: SandboxSettings | None = None, *, owner: i
         owner: the pid to run for (see `mainstay.sandbox.owner`); 0 to run until `stop`.
 
     Raises:
-        SandboxFailed: when it was not ready within ``settings.start_timeout_s``.
+        SandboxFailed: when it was not ready within ``settings.start_timeout``.
     """
     settings = settings or SandboxSettings()
     pid = 0
     try:
-        async with asyncio.timeout(settings.start_timeout_s):
+        async with asyncio.timeout(settings.start_timeout):
             while True:
                 address = find(home)
-                if address is not None and await _adopted(address, owner):
-                    return address
-                if address is None and (pid == 0 or _has_ended(pid)):
-                    if pid:
-                        raise SandboxFailed(f"the sandbox ended while it was starting; see {home / _LOG}")
+                if address is not None:
+                    ours_or_ended = pid in {0, address.pid} or _has_ended(pid)
+                    if ours_or_ended and await _adopted(address, owner):
+                        return address
+                elif pid == 0:
+                    _reap_last(home)
                     pid = _spawn(home, settings, owner)
+                elif _has_ended(pid):
+                    raise SandboxFailed(f"the sandbox ended while it was starting; see {home / _LOG}")
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         if pid and not _has_ended(pid):
             _kill(pid)
         raise SandboxFailed(
-            f"the sandbox was not ready within {settings.start_timeout_s:g} s; see {home / _LOG}"
+            f"the sandbox was not ready within {settings.start_timeout:g} s; see {home / _LOG}"
         ) from None
 
 
@@ -108,7 +111,7 @@ def _spawn(home: Path, settings: SandboxSettings, owner: int) -> int:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-P", "-m", "mainstay.sandbox", "--home", str(home)]
     command += ["--time-scale", str(settings.time_scale), "--tokens-per-second", str(settings.tokens_per_second)]
-    command += ["--owner", str(owner), "--grace", str(settings.owner_grace_s)]
+    command += ["--owner", str(owner), "--grace", str(settings.owner_grace)]
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     log = str(home / _LOG)
     # Not subprocess: its object would have to be kept, and a sandbox that outlives it is the intention.
@@ -123,6 +126,13 @@ def _spawn(home: Path, settings: SandboxSettings, owner: int) -> int:
         ],
         setsid=True,
     )
+
+
+def _reap_last(home: Path) -> None:
+    """One of ours that died by itself is a zombie until somebody asks for it."""
+    last = last_address(home)
+    if last is not None:
+        _has_ended(last.pid)
 
 
 def _kill(pid: int) -> None:

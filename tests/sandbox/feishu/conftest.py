@@ -12,7 +12,7 @@ from typing import Any, Literal
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from tests.sandbox.conftest import Webhook
+from tests.sandbox.conftest import Webhook, until
 
 from mainstay.clock import SystemClock
 from mainstay.sandbox.feishu import events
@@ -147,6 +147,10 @@ class Pushing:
         body = write(APP, self.tenant.messages.chats[chat], message, message.message_id[3:], now)
         self.pusher.push(body, message_id=message.message_id, chat_id=chat)
         return message.message_id
+
+    async def attempts(self, count: int) -> None:
+        """Wait until the first event was tried so often."""
+        await until(lambda: len(self.pusher.deliveries()[0].attempts) >= count)
 
     async def state(self, message_id: str, wanted: str) -> list[str]:
         """Wait for the state; returns the answers of the attempts."""

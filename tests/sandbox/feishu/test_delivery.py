@@ -3,11 +3,12 @@
 import asyncio
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from starlette.types import Receive, Scope, Send
-from tests.sandbox.conftest import Webhook, served, until
+from tests.sandbox.conftest import Webhook, served
 from tests.sandbox.feishu.conftest import APP, Pushing, honest, opened
 
 from mainstay.sandbox.feishu import events
@@ -17,9 +18,14 @@ from mainstay.sandbox.feishu.tenant import GROUP
 pytestmark = pytest.mark.anyio
 
 
+def answering(status: int, value: object) -> Callable[[dict[str, str], bytes], tuple[int, object]]:
+    return lambda headers, body: (status, value)
+
+
 async def test_a_webhook_must_answer_with_the_challenge(pushing: Pushing, webhook: Webhook) -> None:
-    for answer in ((200, {"challenge": "other"}), (500, {}), (200, [])):
-        webhook.answer = lambda headers, body, answer=answer: answer
+    wrong: list[tuple[int, object]] = [(200, {"challenge": "other"}), (500, {}), (200, [])]
+    for status, value in wrong:
+        webhook.answer = answering(status, value)
         assert await pushing.pusher.subscribe(webhook.url + "/new") != ""
     assert "can not be reached" in await pushing.pusher.subscribe("http://127.0.0.1:1/")
     assert "can not be reached" in await pushing.pusher.subscribe("nonsense")
@@ -84,7 +90,7 @@ async def test_an_event_is_tried_five_times_over_the_documented_seven_hours(
     webhook.answer = lambda headers, body: (500, {})
     message_id = pushing.say("hello")
     for made, delay_s in enumerate((15, 300, 3600, 21600), 1):
-        await until(lambda made=made: len(pushing.pusher.deliveries()[0].attempts) >= made)
+        await pushing.attempts(made)
         pushing.clock.advance(delay_s)
     assert await pushing.state(message_id, "given_up") == ["500"] * 5
     ages = pushing.pusher.deliveries()[0].attempts
