@@ -93,7 +93,8 @@ async def serve(
         storage = Storage(config.storage, clock=clock)
         await storage.open(heads())
         stack.push_async_callback(storage.close)
-        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
+        # apart, so that a provider that holds on to its connections leaves the platform its own
+        to_platform, to_models = [await stack.enter_async_context(_http()) for _ in range(2)]
         sandbox = await stack.enter_async_context(_sandbox(config))
         asked, config = config, _with_sandbox(config, sandbox) if sandbox else config
 
@@ -107,7 +108,7 @@ async def serve(
                 bus=bus,
                 clock=clock,
                 accept=lambda message: _accept(inbox, bus, message),
-                http=http,
+                http=to_platform,
             )
             for name, settings in config.channels.items()
         }
@@ -137,7 +138,7 @@ async def serve(
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
-            background.append(tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, http))))
+            background.append(tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, to_models))))
 
             stop.cut_off = turns.cut_off
             await stop.asked.wait()
@@ -150,6 +151,10 @@ async def serve(
             for task in background:
                 task.cancel()
     announce("stopped")
+
+
+def _http() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(trust_env=False, limits=httpx2.Limits(max_connections=None))
 
 
 class _Stop:

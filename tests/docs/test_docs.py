@@ -1,0 +1,82 @@
+"""What the documentation says can be typed, works when it is typed."""
+
+import asyncio
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainstay.sandbox.model import SandboxSettings
+from mainstay.testing.project import project
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text()]
+FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(page.read_text()) if kind == language]
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = [line.strip() for block in blocks(page, "sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line]
+
+
+async def typed(words: list[str], directory: Path, url: str = "") -> None:
+    """Run one command line of a page; ``url`` stands in for the default address."""
+    if words[0].endswith("mainstay"):
+        words = [sys.executable, "-m", "mainstay", *words[1:]]
+    words = [word.replace("http://127.0.0.1:3000", url) if url else word for word in words]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAINSTAY_")}
+    ran = await asyncio.create_subprocess_exec(
+        *words, cwd=directory, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(60):
+        output, _ = await ran.communicate()
+    assert ran.returncode == 0, f"{shlex.join(words)}\n{output.decode()}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
+def test_python_examples_run(page: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "example"}
+    for body in blocks(page, "python"):
+        exec(compile(body, str(page), "exec"), namespace)
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {word for page in PAGES for word in re.findall(r"`?make ([a-z]+)", page.read_text())}
+    assert {"run", "test"} <= named & targets
+    for words in commands(ROOT / "README.md"):
+        assert words[0] != "make" or words[1] in targets
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["README.md", "docs/how-to/break-it-on-purpose.md"])
+async def test_commands_for_a_running_service_work(name: str, tmp_path: Path) -> None:
+    to_type = [words for words in commands(ROOT / name) if words[0] != "make"]
+    assert to_type
+    async with project(tmp_path, sandbox=SandboxSettings(tokens_per_second=400)) as made:
+        await made.start()
+        for words in to_type:
+            await typed(words, tmp_path, made.url)
+
+
+@pytest.mark.anyio
+async def test_commands_of_the_way_to_a_real_bot_work(tmp_path: Path) -> None:
+    to_type = commands(ROOT / "docs/how-to/connect-a-feishu-bot.md")
+    assert len(to_type) == 4
+    for words in to_type:
+        await typed(words, tmp_path)
