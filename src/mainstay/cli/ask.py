@@ -31,6 +31,8 @@ __all__ = ["add", "run"]
 
 _LONGER_THAN_A_TURN_S: Final = 15.0
 _CONNECT_S: Final = 2.0
+_NOTHING_YET: Final = " .…"
+"""What a card says before the first word of the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,8 @@ async def _watch(client: "SandboxClient", message_id: str, growing: Growing | No
             async for snapshot in snapshots:
                 last = snapshot
                 if growing is not None and not snapshot.final:
-                    growing.show(snapshot.text, snapshot.status)
+                    begun = snapshot.text.strip(_NOTHING_YET)
+                    growing.show(snapshot.text if begun else "", snapshot.status)
     except TimeoutError:
         print(f"mainstay: no outcome within {format_duration(timeout_s)}", file=sys.stderr)
     if last is None:

@@ -4,9 +4,11 @@ import argparse
 import json
 
 from mainstay.cli.running import configured
-from mainstay.cli.terminal import safe, table
+from mainstay.cli.terminal import table
 
 __all__ = ["add", "run"]
+
+_LONGEST = 60
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
         values = {each.key: {"value": each.value, "origin": each.origin} for each in shown}
         print(json.dumps(values, indent=2, ensure_ascii=False))
     else:
-        rows = [(each.key, safe(each.text).replace("\n", " "), each.origin) for each in shown]
+        rows = [(each.key, _cut(each.text), each.origin) for each in shown]
         print(table([("SETTING", "VALUE", "FROM"), *rows]))
     return 0
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

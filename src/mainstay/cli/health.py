@@ -88,11 +88,11 @@ def _text(report: Mapping[str, Any], origin: str) -> Iterator[str]:
             f"({window['errorRate']:.1%}), {window['rateLimits']} rate limits"
         )
     yield ""
-    yield safe(table([("AGENT", "CALLS", "OK", "FAILED", "AVERAGE", "P95", "LAST CALL"), *_agents(report)]))
+    yield table([("AGENT", "CALLS", "OK", "FAILED", "AVERAGE", "P95", "LAST CALL"), *_agents(report)])
     if dependencies := report.get("dependencies"):
         yield ""
         rows = [(name, each["status"], each["reason"]) for name, each in dependencies.items()]
-        yield safe(table([("DEPENDENCY", "STATUS", "REASON"), *rows]))
+        yield table([("DEPENDENCY", "STATUS", "REASON"), *rows])
 
 
 def _agents(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, NoReturn
 
-from mainstay.errors import MainstayError
+from mainstay.errors import ConfigError, MainstayError
 
 __all__ = ["VERBS", "Parser", "main", "parser"]
 
@@ -47,16 +47,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    typed = list(sys.argv[1:] if argv is None else argv)
-    if not typed:
-        print(_START_HERE)
-        return 0
-    if typed == ["--version"]:
-        print(f"mainstay {version('mainstay')}")
-        return 0
     try:
-        args = parser(_wanted(typed)).parse_args(typed)
-        code = int(args.run(args))
+        code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except SystemExit as stop:  # argparse has said why
         return stop.code if isinstance(stop.code, int) else 2
@@ -78,6 +70,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _run(typed: list[str]) -> int:
+    if not typed:
+        print(_START_HERE)
+        return 0
+    if typed == ["--version"]:
+        print(f"mainstay {version('mainstay')}")
+        return 0
+    verb = _verb(typed)
+    if verb and verb not in VERBS:
+        from mainstay.config.values import nearest
+
+        raise ConfigError(f"there is no command {verb}{nearest(verb, VERBS)}")
+    args = parser([verb] if verb else VERBS).parse_args(typed)
+    return int(args.run(args))
+
+
 def parser(verbs: Sequence[str] = VERBS) -> Parser:
     """The parser of these verbs."""
     top = Parser(
@@ -96,15 +104,15 @@ def parser(verbs: Sequence[str] = VERBS) -> Parser:
     return top
 
 
-def _wanted(typed: Sequence[str]) -> Sequence[str]:
-    """The verb that was typed, so that no other one is imported; all of them for a help text or a mistake."""
+def _verb(typed: Sequence[str]) -> str:
+    """The verb that was typed, so that no other one has to be imported; empty if there is none."""
     words = iter(typed)
     for word in words:
         if word == "--config":
             next(words, None)
         elif not word.startswith("-"):
-            return [word] if word in VERBS else VERBS
-    return VERBS
+            return word
+    return ""
 
 
 def _complain(message: str, code: int) -> int:

@@ -34,15 +34,16 @@ def safe(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as columns, the first row as their heads; numbers are right-aligned."""
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(_cells(row, widths)).rstrip() for row in rows)
+    """Rows as columns, the first row as their heads; columns of numbers are right-aligned."""
+    columns = [_aligned([safe(cell).replace("\n", " ") for cell in column]) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
-def _cells(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    for cell, width in zip(row, widths, strict=True):
-        pad = " " * (width - _width(cell))
-        yield pad + cell if cell[:1].isdigit() else cell + pad
+def _aligned(cells: Sequence[str]) -> list[str]:
+    width = max(map(_width, cells))
+    numbers = all(cell[:1].isdigit() or cell == "-" for cell in cells[1:])
+    pads = [" " * (width - _width(cell)) for cell in cells]
+    return [pad + cell if numbers else cell + pad for cell, pad in zip(cells, pads, strict=True)]
 
 
 def _width(text: str) -> int:

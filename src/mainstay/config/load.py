@@ -194,7 +194,7 @@ def _take(key: Key, path: str, written: object, origin: str, values: dict[str, o
             return
         written, origin = loading.variables[name].value, f"{loading.variables[name].origin} ({origin})"
     try:
-        values[key.field] = fit(written, key)
+        values[key.name] = fit(written, key)
     except ValueError as error:
         loading.refused.add(path)
         loading.problems.append(f"{origin}: {path}: {error}")

@@ -32,14 +32,12 @@ class Key:
     """One setting.
 
     Attributes:
-        name: as it is written in the file; a unit that the field's name ends in is left out.
-        field: the dataclass field that takes the value.
+        name: of the dataclass field, and in the file.
         kind: the type of the value, without ``| None``.
         optional: whether there may be no value at all.
     """
 
     name: str
-    field: str
     kind: Any
     optional: bool
     default: object
@@ -75,8 +73,7 @@ def _keys(settings: type, hints: dict[str, Any]) -> Iterator[Key]:
             continue
         kind, optional = _without_none(hints[field.name])
         default = field.default if field.default_factory is MISSING else field.default_factory()
-        name = field.name.removesuffix("_s") if info.unit == "s" else field.name
-        yield Key(name=name, field=field.name, kind=kind, optional=optional, default=default, info=info)
+        yield Key(name=field.name, kind=kind, optional=optional, default=default, info=info)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401  an annotation

@@ -48,7 +48,7 @@ def _settings(config: Config) -> Iterator[Shown]:
             prefix = f"{section.name}.{name}" if name else section.name
             for key in section.keys.values():
                 path = f"{prefix}.{key.name}"
-                yield Shown(path, as_written(getattr(table, key.field), key), config.origin(path))
+                yield Shown(path, as_written(getattr(table, key.name), key), config.origin(path))
 
 
 def as_written(value: object, key: Key) -> Written:

@@ -24,7 +24,8 @@ _EXAMPLES: Final = {bool: "true or false", int: "a whole number", float: "a numb
 def nearest(wrong: str, known: Iterable[str]) -> str:
     """``"; did you mean X?"``, or what is known if nothing is near, or nothing if nothing is known."""
     names = sorted(known)
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    begun = [name for name in names if len(wrong) > 1 and name.startswith(wrong)]
+    close = begun or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]}?"
     return f"; known: {', '.join(names)}" if names else ""

@@ -34,8 +34,8 @@ _PREAMBLE: Final = """\
 <!-- Written by `make reference` from the declarations in the code. -->
 
 A value comes from, the strongest first: a flag, the environment, `.env` beside the file, `mainstay.toml`, the
-default. `mainstay config show` tells each value's origin. A value written as `env:NAME` is taken from that variable.
-A variable that is set and empty counts as not set.
+default. `mainstay config show` tells each value's origin. A value written as `env:NAME` is taken from that
+variable. A variable that is set and empty counts as not set.
 
 Every setting can be set by `MAINSTAY_SECTION_KEY`; in a section of many tables by `MAINSTAY_SECTION_NAME_KEY`, with
 `-` written as `_`. Other variables that set it are listed with it; those of channels belong to the channel named

@@ -5,6 +5,7 @@ tokens of the platforms we talk to look like, and values behind names such as ``
 the process as text (log lines, `/health.lastError`, events) goes through `redact`; redacting twice changes nothing.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -102,4 +103,7 @@ def redact_fields(value: object, *, depth: int = 0) -> object:
         }
     if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
         return [redact_fields(item, depth=depth + 1) for item in value]
+    if depth < _DEEPEST and dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return redact_fields(named, depth=depth)
     return redact(str(value))

@@ -1,0 +1,182 @@
+"""Which value wins, and where did it come from?"""
+
+from pathlib import Path
+
+import pytest
+
+from mainstay.config.load import load
+from mainstay.errors import ConfigError
+
+
+def test_nothing_at_all_is_a_service_in_the_sandbox(project, tmp_path: Path) -> None:
+    config = project()
+    assert (config.service.host, config.service.port) == ("127.0.0.1", 3000)
+    assert [model.provider for model in config.models.values()] == ["sandbox", "sandbox"]
+    assert config.agents["manager"].models == ("primary", "fallback")
+    assert config.agents["manager"].specialists == ("okr",)
+    assert config.channels["feishu"].mode == "webhook"
+    assert config.sandbox_needed
+    assert config.sandbox_users == ("models.primary", "models.fallback", "channels.feishu")
+    assert config.home == tmp_path / ".mainstay"
+    assert config.storage.url == f"sqlite:///{tmp_path}/.mainstay/mainstay.db"
+    assert config.file is None
+    assert config.origin("service.port") == "default"
+    assert not (tmp_path / ".mainstay").exists()
+
+
+def test_each_source_wins_over_the_one_below(project) -> None:
+    toml = "[service]\nport = 3001\n"
+    assert project(toml).service.port == 3001
+    assert project(dotenv="PORT=3002\n").service.port == 3002
+    assert project(environ={"PORT": "3003"}).service.port == 3003
+    assert project(environ={"PORT": "3003", "MAINSTAY_SERVICE_PORT": "3004"}).service.port == 3004
+    assert project(environ={"PORT": "3003"}, flags={"service.port": "3005"}).service.port == 3005
+    assert project(environ={"PORT": "3003"}, flags={"service.port": None}).service.port == 3003
+
+
+def test_the_origin_of_a_value_is_told(project) -> None:
+    toml = (
+        '[service]\n\nport = 3001\n[models.primary]\nbase_url = "https://h/v1"\nmodel = "m"\napi_key = "env:KEY"\n'
+    )
+    config = project(
+        toml, environ={"LOG_LEVEL": "warn"}, dotenv="\n# a\n\nKEY=k1234\n", flags={"service.host": "::1"}
+    )
+    assert config.origin("service.port") == "mainstay.toml:3"
+    assert config.origin("logs.level") == "environment LOG_LEVEL"
+    assert config.origin("models.primary.api_key") == ".env:4 (mainstay.toml:7)"
+    assert config.origin("service.host") == "flag --host"
+    assert config.origin("service.name") == "default"
+    assert config.logs.level == "warning"
+    assert config.models["primary"].api_key.reveal() == "k1234"
+    assert config.secrets == ("k1234",)
+
+
+def test_dotenv_never_touches_the_process(project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAINSTAY_SERVICE_NAME", raising=False)
+    assert project(dotenv="MAINSTAY_SERVICE_NAME=other\n").service.name == "other"
+    import os
+
+    assert "MAINSTAY_SERVICE_NAME" not in os.environ
+
+
+def test_dotenv_values_are_taken_as_they_are(project) -> None:
+    config = project(
+        dotenv="FEISHU_APP_ID=\"cli_1\"\nexport FEISHU_APP_SECRET='pa$${HOME}ss #1'\nFEISHU_ENCRYPT_KEY=k # note\n"
+    )
+    assert config.channels["feishu"].app_secret.reveal() == "pa$${HOME}ss #1"
+    assert config.channels["feishu"].encrypt_key.reveal() == "k"
+
+
+def test_an_empty_variable_counts_as_not_set(project) -> None:
+    assert project(environ={"PORT": "", "LOG_LEVEL": ""}).service.port == 3000
+
+
+def test_feishu_variables_fill_the_channel_named_feishu_and_no_other(project) -> None:
+    toml = (
+        '[channels.feishu]\nkind = "feishu"\n'
+        '[channels.second]\nkind = "feishu"\napp_id = "cli_2"\napp_secret = "s2s2"\nverification_token = "t2t2"\n'
+    )
+    environ = {"FEISHU_APP_ID": "cli_1", "FEISHU_APP_SECRET": "s1s1", "FEISHU_ENCRYPT_KEY": "k1k1"}
+    config = project(toml, environ)
+    assert config.channels["feishu"].app_id == "cli_1"
+    assert config.channels["second"].app_id == "cli_2"
+    assert not config.channels["second"].encrypt_key
+    assert config.sandbox_users == ("models.primary", "models.fallback")
+
+
+def test_every_named_table_has_variables_of_its_own(project) -> None:
+    toml = '[models.my-model]\nbase_url = "https://h/v1"\nmodel = "m"\n'
+    config = project(
+        toml, {"MAINSTAY_MODELS_MY_MODEL_MODEL": "other", "MAINSTAY_MODELS_MY_MODEL_IDLE_TIMEOUT": "7s"}
+    )
+    assert config.models["my-model"].model == "other"
+    assert config.models["my-model"].idle_timeout == 7.0
+
+
+def test_an_openrouter_key_alone_gives_two_models(project) -> None:
+    config = project(environ={"OPENROUTER_API_KEY": "sk-or-1"})
+    assert {model.base_url for model in config.models.values()} == {"https://openrouter.ai/api/v1"}
+    assert config.models["primary"].model == "kwaipilot/kat-coder-pro:free"
+    assert config.models["primary"].api_key.reveal() == "sk-or-1"
+    assert config.origin("models.primary.api_key") == "environment OPENROUTER_API_KEY (default)"
+    assert config.sandbox_users == ("channels.feishu",)
+
+
+def test_a_section_of_the_file_replaces_the_embedded_one_whole(project) -> None:
+    config = project('[models.only]\nprovider = "sandbox"\n[agents.manager]\ninstructions = "x"\n')
+    assert list(config.models) == ["only"]
+    assert list(config.agents) == ["manager"]
+    assert config.agents["manager"].models == ("only",)
+
+
+@pytest.mark.parametrize(("written", "mode"), [("true", "subscription"), ("false", "webhook")])
+def test_subscription_mode_needs_the_sandbox_or_is_refused(project, problems, written: str, mode: str) -> None:
+    assert project(environ={"FEISHU_SUBSCRIPTION_MODE": written}).channels["feishu"].mode == "webhook"
+    real = {"FEISHU_APP_ID": "cli_1", "FEISHU_APP_SECRET": "s1s1", "FEISHU_ENCRYPT_KEY": "k1k1"}
+    environ = real | {"FEISHU_SUBSCRIPTION_MODE": written}
+    if mode == "webhook":
+        assert project(environ=environ).channels["feishu"].mode == "webhook"
+    else:
+        [problem] = problems(environ=environ)
+        assert problem.startswith(
+            "environment FEISHU_SUBSCRIPTION_MODE: channels.feishu.mode: this version has no long"
+        )
+
+
+def test_the_home_can_be_moved(project, tmp_path: Path) -> None:
+    config = project(environ={"MAINSTAY_HOME": "/var/lib/bot"})
+    assert config.home == Path("/var/lib/bot")
+    assert config.storage.url == "sqlite:////var/lib/bot/mainstay.db"
+    assert project(environ={"MAINSTAY_HOME": "state"}).home == tmp_path / "state"
+
+
+def test_a_relative_database_lies_beside_the_file_wherever_a_command_is_typed(tmp_path: Path, monkeypatch) -> None:
+    file = tmp_path / "project" / "mainstay.toml"
+    file.parent.mkdir()
+    file.write_text('[storage]\nurl = "sqlite:///data/bot.db"\n')
+    monkeypatch.chdir(tmp_path)
+    config = load(Path("project/mainstay.toml"), environ={})
+    assert config.storage.url == f"sqlite:///{file.parent}/data/bot.db"
+    assert config.home == file.parent / ".mainstay"
+
+
+def test_an_absolute_database_stays_where_it_is(project) -> None:
+    assert project('[storage]\nurl = "sqlite:////srv/x.db"\n').storage.url == "sqlite:////srv/x.db"
+
+
+def test_older_variables_are_accepted(project) -> None:
+    config = project(environ={"NODE_ENV": "production", "ENABLE_DEVTOOLS": "true", "AI_MODEL_TIER": "fallback"})
+    assert (config.service.environment, config.service.devtools, config.service.model_tier) == (
+        "production",
+        True,
+        "fallback",
+    )
+
+
+def test_a_kubernetes_service_of_the_same_name_configures_nothing(project) -> None:
+    links = {
+        "MAINSTAY_PORT": "tcp://10.0.0.7:3000",
+        "MAINSTAY_PORT_3000_TCP_ADDR": "10.0.0.7",
+        "MAINSTAY_SERVICE_HOST": "10.0.0.7",
+        "MAINSTAY_SERVICE_PORT": "8080",
+        "MAINSTAY_SERVICE_PORT_HTTP": "8080",
+    }
+    config = project(environ=links)
+    assert (config.service.host, config.service.port) == ("127.0.0.1", 3000)
+    assert project(environ={"MAINSTAY_SERVICE_HOST": "10.0.0.7"}).service.host == "10.0.0.7"
+
+
+def test_true_and_auto_are_both_written_plainly(project) -> None:
+    assert project("[sandbox]\nenabled = true\n").sandbox.enabled == "true"
+    assert project('[sandbox]\nenabled = "auto"\n').sandbox_needed
+
+
+def test_readable_secrets_are_warned_about(project, tmp_path: Path) -> None:
+    assert project(dotenv="PORT=3001\n").warnings == ()
+    (tmp_path / ".env").chmod(0o644)
+    assert project().warnings == (".env can be read by other users of this machine; run: chmod 600 .env",)
+
+
+def test_the_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "absent.toml", environ={})

@@ -1,0 +1,182 @@
+"""Everything that is wrong is said at once: file, line, key, what is wrong, what is allowed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        ("[servce]\nport = 1\n", "mainstay.toml:1: [servce]: unknown section; did you mean service?"),
+        ("port = 1\n", "mainstay.toml:1: [port]: unknown section"),
+        ("service = 3\n", "mainstay.toml:1: service: must be a table, written as [service]"),
+        ("[models]\nprimary = 3\n", "mainstay.toml:2: models.primary: must be a table, written as [models.NAME]"),
+        ("[service]\nprot = 1\n", "mainstay.toml:2: service.prot: unknown key; did you mean port?"),
+        ("[service]\nport = 70000\n", "mainstay.toml:2: service.port: 70000 is not a port"),
+        ("[service]\nport = -1\n", "mainstay.toml:2: service.port: -1 is not a port"),
+        ('[service]\nport = "x"\n', "mainstay.toml:2: service.port: 'x' is not a whole number"),
+        ("[service]\nport = true\n", "mainstay.toml:2: service.port: must be a whole number, not true"),
+        ("[service]\nport = 1.5\n", "mainstay.toml:2: service.port: must be a whole number, not 1.5"),
+        ("[service]\nname = 3\n", "mainstay.toml:2: service.name: must be text in quotes, not 3"),
+        ('[service]\nname = "a b"\n', "mainstay.toml:2: service.name: 'a b' is not a name"),
+        ('[service]\nhost = "http://x"\n', "mainstay.toml:2: service.host: 'http://x' is not an address"),
+        ('[service]\npublic_hosts = "x"\n', ""),
+        ('[service]\npublic_hosts = ["https://x"]\n', "service.public_hosts: 'https://x' is not a host name"),
+        ('[service]\nresponder = "module"\n', "service.responder: 'module' is not a factory"),
+        ('[service]\nturn_timeout = "5 parsecs"\n', "service.turn_timeout: '5 parsecs' is not a duration"),
+        ("[service]\nturn_timeout = -1\n", "service.turn_timeout: -1 is not a duration"),
+        ("[service]\nturn_timeout = 0\n", "service.turn_timeout: must be more than 0"),
+        ("[service]\nturn_timeout = inf\n", "service.turn_timeout: inf is not a duration"),
+        ("[service]\nturn_timeout = nan\n", "service.turn_timeout: nan is not a duration"),
+        ("[turns]\nconcurrency = 0\n", "turns.concurrency: must be more than 0"),
+        ("[turns]\nconcurrency = -4\n", "turns.concurrency: -4 must be finite and not negative"),
+        ('[memory]\nhistory_bytes = "1 XB"\n', "memory.history_bytes: '1 XB' is not a size"),
+        ('[logs]\nlevel = "loud"\n', "logs.level: 'loud' is not one of debug, info, warning, error"),
+        ('[logs]\nformat = "jsn"\n', "logs.format: 'jsn' is not one of auto, text, json; did you mean json?"),
+        (
+            '[storage]\nurl = "mysql://h/d"\n',
+            "mainstay.toml:2: storage.url: this version keeps",
+        ),
+        ("[models.primary]\n", "mainstay.toml:1: models.primary.base_url: is not an address"),
+        ("[models.primary]\n", "mainstay.toml:1: models.primary.model: is missing"),
+        (
+            f"[models.primary]\n{GOOD_MODEL}price = 1\n",
+            "mainstay.toml:4: models.primary.price: a price",
+        ),
+        (f"[models.primary]\n{GOOD_MODEL}api_key = 12\n", "mainstay.toml:4: models.primary.api_key: must be text"),
+        (
+            f'[models.primary]\n{GOOD_MODEL}api_key = "env:NOT_THERE"\n',
+            "mainstay.toml:4: models.primary.api_key: the environment variable NOT_THERE is not set",
+        ),
+        (
+            '[models.primary]\nbase_url = "https://u:pw123@h/v1"\nmodel = "m"\n',
+            "mainstay.toml:2: models.primary.base_url: holds a password; use api_key",
+        ),
+        (
+            f'[models.primary]\n{GOOD_MODEL}first_token_timeout = "3m"\n',
+            "mainstay.toml:4: models.primary.first_token_timeout: is longer than total_timeout, 2m",
+        ),
+        ('[models."a b"]\n', "mainstay.toml:1: [models.'a b']: is not a name"),
+        ("[models]\n", "agents.manager.models: is empty: no model could answer"),
+        ("[channels]\n", "channels: there is none"),
+        ("[agents.okr]\n", "agents: there is no agent named manager"),
+        (
+            '[agents.manager]\nmodels = [\n  "primry",\n]\n',
+            "mainstay.toml:2: agents.manager.models: there is no model named primry; did you mean primary?",
+        ),
+        ('[agents.manager]\nmodels = ["primary", "primary"]\n', "names the same thing twice: primary, primary"),
+        ("[agents.manager]\nmodels = [1]\n", 'agents.manager.models: must be a list of texts, like ["a", "b"]'),
+        (
+            '[agents.manager]\nspecialists = ["okrr"]\n[agents.okr]\n',
+            "mainstay.toml:2: agents.manager.specialists: there is no agent named okrr; did you mean okr?",
+        ),
+        ('[agents.manager]\nspecialists = ["x"]\n', "there is no agent named x; add [agents.x]"),
+        ('[agents.manager]\nspecialists = ["manager"]\n', "manager can not hand over to itself"),
+        ('[channels.feishu]\nkind = "slack"\n', "channels.feishu.kind: 'slack' is not one of feishu"),
+        ('[channels.feishu]\napp_id = "cli_1"\n', "mainstay.toml:1: channels.feishu: app_secret is missing"),
+        (
+            '[channels.a]\napp_id = "c"\napp_secret = "s"\nencrypt_key = "k"\n'
+            '[channels.b]\napp_id = "c"\napp_secret = "s"\nencrypt_key = "k"\n',
+            "mainstay.toml:6: channels.b.app_id: c is the bot of a and b: one channel per bot",
+        ),
+        (
+            "[sandbox]\nenabled = false\n",
+            "mainstay.toml:2: sandbox.enabled: is false, and only",
+        ),
+        ("[health]\ndegraded_error_rate = 0.9\n", "health.degraded_error_rate: is above unhealthy_error_rate, 0.5"),
+        ('[health]\nwindow = "2h"\n', "health.window: is longer than widest_window, 1h"),
+        ("[memory]\nkept_per_lane = 3\n", "memory.kept_per_lane: is below history, 20"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(project, problems, toml: str, expected: str) -> None:
+    if expected:
+        assert any(expected in problem for problem in problems(toml)), problems(toml)
+    else:
+        assert project(toml)
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        ("[service]\nport = \n", "mainstay.toml:2: is not valid TOML: Invalid value"),
+        ("[service]\nport = 1\nport = 2\n", "mainstay.toml:3: is not valid TOML: Cannot overwrite a value"),
+        ("[service]\n[service]\n", "mainstay.toml:2: is not valid TOML: Cannot declare"),
+        ('[service]\nname = "open\n', "mainstay.toml:2: is not valid TOML"),
+        ('[service]\nname = """open\n\n', "mainstay.toml:2: is not valid TOML"),
+        ("x = " + "[" * 100_000, "mainstay.toml"),
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_line(problems, toml: str, expected: str) -> None:
+    [problem] = problems(toml)
+    assert problem.startswith(expected)
+    assert len(problem) < 200
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file(problems) -> None:
+    first = '[service]\nprot = 1\nport = "x"\n[agents.manager]\nmodels = ["primry"]\n'
+    found = problems(f"{first}[modles.x]\n[turns]\nconcurrency = 0\n")
+    assert [problem.split(":")[1] for problem in found] == ["2", "3", "5", "6", "8"]
+
+
+def test_a_refused_value_is_complained_about_once(problems) -> None:
+    assert len(problems('[models.primary]\nbase_url = 3\nmodel = "m"\n')) == 1
+
+
+def test_wrong_variables_are_named_with_their_origin(problems) -> None:
+    assert problems(environ={"PORT": "many"}) == ["environment PORT: service.port: 'many' is not a whole number"]
+    assert problems(dotenv="LOG_LEVEL=loud\n")[0].startswith(".env:1: logs.level: 'loud' is not one of")
+    assert problems(environ={}, flags={"service.port": "x"})[0].startswith("flag --port: service.port: 'x'")
+
+
+def test_a_variable_of_ours_that_sets_nothing_is_a_mistake(problems) -> None:
+    [problem] = problems(environ={"MAINSTAY_SERVICE_PROT": "1"})
+    assert problem.startswith("environment MAINSTAY_SERVICE_PROT: ")
+    assert problem.endswith("sets nothing; did you mean MAINSTAY_SERVICE_PORT?")
+    [problem] = problems(environ={"MAINSTAY_MODELS_OTHER_MODEL": "x"})
+    assert "MAINSTAY_MODELS_OTHER_MODEL sets nothing" in problem
+
+
+def test_other_variables_are_none_of_our_business(project) -> None:
+    assert project(environ={"MAINSTAY_SOAK": "1", "MAINSTAYING": "x", "HOME": "/root", "PORTS": "x"})
+
+
+def test_a_line_of_dotenv_that_is_no_assignment_is_named(problems) -> None:
+    [problem] = problems(dotenv='A=1\n\nFEISHU_APP_ID="open\n')
+    assert problem.startswith(".env:3: is not an assignment")
+
+
+def test_a_file_of_another_encoding_is_named_with_its_line(problems, tmp_path: Path) -> None:
+    (tmp_path / "mainstay.toml").write_bytes('[service]\n# ok\nname = "中文"\n'.encode("gbk"))
+    assert problems() == ["mainstay.toml:3: is not UTF-8 text; save the file with that encoding"]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(project, tmp_path: Path) -> None:
+    (tmp_path / "mainstay.toml").write_bytes(b"\xef\xbb\xbf[service]\r\n\r\nport = 3009\r\n")
+    config = project()
+    assert (config.service.port, config.origin("service.port")) == (3009, "mainstay.toml:3")
+
+
+def test_a_directory_of_that_name_is_told(problems, tmp_path: Path) -> None:
+    (tmp_path / "mainstay.toml").mkdir()
+    assert "is a directory, not a file" in problems()[0]
+
+
+def test_a_dangling_link_is_not_taken_for_no_file(problems, tmp_path: Path) -> None:
+    (tmp_path / "mainstay.toml").symlink_to("nowhere")
+    assert "mainstay.toml: can not be read: No such file or directory" in problems()[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_told(problems, tmp_path: Path) -> None:
+    (tmp_path / "mainstay.toml").write_text("")
+    (tmp_path / "mainstay.toml").chmod(0)
+    assert "can not be read: Permission denied" in problems()[0]
+
+
+def test_no_problem_ever_shows_a_secret(problems) -> None:
+    toml = '[models.primary]\nbase_url = "https://h/v1"\napi_key = "hush-hush"\nidle_timeout = 0\n'
+    assert "hush" not in "".join(problems(toml))
