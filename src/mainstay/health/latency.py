@@ -102,7 +102,9 @@ class Latencies:
         buckets = memoryview(self._uncounted).cast("H").tolist()
         self._uncounted = bytearray()
         known = len(self._window)
-        for half, count in Counter(buckets).items():
+        # for one or two, which is what a frequent reader finds, a Counter would cost more than the rest
+        tally = Counter(buckets).items() if len(buckets) > 2 else [(half, 1) for half in buckets]
+        for half, count in tally:
             bucket = half & ~1
             self._open[bucket] = self._open.get(bucket, 0) + count
             self._window[bucket] = self._window.get(bucket, 0) + count
