@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from importlib import import_module
 
 import httpx2
@@ -21,8 +20,9 @@ import httpx2
 from mainstay.bus import Bus
 from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.clock import Clock, SystemClock
-from mainstay.config.model import Config, has_credentials
-from mainstay.errors import StorageUnavailable
+from mainstay.config.model import Config
+from mainstay.config.sandboxed import with_sandbox
+from mainstay.errors import MainstayError, StorageUnavailable
 from mainstay.events import (
     DeadLettered,
     Event,
@@ -42,7 +42,6 @@ from mainstay.messages import Message, Responder
 from mainstay.sandbox import process as sandbox_process
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import SandboxAddress
-from mainstay.settings import Secret
 from mainstay.storage.sqlite import Storage
 from mainstay.turns.attempt import Rooms
 from mainstay.turns.runner import Turns
@@ -82,6 +81,18 @@ async def serve(
     Raises:
         MainstayError: what keeps it from running: a taken port, a wrong schema, a full disk, a missing tool.
     """
+    try:
+        await _serve(config, announce, observers)
+    except BaseExceptionGroup as group:
+        told = _only_told(group)
+        if told is None:
+            raise
+        raise told from None
+
+
+async def _serve(
+    config: Config, announce: Callable[[str], None], observers: Sequence[Callable[[Event], None]]
+) -> None:
     clock = SystemClock()
     began_s = clock.monotonic()
     stop = _Stop()
@@ -96,7 +107,7 @@ async def serve(
         # apart, so that a provider that holds on to its connections leaves the platform its own
         to_platform, to_models = [await stack.enter_async_context(_http()) for _ in range(2)]
         sandbox = await stack.enter_async_context(_sandbox(config))
-        asked, config = config, _with_sandbox(config, sandbox) if sandbox else config
+        asked, config = config, with_sandbox(config, sandbox) if sandbox else config
 
         inbox = _inbox(config, storage, bus, clock)
         memory = Memory(storage, config.memory, clock=clock)
@@ -134,7 +145,7 @@ async def serve(
             background = [tasks.create_task(channel.run()) for channel in channels.values()]
             background.append(tasks.create_task(_tidy(inbox, memory)))
             if sandbox is not None:
-                await _subscribe(sandbox, origin)
+                await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
@@ -155,6 +166,15 @@ async def serve(
 
 def _http() -> httpx2.AsyncClient:
     return httpx2.AsyncClient(trust_env=False, limits=httpx2.Limits(max_connections=None))
+
+
+def _only_told(group: BaseExceptionGroup[BaseException]) -> MainstayError | None:
+    """The one line for the reader, out of the groups that tasks wrap it in; None if anything else went wrong too."""
+    _, rest = group.split(MainstayError)
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if rest is None and isinstance(error, MainstayError) else None
 
 
 class _Stop:
@@ -196,35 +216,6 @@ async def _sandbox(config: Config) -> AsyncIterator[SandboxAddress | None]:
     finally:
         if not by_hand:
             await sandbox_process.stop(address)
-
-
-def _with_sandbox(config: Config, sandbox: SandboxAddress) -> Config:
-    """The same configuration, with the sandbox in place of what has no credentials."""
-    models = {
-        name: replace(
-            model,
-            base_url=sandbox.models.get(name, sandbox.models["primary"]),
-            model=model.model or "sandbox",
-            api_key=Secret(sandbox.model_token),
-        )
-        if model.provider == "sandbox"
-        else model
-        for name, model in config.models.items()
-    }
-    channels = {
-        name: channel
-        if has_credentials(channel)
-        else replace(
-            channel,
-            app_id=sandbox.app_id,
-            app_secret=Secret(sandbox.app_secret),
-            encrypt_key=Secret(sandbox.encrypt_key),
-            verification_token=Secret(sandbox.verification_token),
-            domain=sandbox.feishu_url,
-        )
-        for name, channel in config.channels.items()
-    }
-    return replace(config, models=models, channels=channels)
 
 
 def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
@@ -283,9 +274,15 @@ def _webhook_path(name: str, path: str) -> str:
     return path if name == "feishu" else path.replace("/webhook/", f"/webhook/{name}/", 1)
 
 
-async def _subscribe(sandbox: SandboxAddress, origin: str) -> None:
+async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> None:
+    """Let the sandbox's platform call the bot that lives there; a bot with credentials has a platform of its own."""
+    living_there = (name for name, channel in asked.channels.items() if not has_credentials(channel))
+    name = next(living_there, None)
+    if name is None:
+        return
+    event, card = (f"{origin}{_webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
     async with SandboxClient(sandbox) as client:
-        await client.subscribe(f"{origin}/webhook/event", f"{origin}/webhook/card")
+        await client.subscribe(event, card)
 
 
 async def _work(turns: Turns, make: Callable[[], Responder]) -> None:
