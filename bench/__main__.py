@@ -19,9 +19,8 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the values there as well")
     options = parser.parse_args()
 
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}: median [least - most]"
-    )
+    machine = f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}"
+    print(f"{machine}: median [least - most], ratio to the first row")
     results = {}
     for name in options.name or names:
         tables = list(import_module(f"bench.bench_{name}").tables())

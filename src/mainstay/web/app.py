@@ -106,7 +106,7 @@ class App:
 
     def _unauthorised(self, scope: Scope, needed: Literal["viewer", "operator"]) -> tuple[int, str] | None:
         if not self._access.knows_host(scope):
-            return 403, "the Host header names no host of this service: see service.hosts"
+            return 403, "the Host header names no host of this service: see service.public_hosts"
         role = self._access.role(scope)
         if role is None:
             return 401, "a token is needed: Authorization: Bearer ..."
