@@ -20,7 +20,7 @@ import httpx2
 from mainstay.bus import Bus
 from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.clock import Clock, SystemClock
-from mainstay.config.model import Config
+from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
 from mainstay.errors import MainstayError, StorageUnavailable
 from mainstay.events import (
@@ -169,7 +169,7 @@ def _http() -> httpx2.AsyncClient:
 
 
 def _only_told(group: BaseExceptionGroup[BaseException]) -> MainstayError | None:
-    """The one line for the reader, out of the groups that tasks wrap it in; None if anything else went wrong too."""
+    """The line for the reader, out of the groups that tasks wrap it in; None if anything else went wrong too."""
     _, rest = group.split(MainstayError)
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
@@ -253,8 +253,9 @@ def _web(
             path=_webhook_path(name, path),
             app=app,
             access="signature",
-            max_body_bytes=config.channels[name].body_limit,
-            body_timeout_s=config.channels[name].ack_timeout,
+            # wider than the channel's own limits: what the channel refuses it counts, too
+            max_body_bytes=2 * config.channels[name].body_limit,
+            body_timeout_s=2 * config.channels[name].ack_timeout,
         )
         for name, channel in channels.items()
         for path, app in channel.routes
@@ -275,7 +276,7 @@ def _webhook_path(name: str, path: str) -> str:
 
 
 async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> None:
-    """Let the sandbox's platform call the bot that lives there; a bot with credentials has a platform of its own."""
+    """Let the sandbox's platform call the bot that lives there; one with credentials has a platform of its own."""
     living_there = (name for name, channel in asked.channels.items() if not has_credentials(channel))
     name = next(living_there, None)
     if name is None:

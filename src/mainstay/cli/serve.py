@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from mainstay.logs.setup import setup
     from mainstay.service import serve
 
+    # agents and tools of the user's own live beside the configuration, also for the installed command
+    sys.path.insert(0, str(config.file.parent if config.file else Path.cwd()))
     setup(config.logs, worker=owner_name(), secrets=config.secrets)
     uvloop.run(serve(config, announce=_announce))
     return 0
