@@ -154,6 +154,26 @@ async def test_a_claim_does_not_walk_over_what_is_finished(tmp_path: Path) -> No
 
 
 @pytest.mark.anyio
+async def test_the_text_of_a_message_does_not_outlive_its_turn(tmp_path: Path) -> None:
+    clock = ManualClock()
+    storage = Storage(StorageSettings(url=f"sqlite:///{tmp_path / 'inbox.db'}"), clock=clock)
+    await storage.open({})
+    await storage.write(metadata.create_all)
+    inbox = Inbox(storage, SETTINGS, clock=clock, worker="w")
+    await inbox.put(
+        Message(
+            channel="c", bot_id="b", external_id="a", chat_id="c", sender_id="s", text="secret", sent_at=clock.now()
+        )
+    )
+    (claim,) = await inbox.claim(1)
+    await storage.write(lambda tx: inbox.finish(tx, claim, Outcome.ANSWERED, "{}"))
+    rows = await storage.read(lambda tx: [tuple(row) for row in tx.exec_driver_sql("SELECT * FROM inbox")])
+    assert len(rows) == 1
+    assert "secret" not in str(rows)
+    await storage.close()
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("stored", ["", "{", "[]", "{}", '{"sent_at": "yesterday"}'])
 async def test_a_message_that_can_not_be_read_does_not_stop_the_others(tmp_path: Path, stored: str) -> None:
     clock, buried = ManualClock(), []

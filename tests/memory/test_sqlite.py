@@ -89,6 +89,13 @@ async def test_a_record_comes_back_byte_for_byte(
     assert await memory.history("lane") == (exchange("a", clock, record),)
 
 
+async def test_a_record_that_no_history_could_hold_takes_no_space(
+    storage: Storage, memory: Memory, clock: ManualClock
+) -> None:
+    await say(storage, memory, "lane", exchange("a", clock, b"x" * SETTINGS.history_bytes))
+    assert (await memory.usage()).content_bytes == len("question aanswer a")
+
+
 async def test_a_turn_is_remembered_once(storage: Storage, memory: Memory, clock: ManualClock) -> None:
     first = exchange("a", clock, b"1")
     await say(storage, memory, "lane", first)
@@ -145,13 +152,14 @@ async def test_pruning_never_cuts_into_what_a_history_shows(storage: Storage, cl
 
 
 async def test_a_notebook_is_one_persons_and_the_oldest_notes_give_way(memory: Memory) -> None:
+    await (await memory.notebook("earlier")).add("stays")
     notebook = await memory.notebook("p")
     assert notebook.notes == []
     for text in ("a", "b", "  b ", "", "c", "d"):
         await notebook.add(text)
     assert notebook.notes == ["b", "c", "d"]
     assert (await memory.notebook("p")).notes == ["b", "c", "d"]
-    assert (await memory.notebook("q")).notes == []
+    assert (await memory.notebook("earlier")).notes == ["stays"]
 
 
 async def test_two_conversations_of_one_person_add_to_one_notebook(memory: Memory) -> None:

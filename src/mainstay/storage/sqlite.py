@@ -116,7 +116,6 @@ class Storage:
             raise StorageUnavailable(f"database {self._path}: a {what} took longer than {timeout_s:g} s{doubt}")
         finally:
             if not waiting.done():
-                future.cancel()
                 waiting.cancel()
 
     async def close(self) -> None:
