@@ -41,12 +41,12 @@ def parse_duration(text: str | float) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact form that `parse_duration` reads back: ``90`` gives ``"1m30s"``."""
+    """The shortest form that `parse_duration` reads back, to the millisecond: ``90`` gives ``"1m30s"``."""
     if seconds == 0:
         return "0s"
-    milliseconds = round(seconds * 1000)
+    milliseconds = max(1, round(seconds * 1000))
     if milliseconds % 1000:
-        return f"{seconds:g}s" if milliseconds > 1000 else f"{milliseconds}ms"
+        return f"{milliseconds / 1000:.3f}".rstrip("0") + "s" if milliseconds > 1000 else f"{milliseconds}ms"
     rest, parts = milliseconds // 1000, []
     for unit in ("d", "h", "m", "s"):
         count, rest = divmod(rest, int(_SECONDS[unit]))
