@@ -35,6 +35,7 @@ async def test_an_answer_streams_into_one_card_and_ends_there(world):
         CardSent.name,
         OutcomeDelivered.name,
     ]
+    assert await world.calls("GET", "/messages") == 0
 
 
 async def test_an_outcome_that_comes_before_any_card_is_shown_by_two_calls(world):

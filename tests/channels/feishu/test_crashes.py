@@ -174,6 +174,7 @@ async def test_a_worker_that_wakes_up_after_the_outcome_shows_no_card(world):
     await world.platform.platform_fault("POST /cardkit/v1/cards", code=300305, times=2)
     await world.finish(process.channel.replier(message, message.turn_id, 2), "the answer")
     await one_outcome(world, message, kind="text")
+    await world.platform.clear()
     stale = await world.process()
     stale.channel.replier(message, message.turn_id, 1).show(TextAppended("old"))
     await world.until_no_card_is_followed(message)
@@ -181,15 +182,19 @@ async def test_a_worker_that_wakes_up_after_the_outcome_shows_no_card(world):
 
 
 async def test_a_worker_that_was_making_the_card_when_the_outcome_came_does_not_open_it_again(world):
-    stale, process = await world.process(), await world.process()
+    stale, gone = await world.process(), await world.process()
     message = await world.ask()
     await world.platform.platform_fault("POST /cardkit/v1/cards", hold=True)
     lost = stale.channel.replier(message, message.turn_id, 1)
     lost.show(TextAppended("old"))
     await world.until_held()
-    await world.finish(process.channel.replier(message, message.turn_id, 2), "the answer")
+    await gone.kill()
+    await world.post(gone.channel.replier(message, message.turn_id, 2), DONE)
+    process = await world.process()
+    await process.until(OutcomeDelivered)
     await world.platform.release()
     await world.until_no_card_is_followed(message)
+    await world.until_refused(300309)
     await one_outcome(world, message)
 
 

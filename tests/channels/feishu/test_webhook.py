@@ -442,6 +442,11 @@ async def test_a_click_is_acknowledged_and_dropped(door, kind):
     assert (door.accepted, door.webhook.dropped) == ([], {kind: 1})
 
 
+async def test_a_message_that_comes_to_the_address_for_clicks_is_answered_too(door):
+    assert (await door.signed(door.event(), path="/webhook/card")).status_code == 200
+    assert len(door.accepted) == 1
+
+
 async def test_a_click_is_verified_as_a_message_is(door):
     body = encrypt(door.event(kind="card.action.trigger"))
     rejected(door, await door.post(body, sign(body, door.now_s, "hostile"), "/webhook/card"), 401)

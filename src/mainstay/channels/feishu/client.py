@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+from urllib.parse import quote
 
 import httpx2
 import orjson
@@ -24,8 +25,10 @@ from mainstay.messages import Message
 
 __all__ = ["FeishuClient", "Refused", "Reply"]
 
+_EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD)
 _RENEW_BEFORE_S: Final = 1800.0
 _HISTORY_PAGES: Final = 10
+_TOKEN: Final = "/open-apis/auth/v3/tenant_access_token/internal"  # noqa: S105  a path
 _CARDS: Final = "/open-apis/cardkit/v1/cards"
 _MESSAGES: Final = "/open-apis/im/v1/messages"
 
@@ -50,7 +53,8 @@ class Reply:
 class FeishuClient:
     """The calls that the channel needs, for one app.
 
-    Every method raises `Refused`; ``on_error`` hears of each, but for the token that was replaced just then.
+    Every method raises `Refused`; ``on_error`` hears of each, but for those that are part of how the platform is
+    used: a token that was replaced just then, a stream that ended, a thread that is not possible.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class FeishuClient:
         self._renew_before_s = _RENEW_BEFORE_S
         self._fetching = asyncio.Lock()
         self._rounds = 0
-        self._failure: Refused | None = None
+        self._failure: Refusal | None = None
 
     @property
     def token_left_s(self) -> float:
@@ -85,27 +89,27 @@ class FeishuClient:
 
     async def renew(self) -> None:
         """Get a token, unless there is one that is good for a while yet; who comes meanwhile shares the result."""
-        round_before = self._rounds
+        rounds_before = self._rounds
         async with self._fetching:
-            if self._rounds != round_before and self._failure is not None:
-                raise self._failure
+            if self._rounds != rounds_before and self._failure is not None:
+                raise Refused(_TOKEN, self._failure)
             if self.renew_in_s:
                 return
-            self._rounds += 1
             try:
                 await self._fetch_token()
                 self._failure = None
             except Refused as refused:
-                self._failure = refused
+                self._failure = refused.refusal
                 raise
+            finally:
+                self._rounds += 1
 
     async def _fetch_token(self) -> None:
-        path = "/open-apis/auth/v3/tenant_access_token/internal"
         secret = {"app_id": self._settings.app_id, "app_secret": self._settings.app_secret.reveal()}
-        data = await self._send("POST", path, secret, token="")
+        data = await self._send("POST", _TOKEN, secret, token="")
         token, expire_s = text_at(data, "tenant_access_token"), data.get("expire")
         if not token or not isinstance(expire_s, int):
-            raise self._refused(path, failed_request(Category.MALFORMED, "an answer without a token"))
+            raise self._refused(_TOKEN, failed_request(Category.MALFORMED, "an answer without a token"))
         self._token, self._good_until_s = token, self._clock.monotonic() + expire_s
         self._renew_before_s = min(_RENEW_BEFORE_S, expire_s / 2)
 
@@ -124,16 +128,18 @@ class FeishuClient:
     async def replace_card(self, card_id: str, card: str, sequence: int) -> None:
         """Write the whole card, streaming or not."""
         body = {"card": {"type": "card_json", "data": card}, "sequence": sequence}
-        await self._call("PUT", f"{_CARDS}/{card_id}", body)
+        await self._call("PUT", f"{_CARDS}/{_part(card_id)}", body)
 
     async def stream(self, card_id: str, element: str, text: str, sequence: int) -> None:
         """Write one element of a streaming card; the text is the whole text so far."""
         body = {"content": text, "sequence": sequence}
-        await self._call("PUT", f"{_CARDS}/{card_id}/elements/{element}/content", body)
+        await self._call("PUT", f"{_CARDS}/{_part(card_id)}/elements/{element}/content", body)
 
     async def set_card(self, card_id: str, settings: str, sequence: int) -> None:
         """Open or close streaming."""
-        await self._call("PATCH", f"{_CARDS}/{card_id}/settings", {"settings": settings, "sequence": sequence})
+        await self._call(
+            "PATCH", f"{_CARDS}/{_part(card_id)}/settings", {"settings": settings, "sequence": sequence}
+        )
 
     async def reply_with_card(self, message: Message, card_id: str, key: str) -> str:
         """Show the card to the person, and return the id of the message that does."""
@@ -151,7 +157,9 @@ class FeishuClient:
         body: dict[str, object] = {"msg_type": kind, "content": content, "uuid": key}
         threaded = body | ({"reply_in_thread": True} if message.reply_in_thread else {})
         try:
-            return await self._wanted("POST", f"{_MESSAGES}/{message.external_id}/reply", threaded, "message_id")
+            return await self._wanted(
+                "POST", f"{_MESSAGES}/{_part(message.external_id)}/reply", threaded, "message_id"
+            )
         except Refused as refused:
             if refused.refusal.action is not Action.UNTHREAD:
                 raise
@@ -160,21 +168,20 @@ class FeishuClient:
 
     async def delete(self, message_id: str) -> None:
         """Take one of our messages back."""
-        await self._call("DELETE", f"{_MESSAGES}/{message_id}")
+        await self._call("DELETE", f"{_MESSAGES}/{_part(message_id)}")
 
     async def replies(self, message: Message, since: datetime) -> list[Reply]:
         """Our answers to a message, oldest first, as far back as ``since``.
 
         The history of a chat shows only the roots of its threads, so a message with a thread is looked up there.
         """
-        asked = await self._call("GET", f"{_MESSAGES}/{message.external_id}")
-        items = asked.get("data")
-        listed = mapping_at(items).get("items")
+        asked = await self._call("GET", f"{_MESSAGES}/{_part(message.external_id)}")
+        listed = mapping_at(asked, "data").get("items")
         thread_id = next((text_at(each, "thread_id") for each in _objects(listed)), "")
-        query = "container_id_type=thread&container_id=" + thread_id
+        query = "container_id_type=thread&container_id=" + _part(thread_id)
         if not thread_id:
             start = int(since.timestamp()) - 60
-            query = f"container_id_type=chat&container_id={message.chat_id}&start_time={start}"
+            query = f"container_id_type=chat&container_id={_part(message.chat_id)}&start_time={start}"
         return [
             Reply(
                 message_id=text_at(each, "message_id"),
@@ -197,7 +204,7 @@ class FeishuClient:
             found += _objects(data.get("items"))
             if data.get("has_more") is not True or not text_at(data, "page_token"):
                 break
-            page = "&page_token=" + text_at(data, "page_token")
+            page = "&page_token=" + _part(text_at(data, "page_token"))
         return found
 
     async def _wanted(self, method: str, path: str, body: Mapping[str, object], field: str) -> str:
@@ -261,9 +268,14 @@ class FeishuClient:
         raise self._refused(path, classify(code, response.status_code, response.headers, message))
 
     def _refused(self, path: str, refusal: Refusal) -> Refused:
-        if refusal.action is not Action.REFRESH:
+        if refusal.action not in _EXPECTED:
             self._on_error(refusal, path)
         return Refused(path, refusal)
+
+
+def _part(text: str) -> str:
+    """One part of a path or query, whatever it holds: ids come from outside."""
+    return quote(text, safe="")
 
 
 def _objects(items: object) -> list[Json]:

@@ -141,14 +141,12 @@ class CardWriter:
         sequence = self._next_sequence()
         if sequence:
             await self._client.stream(card.card_id, element, content, sequence)
+        else:
+            self.silence()
 
     def _next_sequence(self) -> int:
-        """0, and the end of streaming, when an attempt has used up its sequences."""
         self._writes += 1
-        sequence = stream_sequence(self.attempt, self._writes)
-        if not sequence:
-            self.silence()
-        return sequence
+        return stream_sequence(self.attempt, self._writes)
 
     async def _after(self, refused: Refused) -> None:
         self._refused += 1
@@ -172,10 +170,12 @@ class CardWriter:
         self._reopened += 1
         settings = streaming_settings(summary_of(self._screen.text), streaming=True)
         try:
-            if await self._outbox.standing(self._message.lane, self._turn_id) == "ended":
-                self.silence()
+            ended = await self._outbox.standing(self._message.lane, self._turn_id) == "ended"
+            sequence = 0 if ended else self._next_sequence()
+            if sequence:
+                await self._client.set_card(card.card_id, settings, sequence)
             else:
-                await self._client.set_card(card.card_id, settings, self._next_sequence())
+                self.silence()
         except (Refused, StorageUnavailable):
             self.silence()
 

@@ -1,0 +1,163 @@
+"""Which outcome is next, and who has it, over a real database."""
+
+import pytest
+
+from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.tables import HEAD
+from mainstay.errors import StorageUnavailable
+from mainstay.messages import Finished, Message, Outcome
+from mainstay.storage.migrate import upgrade
+from mainstay.storage.model import StorageSettings
+from mainstay.storage.sqlite import Storage
+from mainstay.testing.clock import ManualClock
+
+pytestmark = pytest.mark.anyio
+
+
+class Desk:
+    """A database with two processes at it."""
+
+    def __init__(self, storage: Storage, clock: ManualClock) -> None:
+        self.storage, self.clock = storage, clock
+        self.ours, self.theirs = (Outbox(storage, "feishu", clock=clock, lease_s=70.0) for _ in range(2))
+
+    async def post(self, name: str, chat: str = "chat") -> str:
+        message = Message(
+            channel="feishu",
+            bot_id="bot",
+            external_id=name,
+            chat_id=chat,
+            sender_id="somebody",
+            text="hello",
+            sent_at=self.clock.now(),
+        )
+        final = Finished(outcome=Outcome.ANSWERED, text=f"answer to {name}")
+        await self.storage.write(
+            lambda tx: self.ours.post(tx, message, turn_id=message.turn_id, attempt=1, final=final)
+        )
+        return message.turn_id
+
+    async def take(self, outbox: Outbox, *now_due: str, limit: int = 10, busy: tuple[int, ...] = ()):
+        return await outbox.take(limit, now_due=now_due, busy=busy)
+
+    def texts(self, taken) -> list[str]:
+        return [delivery.text for delivery in taken]
+
+
+@pytest.fixture
+async def desk(tmp_path):
+    url, clock = f"sqlite:///{tmp_path / 'outbox.db'}", ManualClock()
+    assert upgrade(url, ["mainstay.channels.feishu"]) == [HEAD]
+    storage = Storage(StorageSettings(url=url), clock=clock)
+    await storage.open({"feishu": HEAD})
+    yield Desk(storage, clock)
+    await storage.close()
+
+
+async def test_an_outcome_belongs_to_who_posted_it_until_its_lease_runs_out(desk):
+    turn_id = await desk.post("one")
+    assert await desk.take(desk.theirs) == []
+    assert (await desk.theirs.backlog()).next_due_s == 70.0
+    desk.clock.advance(70.0)
+    [delivery] = await desk.take(desk.theirs)
+    assert (delivery.turn_id, delivery.tries, delivery.text) == (turn_id, 1, "answer to one")
+    assert await desk.take(desk.ours) == []
+
+
+async def test_who_posted_it_takes_it_at_once(desk):
+    turn_id = await desk.post("one")
+    assert desk.texts(await desk.take(desk.ours, turn_id)) == ["answer to one"]
+
+
+async def test_what_a_dead_process_had_is_due_at_the_next_start(desk):
+    turn_id = await desk.post("one")
+    [delivery] = await desk.take(desk.ours, turn_id)
+    await desk.ours.put_off(delivery.seq, 1000.0, "why")
+    assert await desk.take(desk.theirs) == []
+    await desk.theirs.make_due()
+    [again] = await desk.take(desk.theirs)
+    assert again.tries == 2
+
+
+async def test_of_a_conversation_only_the_oldest_outcome_can_be_taken(desk):
+    first, second = await desk.post("one"), await desk.post("two")
+    other = await desk.post("three", "elsewhere")
+    taken = await desk.take(desk.ours, first, second, other)
+    assert desk.texts(taken) == ["answer to one", "answer to three"]
+    assert await desk.take(desk.ours, second) == []
+    await desk.ours.settle(taken[0].seq, delivered=True)
+    assert desk.texts(await desk.take(desk.ours, second)) == ["answer to two"]
+
+
+async def test_what_waits_behind_another_is_not_due(desk):
+    first = await desk.post("one")
+    await desk.post("two")
+    desk.clock.advance(100.0)
+    [delivery] = await desk.take(desk.ours, first)
+    await desk.ours.put_off(delivery.seq, 50.0, "why")
+    backlog = await desk.ours.backlog()
+    assert (backlog.pending, backlog.retrying, backlog.next_due_s) == (2, 0, 50.0)
+
+
+async def test_what_is_being_shown_is_not_taken_again(desk):
+    turn_id = await desk.post("one")
+    [delivery] = await desk.take(desk.ours, turn_id)
+    assert await desk.take(desk.ours, turn_id, busy=(delivery.seq,)) == []
+
+
+async def test_an_outcome_is_settled_once(desk):
+    [delivery] = await desk.take(desk.ours, await desk.post("one"))
+    assert await desk.ours.settle(delivery.seq, delivered=True)
+    assert not await desk.theirs.settle(delivery.seq, delivered=False, error="late")
+    assert (await desk.ours.backlog()).pending == 0
+
+
+async def test_a_turn_has_one_outcome(desk):
+    await desk.post("one")
+    with pytest.raises(Exception, match="UNIQUE"):
+        await desk.post("one")
+
+
+async def test_an_outcome_that_was_rolled_back_was_never_posted(desk):
+    def work(tx):
+        message = Message.from_json(
+            '{"channel":"feishu","bot_id":"b","external_id":"m","chat_id":"c","sender_id":"s","text":"t","sent_at":0}'
+        )
+        final = Finished(outcome=Outcome.ANSWERED, text="never")
+        desk.ours.post(tx, message, turn_id="t", attempt=1, final=final)
+        raise StorageUnavailable("rolled back")
+
+    with pytest.raises(StorageUnavailable):
+        await desk.storage.write(work)
+    assert (await desk.ours.backlog()).pending == 0
+
+
+async def test_the_first_card_of_a_turn_stays_its_card(desk):
+    first = await desk.ours.add_card("turn", "card-1")
+    second = await desk.theirs.add_card("turn", "card-2")
+    assert first == second
+    await desk.ours.card_sent("turn", "om_1")
+    card = await desk.theirs.card("turn")
+    assert (card.card_id, card.message_id, card.created_at) == ("card-1", "om_1", desk.clock.now())
+
+
+async def test_other_channels_are_not_touched(desk):
+    await desk.post("one")
+    desk.clock.advance(1000.0)
+    other = Outbox(desk.storage, "lark", clock=desk.clock, lease_s=70.0)
+    await other.make_due()
+    assert await other.take(10, now_due=(), busy=()) == []
+    assert (await other.backlog()).pending == 0
+    assert await other.standing("feishu:bot:chat:main", "another") == "free"
+
+
+async def test_where_a_conversation_stands(desk):
+    first = await desk.post("one")
+    lane = "feishu:bot:chat:main"
+    assert await desk.ours.standing(lane, first) == "ended"
+    assert await desk.ours.standing(lane, "another") == "held_up"
+    assert await desk.ours.standing("feishu:bot:elsewhere:main", "another") == "free"
+    [delivery] = await desk.take(desk.ours, first)
+    await desk.ours.settle(delivery.seq, delivered=False, error="dead")
+    assert await desk.ours.standing(lane, "another") == "free"
+    assert await desk.ours.standing(lane, first) == "ended"
