@@ -105,6 +105,23 @@ async def test_a_conversation_is_watched_to_its_end(talking: SandboxClient, bot:
     assert [each.text for each in history] == ["Thinking…", "An answer"]
 
 
+async def test_who_watches_hears_nothing_until_something_changes(
+    talking: SandboxClient, bot: Bot, address: SandboxAddress
+) -> None:
+    said = await talking.say("hello")
+    first = await anext(aiter(talking.watch(said.message_id)))
+    headers = {"Authorization": f"Bearer {address.control_token}"}
+    async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=20) as http:
+        url = f"{address.control_url}/watch/{said.message_id}"
+        still = await http.get(url, params={"after": first.revision, "wait_s": 0.05})
+        assert still.json()["revision"] == first.revision
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(http.get(url, params={"after": first.revision, "wait_s": 20}))
+            await talking.state()
+            await bot.reply(said.message_id, "hi")
+    assert waiting.result().json()["revision"] > first.revision
+
+
 async def test_a_thread_is_continued_by_its_id(talking: SandboxClient, bot: Bot) -> None:
     said = await talking.say("hello", chat_type="group")
     body = {"msg_type": "text", "content": '{"text":"hi"}', "reply_in_thread": True}

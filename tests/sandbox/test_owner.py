@@ -10,6 +10,7 @@ import pytest
 
 from mainstay.clock import SystemClock
 from mainstay.sandbox.owner import Owner
+from mainstay.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +48,24 @@ async def test_a_new_owner_within_the_grace_ends_the_wait(other: subprocess.Pope
         assert not done
         watching.cancel()
     assert owner.pid == os.getpid()
+
+
+async def test_the_grace_begins_anew_with_every_owner_that_goes(other: subprocess.Popen[bytes]) -> None:
+    clock = ManualClock()
+    owner = Owner(other.pid, 60.0, clock)
+    assert not owner.overdue()
+    other.communicate()
+    assert not owner.overdue()
+    clock.advance(59)
+    assert owner.adopt(os.getpid())
+    assert not owner.overdue()
+    clock.advance(59)
+    owner.pid = other.pid
+    assert not owner.overdue()
+    clock.advance(59)
+    assert not owner.overdue()
+    clock.advance(1)
+    assert owner.overdue()
 
 
 async def test_a_process_that_is_not_there_can_not_become_the_owner(other: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from mainstay.sandbox.alive import is_alive, started_mark
 
 __all__ = ["Owner"]
 
-_POLL_S = 0.5
+_POLL_S = 0.25
 
 
 class Owner:
@@ -22,6 +22,7 @@ class Owner:
         self._clock = clock
         self.pid = pid
         self._mark = started_mark(pid)
+        self._gone_since: float | None = None
 
     def adopt(self, pid: int) -> bool:
         """Another process takes over; false when there is no such process."""
@@ -30,15 +31,16 @@ class Owner:
             self.pid, self._mark = pid, mark
         return bool(mark)
 
+    def overdue(self) -> bool:
+        """Whether the owner was already gone when this was first asked, a whole grace ago."""
+        now = self._clock.monotonic()
+        if self.pid == 0 or is_alive(self.pid, self._mark):
+            self._gone_since = None
+        elif self._gone_since is None:
+            self._gone_since = now
+        return self._gone_since is not None and now - self._gone_since >= self._grace_s
+
     async def orphaned(self) -> None:
         """Return when the owner has been gone for the whole grace."""
-        gone_since: float | None = None
-        while True:
-            now = self._clock.monotonic()
-            if self.pid == 0 or is_alive(self.pid, self._mark):
-                gone_since = None
-            elif gone_since is None:
-                gone_since = now
-            elif now - gone_since >= self._grace_s:
-                return
-            await asyncio.sleep(min(_POLL_S, self._grace_s) or 0.01)
+        while not self.overdue():  # noqa: ASYNC110  no event comes from a process that is no child
+            await asyncio.sleep(_POLL_S)

@@ -120,6 +120,7 @@ def test_a_card_is_30_kilobytes_at_most_also_after_a_stream(world: World) -> Non
     assert create(world, streaming_card("x" * 31_000)) == 200860
     card = world.card()
     assert world.stream(card, "x" * 31_000, 1) == 200860
+    assert "x" * 31_000 not in str(world.tenant.cards.cards[card].content)
     assert world.stream(card, "x" * 100_001, 1) == 10002
     assert world.stream(card, "short", 1) == 0
     assert world.tenant.cards.cards[card].history[-1][2] == "short"
@@ -130,7 +131,9 @@ def test_a_stream_with_five_tables_is_refused_and_shows_nothing(world: World) ->
     table = "| a | b |\n|---|---|\n| 1 | 2 |\n\n"
     assert world.stream(card, table * 4, 1) == 0
     assert world.stream(card, table * 5, 2) == 230099
-    assert world.stream(card, "```\n" + table * 5 + "```", 2) == 0
+    assert table * 5 not in str(world.tenant.cards.cards[card].content)
+    assert world.streaming(card, 2, on=True) == 0
+    assert world.stream(card, "```\n" + table * 5 + "```", 3) == 0
 
 
 def test_a_card_has_five_table_components_at_most(world: World) -> None:

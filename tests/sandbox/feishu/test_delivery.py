@@ -140,6 +140,16 @@ async def test_first_attempts_of_one_chat_keep_the_order_of_saying(pushing: Push
     assert [opened(body)["event"]["message"]["message_id"] for _, body in webhook.got] == said
 
 
+async def test_an_event_that_failed_is_overtaken_by_those_after_it(pushing: Pushing, webhook: Webhook) -> None:
+    failed = pushing.say("one")
+    webhook.answer = lambda headers, body: (500 if body == webhook.got[0][1] else 200, {})
+    later = [pushing.say("two"), pushing.say("three")]
+    for each in later:
+        assert await pushing.state(each, "acknowledged") == ["200"]
+    webhook.answer = honest
+    assert (await pushing.state(failed, "acknowledged"))[0] == "500"
+
+
 async def test_a_chat_that_hangs_does_not_hold_up_another(pushing: Pushing, webhook: Webhook) -> None:
     free = asyncio.Event()
     inner = webhook.app
