@@ -20,7 +20,7 @@ from mainstay.cli.terminal import Growing, dim, safe
 from mainstay.config.model import Config, has_credentials
 from mainstay.errors import MainstayError, StorageError
 from mainstay.messages import Outcome, turn_id_of
-from mainstay.units import format_duration, parse_duration
+from mainstay.units import format_duration
 
 if TYPE_CHECKING:
     from mainstay.inbox.model import Entry
@@ -62,7 +62,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("--as", dest="sender", default="ou_u1", metavar="ID", help="as this person")
     parser.add_argument(
         "--timeout",
-        type=parse_duration,
+        type="duration",
         metavar="3m",
         help="how long to wait; a turn's own limit and a little more",
     )

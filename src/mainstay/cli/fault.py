@@ -10,7 +10,7 @@ from mainstay.cli.terminal import table
 from mainstay.config.values import nearest
 from mainstay.errors import ConfigError
 from mainstay.sandbox.provider.faults import FAULTS
-from mainstay.units import format_duration, parse_duration
+from mainstay.units import format_duration
 
 __all__ = ["add", "run"]
 
@@ -28,7 +28,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("name", metavar="NAME", help="a fault, or clear, or list")
     parser.add_argument("--model", choices=_MODELS, help="only this model; both if absent")
     parser.add_argument("--times", type=int, metavar="N", help="only the next N calls")
-    parser.add_argument("--for", dest="for_s", type=parse_duration, metavar="30s", help="only for this time")
+    parser.add_argument("--for", dest="for_s", type="duration", metavar="30s", help="only for this time")
     parser.add_argument("--json", action="store_true", help="with list: as JSON")
     parser.set_defaults(run=run)
 

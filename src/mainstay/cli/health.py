@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from mainstay.cli.running import NotRunning, configured, service_url
 from mainstay.cli.terminal import safe, table
-from mainstay.errors import MainstayError
-from mainstay.units import format_duration, parse_duration
+from mainstay.errors import ConfigError, MainstayError
+from mainstay.units import format_duration
 
 __all__ = ["add", "run"]
 
@@ -24,7 +24,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--json", action="store_true", help="the report as /health gives it")
     parser.add_argument("--url", help="of another service, e.g. http://127.0.0.1:3000")
-    parser.add_argument("--timeout", type=parse_duration, default=5.0, metavar="5s", help="how long to wait for it")
+    parser.add_argument("--timeout", type="duration", default=5.0, metavar="5s", help="how long to wait for it")
     parser.set_defaults(run=run)
 
 
@@ -44,7 +44,7 @@ def _get(origin: str, timeout_s: float) -> tuple[int, bytes]:
     parts = urlsplit(origin)
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     if parts.scheme not in kinds or not parts.hostname:
-        raise MainstayError(f"--url {origin}: is not an address; write it like http://127.0.0.1:3000")
+        raise ConfigError(f"--url {origin}: is not an address; write it like http://127.0.0.1:3000")
     connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=timeout_s)
     try:
         connection.request("GET", f"{parts.path}/health")

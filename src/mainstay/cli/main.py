@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from mainstay.errors import ConfigError, MainstayError
+from mainstay.units import parse_duration
 
 __all__ = ["VERBS", "Parser", "main", "parser"]
 
@@ -38,11 +39,22 @@ and in a second terminal:
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line, like all others."""
+    """Errors are one line, like all others; ``type="duration"`` reads ``30s``."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  those of `argparse.ArgumentParser`
+        super().__init__(**settings)
+        self.register("type", "duration", _duration)
 
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser.error`."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

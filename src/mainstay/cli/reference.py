@@ -7,7 +7,6 @@ by hand.
 import argparse
 import dataclasses
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -34,13 +33,19 @@ _NOTE: Final = "<!-- Written by `make reference` from the declarations in the co
 
 def commands_page() -> str:
     """``docs/reference/commands.md``: every verb's own help."""
-    os.environ["COLUMNS"] = "100"  # argparse wraps at the terminal's width
     top = parser()
-    blocks = ["# Commands", "", _NOTE, "", "```text", top.format_help().rstrip(), "```"]
     declared = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    for each in (top, *declared.choices.values()):
+        each.formatter_class = _at_one_width
+    blocks = ["# Commands", "", _NOTE, "", "```text", top.format_help().rstrip(), "```"]
     for verb in VERBS:
         blocks += ["", f"## `mainstay {verb}`", "", "```text", declared.choices[verb].format_help().rstrip(), "```"]
     return "\n".join(blocks) + "\n"
+
+
+def _at_one_width(prog: str) -> argparse.HelpFormatter:
+    """Not the width of the terminal that the page happens to be written in."""
+    return argparse.HelpFormatter(prog, width=100)
 
 
 def events_page() -> str:

@@ -1,0 +1,106 @@
+"""``mainstay ask`` goes the whole way, from the pretended platform through the service and back."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import BARE, Project
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(request: pytest.FixtureRequest) -> None:
+    if "service" in request.fixturenames:
+        request.getfixturevalue("service").run("fault", "clear")
+
+
+def test_the_answer_and_who_gave_it_is_printed_as_json(service: Project) -> None:
+    done = service.run("ask", "--json", "hello", "there")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert list(answer) == ["outcome", "text", "agent", "model", "hops", "seconds"]
+    assert (answer["outcome"], answer["agent"]) == ("answered", "manager")
+    assert (answer["model"], answer["hops"]) == ("primary", [])
+    assert "hello there" in answer["text"]
+    assert answer["seconds"] > 0
+
+
+def test_a_specialist_is_named(service: Project) -> None:
+    assert json.loads(service.run("ask", "--json", "review my OKR").stdout)["agent"] == "okr"
+
+
+def test_without_a_terminal_the_answer_is_the_only_output(service: Project) -> None:
+    done = service.run("ask", "how are you")
+    assert done.returncode == 0
+    assert "how are you" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert not done.stdout.startswith("\n")
+    assert done.stderr.startswith("manager answered with model primary in ")
+
+
+def test_a_fallback_shows_as_a_hop(service: Project) -> None:
+    injected = service.run("fault", "rate-limit", "--model", "primary", "--times", "1")
+    assert injected.stdout == "primary: rate-limit, the next 1 calls; `mainstay fault clear` ends it\n"
+    answer = json.loads(service.run("ask", "--json", "hello").stdout)
+    assert answer["model"] == "fallback"
+    assert answer["hops"] == [{"from": "primary", "to": "fallback", "category": "rate_limit"}]
+
+
+def test_a_failure_is_shown_and_is_code_1(service: Project) -> None:
+    service.run("fault", "auth")
+    listed = service.run("fault", "list")
+    assert listed.stdout.split() == ["MODEL", "FAULT", "primary", "auth", "fallback", "auth"]
+    done = service.run("ask", "--json", "hello")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["outcome"] == "failed"
+    assert answer["text"]
+    service.run("fault", "clear")
+    assert service.run("fault", "list").stdout == "no faults\n"
+    assert json.loads(service.run("fault", "list", "--json").stdout) == {"primary": [], "fallback": []}
+    assert service.run("ask", "hello").returncode == 0
+
+
+def test_an_answer_that_does_not_come_in_time_is_code_1(service: Project) -> None:
+    service.run("fault", "hang", "--for", "20s")
+    done = service.run("ask", "--json", "--timeout", "1s", "--chat", "oc_" + "b" * 32, "hello")
+    assert done.returncode == 1
+    assert "no outcome within 1s" in done.stderr
+    assert json.loads(done.stdout)["outcome"] == "failed"
+
+
+def test_people_and_chats_are_told_apart(service: Project) -> None:
+    service.run("ask", "--as", "ou_anna", "remember the blue door")
+    answer = json.loads(service.run("ask", "--json", "--as", "ou_ben", "what did I say?").stdout)
+    assert "blue door" not in answer["text"]
+
+
+def test_without_a_sandbox_it_is_code_3(project: Project) -> None:
+    done = project.run("ask", "hello")
+    assert done.returncode == 3
+    assert done.stderr.startswith("mainstay: no sandbox runs for ")
+    assert project.run("fault", "list").returncode == 3
+
+
+def test_a_sandbox_without_a_service_is_code_3(project: Project) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mainstay", "sandbox"], cwd=project.path, env=BARE, stdout=subprocess.DEVNULL
+    ) as sandbox:
+        try:
+            _wait_for(project.path / ".mainstay" / "sandbox.json")
+            done = project.run("ask", "hello")
+            assert done.returncode == 3
+            assert done.stderr.startswith("mainstay: the sandbox runs, but no service listens to it")
+        finally:
+            sandbox.terminate()
+        assert sandbox.wait(20) == 0
+
+
+def _wait_for(path: Path) -> None:
+    give_up_at = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
