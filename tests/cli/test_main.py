@@ -36,10 +36,10 @@ def test_without_arguments_it_says_what_to_type_first(capsys: pytest.CaptureFixt
         (["--config", "x.toml", "helth"], "mainstay: there is no command helth; did you mean health?"),
         (["ask"], "mainstay ask: the following arguments are required: TEXT (see mainstay ask --help)"),
         (["health", "--jsn"], "mainstay: unrecognized arguments: --jsn (see mainstay --help)"),
-        (["config", "chek"], "mainstay config: argument what: invalid choice: 'chek'"),
+        (["config", "chequ"], "mainstay config: argument what: invalid choice: 'chequ'"),
         (
             ["health", "--timeout", "soon"],
-            "mainstay health: argument --timeout: invalid parse_duration value: 'soon'",
+            "mainstay health: argument --timeout: 'soon' is not a duration: write it like",
         ),
         (["fault", "rate"], "mainstay: fault: there is no fault rate; did you mean rate-limit?"),
         (["fault", "cut", "--times", "0"], "mainstay: fault: --times must be at least 1"),

@@ -48,7 +48,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_elsewhere_only_what_is_new_is_written() -> None:
     stream = io.StringIO()
     growing = Growing(stream)
-    for text in ("", "Hel", "Hello", "Hello", "Hello you"):
+    for text in ("", "He", "Hello", "Hello", "Hello you"):
         growing.show(text, "Thinking")
     growing.end("Hello you.")
     assert stream.getvalue() == "Hello you.\n"

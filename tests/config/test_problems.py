@@ -11,7 +11,7 @@ GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
 @pytest.mark.parametrize(
     ("toml", "expected"),
     [
-        ("[servce]\nport = 1\n", "mainstay.toml:1: [servce]: unknown section; did you mean service?"),
+        ("[servicee]\nport = 1\n", "mainstay.toml:1: [servicee]: unknown section; did you mean service?"),
         ("port = 1\n", "mainstay.toml:1: [port]: unknown section"),
         ("service = 3\n", "mainstay.toml:1: service: must be a table, written as [service]"),
         ("[models]\nprimary = 3\n", "mainstay.toml:2: models.primary: must be a table, written as [models.NAME]"),
@@ -118,7 +118,7 @@ def test_what_is_no_toml_is_told_with_its_line(problems, toml: str, expected: st
 
 def test_all_problems_come_at_once_in_the_order_of_the_file(problems) -> None:
     first = '[service]\nprot = 1\nport = "x"\n[agents.manager]\nmodels = ["primry"]\n'
-    found = problems(f"{first}[modles.x]\n[turns]\nconcurrency = 0\n")
+    found = problems(f"{first}[modelss.x]\n[turns]\nconcurrency = 0\n")
     assert [problem.split(":")[1] for problem in found] == ["2", "3", "5", "6", "8"]
 
 
