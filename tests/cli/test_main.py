@@ -1,5 +1,6 @@
 """Every command ends with a code that scripts can use, and errors are one line."""
 
+import os
 import subprocess
 import sys
 
@@ -105,11 +106,18 @@ def test_only_the_verb_that_is_typed_is_imported(project: Project) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(project: Project) -> None:
-    command = f"{sys.executable} -m mainstay config schema | head -c 10; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["/bin/bash", "-c", command], cwd=project.path, env=BARE, capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody_reads:
+        done = subprocess.run(
+            [sys.executable, "-m", "mainstay", "config", "schema"],
+            cwd=project.path,
+            env=BARE,
+            stdout=nobody_reads,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_without_the_bot_s_libraries_it_says_what_to_install(project: Project) -> None:

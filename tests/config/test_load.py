@@ -69,6 +69,7 @@ def test_dotenv_values_are_taken_as_they_are(project) -> None:
 
 def test_an_empty_variable_counts_as_not_set(project) -> None:
     assert project(environ={"PORT": "", "LOG_LEVEL": ""}).service.port == 3000
+    assert project(dotenv="PORT=\nLOG_LEVEL\n").origins == {}
 
 
 def test_feishu_variables_fill_the_channel_named_feishu_and_no_other(project) -> None:

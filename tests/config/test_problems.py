@@ -78,6 +78,7 @@ GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
         ('[agents.manager]\nspecialists = ["manager"]\n', "manager can not hand over to itself"),
         ('[channels.feishu]\nkind = "slack"\n', "channels.feishu.kind: 'slack' is not one of feishu"),
         ('[channels.feishu]\napp_id = "cli_1"\n', "mainstay.toml:1: channels.feishu: app_secret is missing"),
+        ('[channels.feishu]\napp_secret = "s"\n', "mainstay.toml:1: channels.feishu: app_id is missing"),
         (
             '[channels.a]\napp_id = "c"\napp_secret = "s"\nencrypt_key = "k"\n'
             '[channels.b]\napp_id = "c"\napp_secret = "s"\nencrypt_key = "k"\n',
