@@ -13,6 +13,7 @@ from mainstay.settings import duration, setting
 
 __all__ = [
     "ADDRESS_FILE",
+    "MAX_TIME_SCALE",
     "Attempt",
     "Delivery",
     "Reply",
@@ -25,6 +26,7 @@ __all__ = [
     "to_json",
 ]
 
+MAX_TIME_SCALE = 1000.0
 ADDRESS_FILE = "sandbox.json"
 """Under the home directory; mode 0600, because it holds the credentials of a bot, if only of a pretended one."""
 
@@ -34,6 +36,20 @@ def to_json(value: object) -> str:
     return json.dumps(value, default=asdict, ensure_ascii=False)
 
 
+def _scale(written: str | float) -> float:
+    scale = float(written)
+    if not 0 < scale <= MAX_TIME_SCALE:
+        raise ValueError(f"{written!r} is no time scale: it must be more than 0, and {MAX_TIME_SCALE:g} at most")
+    return scale
+
+
+def _speed(written: str | float) -> float:
+    speed = float(written)
+    if not 0 <= speed < float("inf"):
+        raise ValueError(f"{written!r} is no speed: it must be finite and not negative")
+    return speed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSettings:
     """How the sandbox behaves when the service starts one."""
@@ -41,10 +57,10 @@ class SandboxSettings:
     time_scale: float = setting(
         1.0,
         help="How long a second of the platform lasts: 0.01 makes its retry after 15 s one after 0.15 s.",
-        parse=float,
+        parse=_scale,
     )
     tokens_per_second: float = setting(
-        60.0, help="How fast the sandbox's models write; 0: the whole answer at once.", parse=float
+        60.0, help="How fast the sandbox's models write; 0: the whole answer at once.", parse=_speed
     )
     start_timeout: float = duration("10s", help="How long a sandbox may take to become ready.")
     owner_grace: float = duration(

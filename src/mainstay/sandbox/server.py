@@ -38,7 +38,7 @@ from mainstay.sandbox.provider.http import provider_app
 from mainstay.sandbox.provider.model import ProviderSettings
 from mainstay.sandbox.provider.record import ProviderRecord
 
-__all__ = ["Launch", "claim", "serve"]
+__all__ = ["MODELS", "Launch", "claim", "serve"]
 
 MODELS = ("primary", "fallback")
 _LOCK_FILE = "sandbox.lock"

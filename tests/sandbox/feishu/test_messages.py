@@ -90,6 +90,9 @@ def test_content_that_is_no_json_object_is_refused(world: World) -> None:
         assert world.reply(said, content=content).code == 230001
     world.wait(1)
     assert world.reply(said, msg_type="poem").code == 230001
+    for post in ("{}", '{"zh_cn":{}}', '{"zh_cn":{"content":["line"]}}', '{"content":null}'):
+        world.wait(1)
+        assert world.reply(said, msg_type="post", content=post).code == 230001
 
 
 def test_the_bot_changes_only_its_own_messages(world: World) -> None:

@@ -52,7 +52,7 @@ def test_a_card_opened_with_the_whole_answer_is_an_outcome_once_closed(world: Wo
 def test_a_card_that_the_platform_had_to_close_is_left_unfinished(world: World) -> None:
     said, card = world.said(), world.card()
     world.show(said, card)
-    world.stream(card, "Half an ans", 1)
+    world.stream(card, "Half an answer", 1)
     world.wait(601)
     assert verdict(world, said) == ("unfinished", 0, 1)
     final = card_body(streaming_card("The answer", streaming=False))

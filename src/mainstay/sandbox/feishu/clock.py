@@ -8,6 +8,7 @@ import asyncio
 
 from mainstay.clock import Clock
 from mainstay.sandbox.feishu.model import Moment
+from mainstay.sandbox.model import MAX_TIME_SCALE
 
 __all__ = ["PlatformClock"]
 
@@ -16,8 +17,8 @@ class PlatformClock:
     """Real time divided by ``scale``: 0.01 makes 15 s of the platform last 0.15 s."""
 
     def __init__(self, clock: Clock, scale: float = 1.0) -> None:
-        if not 0 < scale <= 1000:
-            raise ValueError(f"time scale {scale!r}: it must be more than 0, and 1000 at most")
+        if not 0 < scale <= MAX_TIME_SCALE:
+            raise ValueError(f"time scale {scale!r}: it must be more than 0, and {MAX_TIME_SCALE:g} at most")
         self._clock = clock
         self._skipped_s = 0.0
         self._moved = asyncio.Event()

@@ -9,7 +9,7 @@ from mainstay.sandbox.feishu import cardtext
 from mainstay.sandbox.feishu.cards import CardKit
 from mainstay.sandbox.feishu.model import App, Chat, Json, Moment, Refusal, StoredMessage
 
-__all__ = ["Messages", "message_json"]
+__all__ = ["Messages", "message_json", "post_text"]
 
 _UUID_LIFE_S = 3600.0
 _PATCH_LIFE_S = 14 * 86400.0
@@ -270,7 +270,19 @@ def _check_content(kind: str, content: object) -> str:
         raise Refusal(230025, "The length of the message content reaches its limit.")
     if kind == "text" and not str(parsed.get("text", "")).strip():
         raise _invalid("text content is empty")
+    if kind == "post":
+        post_text(parsed)
     return content
+
+
+def post_text(parsed: Json) -> str:
+    """What a post says in the first of its languages, line by line. Raises Refusal 230001 when it is no post."""
+    post = parsed if "content" in parsed else next(iter(parsed.values()), None)
+    lines = post.get("content") if isinstance(post, dict) else None
+    if not isinstance(lines, list) or not all(isinstance(line, list) for line in lines):
+        raise _invalid("post content is invalid")
+    nodes = [[node for node in line if isinstance(node, dict)] for line in lines]
+    return "\n".join("".join(str(node.get("text", "")) for node in line) for line in nodes)
 
 
 def _check_card(content: str) -> None:

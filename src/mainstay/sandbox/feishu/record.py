@@ -12,7 +12,7 @@ from typing import Literal
 
 from mainstay.sandbox.feishu import cardtext
 from mainstay.sandbox.feishu.cards import CardKit
-from mainstay.sandbox.feishu.messages import Messages
+from mainstay.sandbox.feishu.messages import Messages, post_text
 from mainstay.sandbox.feishu.model import Moment, StoredMessage
 from mainstay.sandbox.model import Reply, Shown, Snapshot, Verdict
 
@@ -162,6 +162,4 @@ def _text(message: StoredMessage) -> str:
         return str(content.get("text", ""))
     if message.msg_type != "post":
         return f"[{message.msg_type}]"
-    posts = content.values() if "content" not in content else (content,)
-    lines = [line for post in posts if isinstance(post, dict) for line in post.get("content", ())]
-    return "\n".join("".join(str(node.get("text", "")) for node in line) for line in lines)
+    return post_text(content)
