@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -87,6 +86,8 @@ def _run(typed: list[str]) -> int:
         print(_START_HERE)
         return 0
     if typed == ["--version"]:
+        from importlib.metadata import version
+
         print(f"mainstay {version('mainstay')}")
         return 0
     verb = _verb(typed)
