@@ -12,7 +12,7 @@ import pytest
 from mainstay.asgi import Scope
 from mainstay.errors import ConfigError
 from mainstay.settings import Secret
-from mainstay.web.access import Access, load_tokens
+from mainstay.web.access import Access, _create, load_tokens
 
 VIEWER, OPERATOR = "v" * 40, "o" * 40
 
@@ -78,6 +78,12 @@ def test_processes_that_start_at_once_agree_on_the_tokens(tmp_path: Path) -> Non
             answers.add(child.stdout.read())
         assert child.wait() == 0
     assert len(answers) == 1
+
+
+def test_tokens_that_another_process_has_just_made_hold(tmp_path: Path) -> None:
+    first = load_tokens(tmp_path)
+    _create(tmp_path / "tokens.json")
+    assert load_tokens(tmp_path) == first
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620])
@@ -191,6 +197,7 @@ FOREIGN = ("origin", "http://attacker.example")
         ("POST", [cookie(OPERATOR), ("origin", "")], False),
         ("POST", [cookie(OPERATOR), ("origin", "http://127.0.0.1:4000")], False),
         ("POST", [cookie(OPERATOR), SAME, FOREIGN], False),
+        ("GET", [cookie(OPERATOR), SAME, FOREIGN], False),
     ],
 )
 def test_no_foreign_page_can_use_a_cookie(

@@ -1,7 +1,6 @@
 """What is served to whom, over real HTTP."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -33,6 +32,10 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     await respond(scope, send, 200, str(len(body)).encode())
+
+
+async def _dropped(_: object) -> None:
+    pass
 
 
 async def broken(scope: Scope, receive: Receive, send: Send) -> None:
@@ -219,6 +222,8 @@ async def test_a_body_may_be_as_large_as_the_mount_allows(app: App, visit: Visit
         assert announced.json() == {"error": "request body too large"}
         assert announced.headers["connection"] == "close"
         assert (await client.post("/webhook/event", content=chunks(100, 11))).status_code == 413
+        # refused for what was announced: this body never comes
+        assert (await raw(client, "POST", "/webhook/event", "Content-Length: 1001\r\n"))[0] == 413
 
 
 async def test_a_body_that_does_not_come_is_408(app: App, visit: Visit) -> None:
@@ -229,6 +234,20 @@ async def test_a_body_that_does_not_come_is_408(app: App, visit: Visit) -> None:
         assert status == 408
 
 
+async def test_an_answer_may_take_longer_than_the_body(access: Access, visit: Visit) -> None:
+    async def waits_for_the_end(scope: Scope, receive: Receive, send: Send) -> None:
+        await echo(scope, receive, _dropped)
+        try:
+            async with asyncio.timeout(0.2):
+                await receive()
+        except TimeoutError:
+            await respond(scope, send, 200, b'"patient"')
+
+    mount = Mount(path="/stream", app=waits_for_the_end, access="public", body_timeout_s=0.05)
+    async with visit(App([mount], access)) as client:
+        assert (await client.post("/stream", content=b"x")).json() == "patient"
+
+
 async def test_a_bug_is_a_500_without_its_text_and_is_logged(
     app: App, visit: Visit, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -237,8 +256,9 @@ async def test_a_bug_is_a_500_without_its_text_and_is_logged(
         assert answer.status_code == 500
         assert answer.json() == {"error": "internal error"}
         assert "a bug" in caplog.text
-        with caplog.at_level(logging.CRITICAL), pytest.raises(httpx2.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await client.get("/half", headers=OPERATOR)
+        assert "ASGI message" not in caplog.text  # half an answer is broken off, not followed by another
 
 
 async def test_two_mounts_can_not_have_one_path(access: Access) -> None:

@@ -4,6 +4,7 @@ Read from ``/proc``, so on Linux only, and of other users' processes only their 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["holder"]
@@ -36,6 +37,11 @@ def _listening(port: int, proc: Path) -> Iterator[str]:
 
 def _holds(process: Path, sockets: set[str]) -> bool:
     try:
-        return any(str(entry.readlink()) in sockets for entry in (process / "fd").iterdir())
+        entries = list((process / "fd").iterdir())
     except OSError:  # another user's, or just gone
         return False
+    for entry in entries:
+        with suppress(OSError):  # closed meanwhile
+            if str(entry.readlink()) in sockets:
+                return True
+    return False
