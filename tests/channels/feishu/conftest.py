@@ -7,11 +7,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import httpx2
 import pytest
 import uvicorn
+from sqlalchemy import Connection
 
 from mainstay.asgi import ASGIApp, Receive, Scope, Send
 from mainstay.bus import Bus
@@ -19,6 +21,7 @@ from mainstay.channels.feishu.channel import FeishuChannel, FeishuReplier
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.channels.feishu.tables import HEAD
 from mainstay.clock import SystemClock
+from mainstay.errors import StorageUnavailable
 from mainstay.events import Event
 from mainstay.messages import Finished, Message, Outcome
 from mainstay.sandbox.client import SandboxClient
@@ -30,6 +33,19 @@ from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 
 DEADLINE_S = 20.0
+T = TypeVar("T")
+
+
+class FailingStorage(Storage):
+    """A disk that is full for so many writes."""
+
+    failures = 0
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        if self.failures:
+            self.failures -= 1
+            raise StorageUnavailable("the disk is full")
+        return await super().write(work)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +90,7 @@ class Process:
 @dataclass
 class World:
     platform: SandboxClient
-    storage: Storage
+    storage: FailingStorage
     settings: FeishuSettings
     stack: AsyncExitStack
     calls_before: int
@@ -96,6 +112,7 @@ class World:
             http=http,
         )
         task = asyncio.get_running_loop().create_task(channel.run())
+        await asyncio.sleep(0)
         process = Process(channel, bus, events, task, http)
         self.stack.push_async_callback(process.kill)
         return process
@@ -131,7 +148,7 @@ class World:
         """The platform has answered with this code."""
 
         async def refused() -> bool:
-            return any(call["code"] == code for call in (await self.platform.calls())[self.calls_before :])
+            return code in await self.codes()
 
         await eventually(refused)
 
@@ -166,6 +183,10 @@ class World:
 
         await eventually(final)
         return await self.verdict(message)
+
+    async def codes(self) -> set[int]:
+        """What the platform has answered in this test."""
+        return {call["code"] for call in (await self.platform.calls())[self.calls_before :]}
 
     async def calls(self, method: str, fragment: str) -> int:
         """How many calls the platform has got in this test."""
@@ -237,7 +258,7 @@ async def world(tmp_path: Path, sandbox_process: SandboxAddress) -> AsyncIterato
     url = f"sqlite:///{tmp_path / 'feishu.db'}"
     upgrade(url, ["mainstay.channels.feishu"])
     async with AsyncExitStack() as stack:
-        storage = Storage(StorageSettings(url=url, synchronous="normal"), clock=SystemClock())
+        storage = FailingStorage(StorageSettings(url=url, synchronous="normal"), clock=SystemClock())
         await storage.open({"feishu": HEAD})
         stack.push_async_callback(storage.close)
         platform = await stack.enter_async_context(SandboxClient(address))

@@ -198,6 +198,24 @@ async def test_a_worker_that_was_making_the_card_when_the_outcome_came_does_not_
     await one_outcome(world, message)
 
 
+async def test_the_next_attempt_in_the_same_process_ends_the_one_before(world):
+    process = await world.process()
+    message = await world.ask()
+    lost = process.channel.replier(message, message.turn_id, 1)
+    lost.show(TextAppended("old"))
+    await process.until(CardUpdated)
+    held = process.channel.replier(message, message.turn_id, 2)
+    held.show(TextAppended("new"))
+    await process.until(CardUpdated, 2)
+    lost.show(TextAppended(" and older"))
+    held.show(TextAppended("er"))
+    await process.until(CardUpdated, 3)
+    await world.finish(held, "the answer")
+    await world.until_no_card_is_followed(message)
+    await one_outcome(world, message)
+    assert 300317 not in await world.codes()
+
+
 async def test_a_pause_leaves_its_notice_on_the_card_and_no_outcome(world):
     process = await world.process()
     message = await world.ask()

@@ -364,3 +364,51 @@ async def test_a_message_from_a_chat_where_threads_are_not_possible_is_answered_
     record = await world.platform.record()
     assert "the answer" in {reply.text for reply in record.unprompted}
     assert [event.turn_id for event in process.seen(OutcomeDelivered)] == [message.turn_id]
+
+
+async def test_a_database_that_is_away_when_an_outcome_was_shown_does_not_show_it_twice(world):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    await process.until(CardSent)
+    await world.post(replier, Finished(outcome=Outcome.ANSWERED, text="the answer"))
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", hold=True)
+    delivering = world.start(replier.deliver())
+    await world.until_held()
+    world.storage.failures = 2
+    await world.platform.release()
+    await delivering
+    assert world.storage.failures == 0
+    assert await outcome_of(world, message) == ("card", "the answer")
+    assert len(process.seen(OutcomeDelivered)) == 1
+    assert {event.category for event in process.seen(ErrorSeen)} == {Category.DATABASE}
+
+
+async def test_a_database_that_is_away_costs_no_card(world):
+    process = await world.process()
+    message = await world.ask()
+    world.storage.failures = 1
+    replier = process.channel.replier(message, message.turn_id, 1)
+    replier.show(TextAppended("the answer"))
+    await process.until(CardUpdated)
+    await world.finish(replier, "the answer")
+    assert await outcome_of(world, message) == ("card", "the answer")
+
+
+async def test_forty_conversations_at_once_meet_no_limit_of_the_platform(world):
+    process = await world.process()
+    messages = await asyncio.gather(*(world.ask() for _ in range(40)))
+
+    async def answer(message):
+        replier = process.channel.replier(message, message.turn_id, 1)
+        for word in range(20):
+            replier.show(TextAppended(f"{word} "))
+            await asyncio.sleep(0.05)
+        await world.post(replier, Finished(outcome=Outcome.ANSWERED, text=f"answer to {message.external_id}"))
+        await replier.deliver()
+
+    await asyncio.gather(*(answer(message) for message in messages))
+    await process.until(OutcomeDelivered, 40)
+    for message in messages:
+        assert await outcome_of(world, message) == ("card", f"answer to {message.external_id}")
+    assert process.seen(ErrorSeen) == process.seen(DeliveryRetried) == []

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from urllib.parse import urlsplit
 
 import httpx2
@@ -18,7 +18,7 @@ from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.webhook import Webhook
 from mainstay.errors import ConfigError, StorageUnavailable
 from mainstay.events import Event, MessageRefused, WebhookRejected
-from mainstay.settings import Secret
+from mainstay.settings import SETTING, Secret
 from mainstay.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -493,3 +493,12 @@ def test_settings_that_can_not_work_are_refused_with_what_to_do(change, problem)
     with pytest.raises(ConfigError, match=problem) as error:
         FeishuSettings(**known | change).validate("other")
     assert str(error.value).startswith("channels.other: ")
+
+
+def test_a_domain_is_written_in_one_way_and_a_rate_within_what_is_allowed():
+    parsers = {field.name: field.metadata[SETTING].parse for field in fields(FeishuSettings)}
+    assert parsers["domain"]("https://open.larksuite.com/") == "https://open.larksuite.com"
+    assert parsers["domain"]("http://127.0.0.1:8000") == "http://127.0.0.1:8000"
+    assert parsers["calls_per_second"]("5") == 5.0
+    with pytest.raises(ValueError, match=r"from 0.1 to 50"):
+        parsers["calls_per_second"]("0")

@@ -86,7 +86,7 @@ class FeishuChannel:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 for turn_id, writer in self._writers.items():
-                    tasks.create_task(self._follow(turn_id, writer))
+                    self._start(turn_id, writer)
                 tasks.create_task(self._stay_connected())
                 await self._pump.run()
         finally:
@@ -114,8 +114,7 @@ class FeishuChannel:
         if earlier is not None:
             earlier.silence()
         self._writers[turn_id] = writer
-        if self._tasks is not None:
-            self._tasks.create_task(self._follow(turn_id, writer), name=f"card {turn_id}")
+        self._start(turn_id, writer)
         return FeishuReplier(message, turn_id, attempt, writer=writer, outbox=self._outbox, pump=self._pump)
 
     def checks(self) -> list[Check]:
@@ -166,6 +165,11 @@ class FeishuChannel:
             else:
                 failures = 0
                 await asyncio.sleep(max(1.0, self._client.renew_in_s))
+
+    def _start(self, turn_id: str, writer: CardWriter) -> None:
+        """At once, or when `run` begins."""
+        if self._tasks is not None:
+            self._tasks.create_task(self._follow(turn_id, writer), name=f"card {turn_id}")
 
     async def _follow(self, turn_id: str, writer: CardWriter) -> None:
         try:

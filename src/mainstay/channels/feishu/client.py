@@ -17,7 +17,7 @@ import orjson
 
 from mainstay.channels.feishu.card import card_message
 from mainstay.channels.feishu.envelope import Json, mapping_at, text_at
-from mainstay.channels.feishu.machine import Action, Refusal, classify, failed_request
+from mainstay.channels.feishu.machine import Action, Pace, Refusal, classify, failed_request
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.clock import Clock
 from mainstay.errors import Category, DeliveryError
@@ -27,6 +27,7 @@ __all__ = ["FeishuClient", "Refused", "Reply"]
 
 _EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD)
 _RENEW_BEFORE_S: Final = 1800.0
+_BURST: Final = 30
 _HISTORY_PAGES: Final = 10
 _TOKEN: Final = "/open-apis/auth/v3/tenant_access_token/internal"  # noqa: S105  a path
 _CARDS: Final = "/open-apis/cardkit/v1/cards"
@@ -75,6 +76,9 @@ class FeishuClient:
         self._renew_before_s = _RENEW_BEFORE_S
         self._fetching = asyncio.Lock()
         self._rounds = 0
+        self._paces = {
+            name: Pace(settings.calls_per_second, _BURST) for name in ("create", "replace", "stream", "reply")
+        }
         self._failure: Refusal | None = None
 
     @property
@@ -123,12 +127,21 @@ class FeishuClient:
 
     async def create_card(self, card: str) -> str:
         """Make a card that nobody sees yet, and return its id."""
+        await asyncio.sleep(self._until_turn("create"))
         return await self._wanted("POST", _CARDS, {"type": "card_json", "data": card}, "card_id")
 
     async def replace_card(self, card_id: str, card: str, sequence: int) -> None:
         """Write the whole card, streaming or not."""
+        await asyncio.sleep(self._until_turn("replace"))
         body = {"card": {"type": "card_json", "data": card}, "sequence": sequence}
         await self._call("PUT", f"{_CARDS}/{_part(card_id)}", body)
+
+    def until_stream(self) -> float:
+        """Take a place for `stream`; returns the seconds until then, in which the text may still change."""
+        return self._until_turn("stream")
+
+    def _until_turn(self, api: str) -> float:
+        return self._paces[api].reserve(self._clock.monotonic())
 
     async def stream(self, card_id: str, element: str, text: str, sequence: int) -> None:
         """Write one element of a streaming card; the text is the whole text so far."""
@@ -154,6 +167,7 @@ class FeishuClient:
 
         Where a thread is not possible the answer goes to the chat, without being a reply.
         """
+        await asyncio.sleep(self._until_turn("reply"))
         body: dict[str, object] = {"msg_type": kind, "content": content, "uuid": key}
         threaded = body | ({"reply_in_thread": True} if message.reply_in_thread else {})
         try:

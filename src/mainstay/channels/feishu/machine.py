@@ -19,6 +19,7 @@ __all__ = [
     "Drop",
     "GiveUp",
     "Mute",
+    "Pace",
     "Refusal",
     "Reopen",
     "Retry",
@@ -200,6 +201,25 @@ def after(
         return Retry(cap_s)
     delay_s = min(cap_s, base_s * 2 ** min(delivery.tries - 1, 30))
     return Retry(min(cap_s, max(refusal.wait_s, delay_s * (0.5 + 0.5 * jitter))))
+
+
+class Pace:
+    """Spreads calls so that a limit is never met, however many cards there are (the generic cell rate algorithm).
+
+    Args:
+        per_second: how many calls a second in the long run.
+        burst: how many may come at once.
+    """
+
+    def __init__(self, per_second: float, burst: int) -> None:
+        self._interval_s = 1.0 / per_second
+        self._ahead_s = burst * self._interval_s
+        self._next_s = float("-inf")
+
+    def reserve(self, now_s: float) -> float:
+        """Take the next place; returns the seconds to wait for it."""
+        self._next_s = max(self._next_s, now_s) + self._interval_s
+        return max(0.0, self._next_s - self._ahead_s - now_s)
 
 
 def stream_sequence(attempt: int, n: int) -> int:

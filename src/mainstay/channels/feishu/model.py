@@ -25,6 +25,13 @@ def _domain(text: str) -> str:
     return text.rstrip("/")
 
 
+def _rate(value: str | float) -> float:
+    rate = float(value)
+    if not 0.1 <= rate <= 50.0:
+        raise ValueError(f"{value!r} is not a rate that the platform allows: write a number from 0.1 to 50")
+    return rate
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeishuSettings:
     """One bot on Feishu or Lark."""
@@ -70,6 +77,11 @@ class FeishuSettings:
     request_timeout: float = duration("10s", help="The longest time of one request to the platform.")
     update_interval: float = duration(
         "250ms", help="The shortest time between two updates of one card; the platform allows 10 a second."
+    )
+    calls_per_second: float = setting(
+        15.0,
+        help="How often one API is called in the long run, over all cards; the platform allows 1000 a minute.",
+        parse=_rate,
     )
     deliver_wait: float = duration(
         "5s", help="How long the end of a turn waits for its outcome to be shown, before it is left to retries."

@@ -126,9 +126,12 @@ class CardWriter:
 
     async def _write(self, card: Card) -> None:
         self._changed.clear()
-        write = self._screen.next_write()
-        if write is None:
+        if self._screen.next_write() is None:
             await self._changed.wait()
+            return
+        await self._rest(self._client.until_stream())
+        write = self._screen.next_write()
+        if write is None or self._stopping.is_set():
             return
         element, content = write
         await self._stream(card, element, content)
@@ -181,6 +184,8 @@ class CardWriter:
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but not longer than until `stop`."""
+        if not seconds:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
