@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
+from socket import socket
 
 import httpx2
 
@@ -25,6 +26,7 @@ from mainstay.config.sandboxed import with_sandbox
 from mainstay.errors import MainstayError, StorageUnavailable
 from mainstay.events import (
     DeadLettered,
+    ErrorSeen,
     Event,
     MessageAccepted,
     MessageDuplicated,
@@ -37,8 +39,10 @@ from mainstay.health.monitor import HealthMonitor
 from mainstay.inbox.owner import is_alive, owner_name
 from mainstay.inbox.sqlite import Inbox
 from mainstay.logs import events as event_log
+from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
+from mainstay.recovery.classify import classify
 from mainstay.sandbox import process as sandbox_process
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import SandboxAddress
@@ -98,6 +102,7 @@ async def _serve(
     stop = _Stop()
     bus, monitor = Bus(), HealthMonitor(config.health, clock=clock)
     _observe(bus, monitor, observers)
+    _report_uncaught(bus)
 
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(config.service.host, config.service.port))
@@ -111,35 +116,13 @@ async def _serve(
 
         inbox = _inbox(config, storage, bus, clock)
         memory = Memory(storage, config.memory, clock=clock)
-        channels = {
-            name: FeishuChannel(
-                name,
-                settings,
-                storage=storage,
-                bus=bus,
-                clock=clock,
-                accept=lambda message: _accept(inbox, bus, message),
-                http=to_platform,
-            )
-            for name, settings in config.channels.items()
-        }
-        rooms = Rooms(
-            storage=storage,
-            inbox=inbox,
-            memory=memory,
-            bus=bus,
-            clock=clock,
-            settings=config.turns,
-            turn_timeout_s=config.service.turn_timeout,
-            lease_s=config.inbox.lease,
-        )
-        turns = Turns(rooms, {name: channel.replier for name, channel in channels.items()})
+        channels = _channels(config, storage, inbox, bus, clock, to_platform)
+        turns = _turns(config, storage, inbox, memory, bus, clock, channels)
         for check in (storage.check, *(check for channel in channels.values() for check in channel.checks())):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
         app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
-        host, port = listener.getsockname()[:2]
-        origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        origin = _origin(listener)
 
         async with serving(app, listener, drain_s=_HTTP_DRAIN_S), asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(channel.run()) for channel in channels.values()]
@@ -199,6 +182,19 @@ def _observe(bus: Bus, monitor: HealthMonitor, observers: Sequence[Callable[[Eve
         bus.subscribe_all(observer)
 
 
+def _report_uncaught(bus: Bus) -> None:
+    loop = asyncio.get_running_loop()
+
+    def report(error: BaseException | str) -> None:
+        failure = classify(error if isinstance(error, BaseException) else RuntimeError(error))
+        event = ErrorSeen(category=failure.category, message=failure.message, where="uncaught")
+        if not loop.is_closed():
+            bus.emit_from_thread(loop, event)
+
+    uncaught.watch(report)
+    loop.set_exception_handler(uncaught.loop_handler(report))
+
+
 @asynccontextmanager
 async def _sandbox(config: Config) -> AsyncIterator[SandboxAddress | None]:
     """The sandbox, if one is needed: the one that was started by hand or left by a crash, or a new one."""
@@ -223,6 +219,45 @@ def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
         bus.emit(DeadLettered(turn_id=turn_id, reason=reason))
 
     return Inbox(storage, config.inbox, clock=clock, worker=owner_name(), on_buried=buried)
+
+
+def _channels(
+    config: Config, storage: Storage, inbox: Inbox, bus: Bus, clock: Clock, http: httpx2.AsyncClient
+) -> dict[str, FeishuChannel]:
+    return {
+        name: FeishuChannel(
+            name,
+            settings,
+            storage=storage,
+            bus=bus,
+            clock=clock,
+            accept=lambda message: _accept(inbox, bus, message),
+            http=http,
+        )
+        for name, settings in config.channels.items()
+    }
+
+
+def _turns(
+    config: Config,
+    storage: Storage,
+    inbox: Inbox,
+    memory: Memory,
+    bus: Bus,
+    clock: Clock,
+    channels: Mapping[str, FeishuChannel],
+) -> Turns:
+    rooms = Rooms(
+        storage=storage,
+        inbox=inbox,
+        memory=memory,
+        bus=bus,
+        clock=clock,
+        settings=config.turns,
+        turn_timeout_s=config.service.turn_timeout,
+        lease_s=config.inbox.lease,
+    )
+    return Turns(rooms, {name: channel.replier for name, channel in channels.items()})
 
 
 async def _accept(inbox: Inbox, bus: Bus, message: Message) -> bool:
@@ -268,6 +303,11 @@ def _web(
         mode="webhook" if by_webhook else "subscription",
         sandbox=sandbox,
     )
+
+
+def _origin(listener: socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _webhook_path(name: str, path: str) -> str:
