@@ -19,6 +19,7 @@ from mainstay.testing.project import Project
 
 DEADLINE_S = 30.0
 BOT = "ou_bot"
+_MORE = "\n# of one test\n"
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -50,6 +51,10 @@ async def begun(made: Project, message_id: str) -> Snapshot:
             if snapshot.streaming and any(reply.parts.get("answer") for reply in snapshot.replies):
                 return snapshot
     raise AssertionError("the answer was there before it was seen to begin")
+
+
+async def shown_now(made: Project, message_id: str) -> Snapshot:
+    return next(each for each in (await made.sandbox.record()).messages if each.message_id == message_id)
 
 
 def nobody() -> str:
@@ -95,13 +100,15 @@ def turn_of(made: Project, message_id: str) -> str:
     return turn_id_of("feishu", made.sandbox.address.app_id, "message", message_id)
 
 
-def configure(made: Project, section: str, line: str) -> None:
-    """Write one more setting into the project's file; it holds from the next start on."""
+async def run_with(made: Project, more: str) -> None:
+    """Let the running service have these lines after the project's own; restarts it only if it has others."""
     file = made.directory / "mainstay.toml"
-    text = file.read_text()
-    if f"[{section}]\n" not in text:
-        text += f"\n[{section}]\n"
-    file.write_text(text.replace(f"[{section}]\n", f"[{section}]\n{line}\n"))
+    now = file.read_text()
+    wanted = f"{now.partition(_MORE)[0]}{_MORE}{more}" if more else now.partition(_MORE)[0]
+    if wanted != now:
+        file.write_text(wanted)
+        assert await made.end() == 0
+        await made.start()
 
 
 def now_ms() -> str:
