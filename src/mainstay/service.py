@@ -6,18 +6,16 @@ the agents in a thread (an acknowledgement must not wait for a framework to impo
 """
 
 import asyncio
-import gc
 import logging
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from importlib import import_module
 from socket import socket
 
 import httpx2
 
+from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
 from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.clock import Clock, SystemClock
@@ -43,8 +41,8 @@ from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
 from mainstay.recovery.classify import classify
-from mainstay.sandbox import process as sandbox_process
 from mainstay.sandbox.client import SandboxClient
+from mainstay.sandbox.lent import lent
 from mainstay.sandbox.model import SandboxAddress
 from mainstay.storage.sqlite import Storage
 from mainstay.turns.attempt import Rooms
@@ -111,7 +109,9 @@ async def _serve(
         stack.push_async_callback(storage.close)
         # apart, so that a provider that holds on to its connections leaves the platform its own
         to_platform, to_models = [await stack.enter_async_context(_http()) for _ in range(2)]
-        sandbox = await stack.enter_async_context(_sandbox(config))
+        sandbox = None
+        if config.sandbox_needed:
+            sandbox = await stack.enter_async_context(lent(config.home, config.sandbox))
         asked, config = config, with_sandbox(config, sandbox) if sandbox else config
 
         inbox = _inbox(config, storage, bus, clock)
@@ -193,25 +193,6 @@ def _report_uncaught(bus: Bus) -> None:
 
     uncaught.watch(report)
     loop.set_exception_handler(uncaught.loop_handler(report))
-
-
-@asynccontextmanager
-async def _sandbox(config: Config) -> AsyncIterator[SandboxAddress | None]:
-    """The sandbox, if one is needed: the one that was started by hand or left by a crash, or a new one."""
-    if not config.sandbox_needed:
-        yield None
-        return
-    by_hand = False
-    if found := sandbox_process.find(config.home):
-        async with SandboxClient(found) as client:
-            by_hand = (await client.state())["owner"] == 0
-    owner = 0 if by_hand else os.getpid()
-    address = await sandbox_process.start(config.home, config.sandbox, owner=owner)
-    try:
-        yield address
-    finally:
-        if not by_hand:
-            await sandbox_process.stop(address)
 
 
 def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
@@ -327,7 +308,7 @@ async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> Non
 
 
 async def _work(turns: Turns, make: Callable[[], Responder]) -> None:
-    await turns.run(await asyncio.to_thread(_unpaused, make))
+    await turns.run(await unpaused(make))
 
 
 def _responder(config: Config, bus: Bus, clock: Clock, http: httpx2.AsyncClient) -> Responder:
@@ -338,23 +319,6 @@ def _responder(config: Config, bus: Bus, clock: Clock, http: httpx2.AsyncClient)
     from mainstay.agents.responder import build as build_agents
 
     return build_agents(config.agents, config.models, bus=bus, clock=clock, http=http)
-
-
-def _unpaused(make: Callable[[], Responder]) -> Responder:
-    """Import and build in a thread without stalling the loop.
-
-    Most of what such an import costs the loop are full collections of the many objects that pile up; the rest is
-    the interpreter's lock, handed over every 5 ms by default. Frozen, the new objects are never walked again.
-    """
-    interval = sys.getswitchinterval()
-    gc.disable()
-    sys.setswitchinterval(0.0005)
-    try:
-        return make()
-    finally:
-        gc.freeze()
-        gc.enable()
-        sys.setswitchinterval(interval)
 
 
 async def _tidy(inbox: Inbox, memory: Memory) -> None:

@@ -1,0 +1,34 @@
+"""For how long does a service have a sandbox?"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mainstay.sandbox.client import SandboxClient
+from mainstay.sandbox.model import SandboxAddress, SandboxSettings
+from mainstay.sandbox.process import find, start, stop
+
+__all__ = ["lent"]
+
+
+@asynccontextmanager
+async def lent(home: Path, settings: SandboxSettings) -> AsyncIterator[SandboxAddress]:
+    """A sandbox for this process, while the block runs.
+
+    One that was started by hand stays afterwards. One that a crashed service left is taken over, with all that was
+    said in it, and ends with the block, like a new one.
+
+    Raises:
+        SandboxFailed: when there is none and a new one does not get ready.
+    """
+    by_hand = False
+    if found := find(home):
+        async with SandboxClient(found) as client:
+            by_hand = (await client.state())["owner"] == 0
+    address = await start(home, settings, owner=0 if by_hand else os.getpid())
+    try:
+        yield address
+    finally:
+        if not by_hand:
+            await stop(address)
