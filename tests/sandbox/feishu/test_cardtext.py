@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sandbox.feishu.conftest import World, card_body
 
@@ -58,6 +58,7 @@ def test_only_a_rule_under_a_row_makes_a_table() -> None:
     assert not refused("text\n---\n\n" * 9)
 
 
+@settings(deadline=None)
 @given(cards)
 def test_no_card_is_too_odd_to_be_refused_or_read(card: dict[str, object]) -> None:
     world = World()
@@ -68,6 +69,7 @@ def test_no_card_is_too_odd_to_be_refused_or_read(card: dict[str, object]) -> No
     world.tenant.record.snapshot(said, world.now, history=True)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["text", "post", "image"]), json_values)
 def test_no_message_is_too_odd_to_be_refused_or_read(kind: str, content: object) -> None:
     world = World()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sandbox.feishu.conftest import World
 
@@ -87,6 +87,7 @@ def test_limits_count_real_seconds_unless_told_otherwise(world: World) -> None:
     limits.count("x", replace(options, scale_limits=True), replace(faster, platform_s=faster.platform_s + 60))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 0.4), min_size=1, max_size=60))
 def test_no_second_ever_holds_more_than_the_limit(gaps: list[float]) -> None:
     world, limits, options = World(), Limits(), Options(api_per_s=3)

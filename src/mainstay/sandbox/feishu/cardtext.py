@@ -78,8 +78,8 @@ def _walk(node: object, around: str, *, action: bool) -> Iterator[Element]:
     elif isinstance(node, dict):
         own = node.get("element_id")
         element_id = own if isinstance(own, str) else around
-        tag = node.get("tag")
-        if tag in _TEXT_TAGS and isinstance(tag, str):
+        tag = str(node.get("tag", ""))
+        if tag in _TEXT_TAGS:
             yield Element(element_id, tag, str(node.get("content", "")), node, action)
             return
         for key, each in node.items():
