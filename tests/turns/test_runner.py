@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from mainstay.bus import Bus
 from mainstay.clock import SystemClock
-from mainstay.errors import Category
+from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen, Event, TurnCutOff, TurnFinished
 from mainstay.inbox.model import InboxSettings, State
 from mainstay.inbox.sqlite import Inbox
@@ -28,6 +29,8 @@ from mainstay.turns.model import TurnSettings
 from mainstay.turns.runner import Turns
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
 
 ROOMS = ("mainstay.inbox", "mainstay.memory", "mainstay.turns")
 
@@ -79,10 +82,24 @@ class World:
         return [final for replier in self.repliers[message.turn_id] for final in replier.delivered]
 
 
+class Forgetful(Storage):
+    """Stores the first outcome, and then says that it could not: the answer to a write that took too long."""
+
+    forgot = False
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        stored = await super().write(work)
+        if not self.forgot and "_settling" in getattr(work, "__qualname__", ""):
+            self.forgot = True
+            raise StorageUnavailable("it may still be stored")
+        return stored
+
+
 @asynccontextmanager
 async def world(
     path: Path,
     *,
+    kind: type[Storage] = Storage,
     settings: TurnSettings | None = None,
     inbox: InboxSettings | None = None,
     turn_timeout_s: float = 10.0,
@@ -91,7 +108,7 @@ async def world(
     url = f"sqlite:///{path}/mainstay.db"
     upgrade(url, ROOMS)
     clock = SystemClock()
-    storage = Storage(StorageSettings(url=url), clock=clock)
+    storage = kind(StorageSettings(url=url), clock=clock)
     await storage.open({})
     inbox_settings = inbox or InboxSettings()
     box = Inbox(storage, inbox_settings, clock=clock, worker=worker)
@@ -294,6 +311,18 @@ async def test_a_worker_that_lost_its_lease_shows_nothing(tmp_path: Path) -> Non
         assert made.outcomes(message(1)) == []
         assert made.of(TurnFinished) == []
         await made.storage.write(lambda tx: other.finish(tx, claim, Outcome.ANSWERED, ""))
+
+
+async def test_an_outcome_that_was_stored_in_doubt_is_told_once(tmp_path: Path) -> None:
+    quick = TurnSettings(poll_interval=0.01)
+    async with world(tmp_path, kind=Forgetful, settings=quick) as made, working(made, ScriptedResponder(echo)):
+        await made.inbox.put(message(1))
+        await made.finished(1)
+        await made.turns.drain(5)
+        assert isinstance(made.storage, Forgetful)
+        assert made.storage.forgot
+        assert [final.text for final in made.outcomes(message(1))] == ["re: question 1"]
+        assert made.of(TurnCutOff) == []
 
 
 async def test_a_long_answer_keeps_its_lease(tmp_path: Path) -> None:

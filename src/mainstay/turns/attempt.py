@@ -158,11 +158,14 @@ class Attempt:
         """Store the outcome; False when it is not ours to tell, or can not be stored while we hold the claim."""
         rooms, claim = self._rooms, self.claim
         give_up_at = rooms.clock.monotonic() + rooms.lease_s
+        in_doubt = False
         while True:
             detail = describe(final, seconds=rooms.clock.monotonic() - started)
             try:
                 await rooms.storage.write(self._settling(final, detail))
             except LeaseLost as error:
+                if in_doubt and await self._was_stored():
+                    return True
                 self._cut_off = "lease_lost"
                 rooms.saw(error, "turns.settle", claim.turn_id)
                 return False
@@ -171,9 +174,15 @@ class Attempt:
                 if rooms.clock.monotonic() > give_up_at:
                     self._cut_off = "storage"
                     return False
+                in_doubt = True
                 await asyncio.sleep(rooms.settings.poll_interval)
             else:
                 return True
+
+    async def _was_stored(self) -> bool:
+        """Whether a write that seemed to fail has stored the outcome after all: attempts are numbered once."""
+        entry = await self._rooms.inbox.find(self.claim.turn_id)
+        return entry is not None and entry.outcome is not None and entry.attempt == self.claim.attempt
 
     def _settling(self, final: Finished, detail: str) -> Callable[[Connection], None]:
         rooms, claim, message = self._rooms, self.claim, self.claim.message
