@@ -280,36 +280,45 @@ def test_a_signal_handler_may_count_and_report_at_any_moment() -> None:
     assert report["window"]["calls"] == calls + handled
 
 
-def test_what_interrupts_it_at_any_line_may_count_and_report() -> None:
+def interrupted_at(line: int) -> bool:
+    """Count some calls and report, and do both once more in between: before the given line of the room is run."""
     monitor = HealthMonitor()
     room = str(Path(monitor_module.__file__).parent)
-    interrupted = 0
-    handling = False
+    passed = 0
 
     def trace(frame: FrameType, event: str, _: object) -> object:
-        nonlocal interrupted, handling
+        nonlocal passed
         if not frame.f_code.co_filename.startswith(room):
             return None
-        if event == "line" and not handling:
-            handling = True
-            interrupted += 1
-            monitor.track_agent_call("manager", 2.0, True)
-            monitor.get_metrics()
-            handling = False
+        if event == "line":
+            passed += 1
+            if passed == line:
+                monitor.track_agent_call("manager", 2.0, True)
+                monitor.track_error("other", "interrupted")
+                monitor.get_metrics()
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        for _ in range(3):
-            for _ in range(20):
-                monitor.track_agent_call("manager", 1.0, True)
-            monitor.get_metrics()
+        for number in range(5):
+            monitor.track_agent_call("manager", 1.0, number % 2 == 0)
+        monitor.get_metrics()
     finally:
         sys.settrace(before)
     report = monitor.get_metrics()
-    assert interrupted > 100
-    assert report["agents"]["manager"]["callCount"] == report["window"]["calls"] == 60 + interrupted
+    interrupted = passed >= line
+    assert report["agents"]["manager"]["callCount"] == report["window"]["calls"] == 5 + interrupted, line
+    assert report["agents"]["manager"]["errorCount"] == 2
+    assert report["errors"]["total"] == interrupted
+    return interrupted
+
+
+def test_what_interrupts_it_at_any_line_may_count_and_report() -> None:
+    line = 1
+    while interrupted_at(line):
+        line += 1
+    assert line > 100
 
 
 @pytest.mark.parametrize("pause_s", [0.3, 0.0])

@@ -8,8 +8,8 @@ timestamp of its own. Appending to a list is atomic: writers share no lock and n
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from mainstay.asgi import ASGIApp, Scope
@@ -27,6 +27,7 @@ from mainstay.logs.redact import redact
 __all__ = ["HealthMonitor", "health_monitor"]
 
 _FULL = 128
+_FULL_ERRORS = 16
 _MESSAGE_CHARS = 200
 _READ_CHARS = 4096  # of a message, before redaction: a secret is recognised whole or not shown
 _NO_CALLS = (None, None, None)
@@ -90,6 +91,7 @@ class HealthMonitor:
         self._max_agents = settings.max_agents
         self._agents: dict[str, _Agent] = {}
         self._by_spelling: dict[object, _Agent] = {}
+        self._waiting_errors: list[tuple[str, str, float]] = []
         self._errors: Counter[str] = Counter()
         self._last_error: tuple[str, str, float] | None = None
         self._redacted: tuple[str, str] = ("", "")
@@ -99,7 +101,7 @@ class HealthMonitor:
         self._slot_end = (self._slot + 1) * self._judge.slot_s
         # reentrant, for a signal handler that interrupts its own thread here
         self._lock = threading.RLock()
-        self._settling = False
+        self._busy = False
         self._agent_called(MANAGER)
 
     def track_agent_call(self, agent: str, latency_ms: float, success: bool, *, root: bool = True) -> None:  # noqa: FBT001
@@ -139,13 +141,9 @@ class HealthMonitor:
                 return
             text = plain_text(message, _READ_CHARS)
             now = self._now()
-            with self._lock:
-                if now >= self._slot_end:
-                    self._settle(now)
-                self._errors[name] += 1
-                if kind_of(name) == "rateLimits":
-                    self._tally.add(self._slot, rate_limits=1)
-                self._last_error = (name, text, now)
+            if now >= self._slot_end or len(self._waiting_errors) >= _FULL_ERRORS:
+                self._relieve(None, now)
+            self._waiting_errors.append((name, text, now))
 
     def call(self, agent: str, *, root: bool = True) -> Call:
         """Time, classify and count what runs inside: ``with``, ``async with``, or a decorator; see `Call`."""
@@ -171,14 +169,21 @@ class HealthMonitor:
         return embedded(self, app, detailed=detailed)
 
     def get_metrics(self) -> HealthReport:
-        """All there is to know; exact as of this call, and the caller's own copy."""
+        """All there is to know; exact as of this call, and the caller's own copy.
+
+        Only to a signal handler that interrupts its own thread in here the report is as of the one before, and
+        without percentiles.
+        """
         wall = self._clock.now()
-        with self._lock:
+        with self._alone() as alone:
             now = self._now()
-            self._settle(now)
+            if alone:
+                self._settle(now)
             self._follow_wall_clock(wall.timestamp() - now)
             verdict = self._judge.status(self._tally, self._slot)
-            agents = {name: self._agent_report(entry) for name, entry in list(self._agents.items())}
+            agents = {
+                name: self._agent_report(entry, percentiles=alone) for name, entry in list(self._agents.items())
+            }
             by_category = dict(self._errors)
             last_error = self._last_error
         report: HealthReport = {
@@ -226,26 +231,48 @@ class HealthMonitor:
                 self._by_spelling[spelling] = entry
             return entry
 
-    def _relieve(self, entry: _Agent, now: float) -> None:
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Hold the lock; False for a signal handler that has interrupted its own thread while that held it."""
         with self._lock:
+            if self._busy:
+                yield False
+                return
+            self._busy = True
+            try:
+                yield True
+            finally:
+                self._busy = False
+
+    def _relieve(self, entry: _Agent | None, now: float) -> None:
+        with self._alone() as alone:
+            if not alone:
+                return
             if now >= self._slot_end:
                 self._settle(now)
-            elif not self._settling:
+            elif entry:
                 self._settle_agent(entry)
+            else:
+                self._settle_errors()
 
     def _settle(self, now: float) -> None:
-        if self._settling:
-            return
-        self._settling = True
-        try:
-            for entry in list(self._agents.values()):
-                self._settle_agent(entry)
-            slot = self._judge.slot(now)
-            if slot > self._slot:
-                self._slot = slot
-                self._slot_end = (slot + 1) * self._judge.slot_s
-        finally:
-            self._settling = False
+        for entry in list(self._agents.values()):
+            self._settle_agent(entry)
+        self._settle_errors()
+        slot = self._judge.slot(now)
+        if slot > self._slot:
+            self._slot = slot
+            self._slot_end = (slot + 1) * self._judge.slot_s
+
+    def _settle_errors(self) -> None:
+        count = len(self._waiting_errors)
+        taken = self._waiting_errors[:count]
+        del self._waiting_errors[:count]
+        for name, text, at in taken:
+            self._errors[name] += 1
+            self._last_error = (name, text, at)
+            if kind_of(name) == "rateLimits":
+                self._tally.add(self._slot, rate_limits=1)
 
     def _settle_agent(self, entry: _Agent) -> None:
         if entry.answered:
@@ -271,8 +298,8 @@ class HealthMonitor:
         if root:
             self._tally.add(self._slot, calls=count, errors=count if failed else 0)
 
-    def _agent_report(self, entry: _Agent) -> AgentReport:
-        p50, p95, p99 = entry.latencies.percentiles(self._slot) or _NO_CALLS
+    def _agent_report(self, entry: _Agent, *, percentiles: bool) -> AgentReport:
+        p50, p95, p99 = (entry.latencies.percentiles(self._slot) if percentiles else ()) or _NO_CALLS
         return {
             "callCount": entry.calls,
             "successCount": entry.calls - entry.errors,
