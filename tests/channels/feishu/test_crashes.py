@@ -1,5 +1,7 @@
 """Killed between any two steps, the next process goes on: one visible outcome, never two, never none."""
 
+import asyncio
+
 import pytest
 
 from mainstay.events import CardCreated, CardSent, CardUpdated, DeadLettered, OutcomeDelivered
@@ -226,3 +228,16 @@ async def test_a_pause_leaves_its_notice_on_the_card_and_no_outcome(world):
     [reply] = await world.replies(message)
     assert (reply.text, reply.status, reply.final) == ("half", "Restarting: this goes on in a moment.", False)
     assert process.seen(DeadLettered) == process.seen(OutcomeDelivered) == []
+
+
+async def test_a_pause_does_not_wait_for_a_platform_that_hangs(world):
+    process = await world.process(pause_timeout=0.1, request_timeout=60.0)
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    await process.until(CardSent)
+    await world.platform.platform_fault("PUT /elements/", hold=True)
+    replier.show(TextAppended("half"))
+    await world.until_held()
+    async with asyncio.timeout(10):
+        await replier.pause("Restarting.")
+    assert (await world.platform.state())["held"] == 1

@@ -387,7 +387,7 @@ async def test_a_database_that_is_away_when_an_outcome_was_shown_does_not_show_i
 async def test_a_database_that_is_away_costs_no_card(world):
     process = await world.process()
     message = await world.ask()
-    world.storage.failures = 1
+    world.storage.failures = 3
     replier = process.channel.replier(message, message.turn_id, 1)
     replier.show(TextAppended("the answer"))
     await process.until(CardUpdated)

@@ -1,9 +1,10 @@
 """Which outcome is next, and who has it, over a real database."""
 
 import pytest
+from sqlalchemy import create_engine, inspect
 
 from mainstay.channels.feishu.sqlite import Outbox
-from mainstay.channels.feishu.tables import HEAD
+from mainstay.channels.feishu.tables import HEAD, metadata
 from mainstay.errors import StorageUnavailable
 from mainstay.messages import Finished, Message, Outcome
 from mainstay.storage.migrate import upgrade
@@ -161,3 +162,23 @@ async def test_where_a_conversation_stands(desk):
     await desk.ours.settle(delivery.seq, delivered=False, error="dead")
     assert await desk.ours.standing(lane, "another") == "free"
     assert await desk.ours.standing(lane, first) == "ended"
+
+
+async def test_the_migration_makes_the_tables_that_the_code_uses(desk):
+    def columns(tx):
+        inspected = inspect(tx)
+        return {
+            name: [
+                (column["name"], str(column["type"]), column["nullable"]) for column in inspected.get_columns(name)
+            ]
+            for name in inspected.get_table_names()
+            if name.startswith("feishu_")
+        }
+
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        metadata.create_all(connection)
+        expected = columns(connection)
+    engine.dispose()
+    assert set(expected) == {"feishu_cards", "feishu_outbox"}
+    assert await desk.storage.read(columns) == expected

@@ -16,7 +16,7 @@ from mainstay.asgi import ASGIApp
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.courier import Courier
-from mainstay.channels.feishu.machine import Action, Refusal
+from mainstay.channels.feishu.machine import Action, Refusal, backoff
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.pump import Pump
 from mainstay.channels.feishu.sqlite import Outbox
@@ -156,12 +156,10 @@ class FeishuChannel:
                 await self._client.renew()
                 await self.resolve_bot()
             except Refused as refused:
-                cap_s = self._settings.retry_cap
-                delay_s = min(
-                    cap_s, max(refused.refusal.wait_s, self._settings.retry_base * 2 ** min(failures, 30))
-                )
                 failures += 1
-                await asyncio.sleep(delay_s)
+                base_s, cap_s = self._settings.retry_base, self._settings.retry_cap
+                at_least_s = refused.refusal.wait_s
+                await asyncio.sleep(backoff(failures, base_s=base_s, cap_s=cap_s, at_least_s=at_least_s))
             else:
                 failures = 0
                 await asyncio.sleep(max(1.0, self._client.renew_in_s))

@@ -24,6 +24,7 @@ __all__ = [
     "Reopen",
     "Retry",
     "after",
+    "backoff",
     "classify",
     "failed_request",
     "final_sequence",
@@ -144,6 +145,16 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
+def backoff(failures: int, *, base_s: float, cap_s: float, at_least_s: float = 0.0, jitter: float = 1.0) -> float:
+    """How long to wait after so many failures in a row.
+
+    Doubles from ``base_s`` to ``cap_s``, spread by ``jitter`` (0 to 1) over its upper half; never shorter than the
+    platform asked for, but for the cap.
+    """
+    delay_s = min(cap_s, base_s * 2.0 ** min(failures - 1, 30))
+    return min(cap_s, max(at_least_s, delay_s * (0.5 + 0.5 * jitter)))
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Try the same again."""
@@ -182,9 +193,8 @@ def after(
 ) -> Retry | Degrade | GiveUp | Drop:
     """What becomes of an outcome whose delivery was refused.
 
-    Waits double from ``base_s`` to ``cap_s``, are spread by ``jitter`` (0 to 1) over their upper half, and are
-    never shorter than the platform asked for, up to ``cap_s``. What a simpler form can not help is tried until
-    ``max_age_s``, because an operator can repair an app and a platform comes back.
+    What a simpler form can not help is tried until ``max_age_s``, because an operator can repair an app and a
+    platform comes back; `backoff` says how often.
     """
     match refusal.action:
         case Action.TERMINAL:
@@ -199,8 +209,7 @@ def after(
         return GiveUp(f"not delivered within {max_age_s:g} s: {refusal.reason}")
     if refusal.action in (Action.QUOTA, Action.CONFIGURE):
         return Retry(cap_s)
-    delay_s = min(cap_s, base_s * 2 ** min(delivery.tries - 1, 30))
-    return Retry(min(cap_s, max(refusal.wait_s, delay_s * (0.5 + 0.5 * jitter))))
+    return Retry(backoff(delivery.tries, base_s=base_s, cap_s=cap_s, at_least_s=refusal.wait_s, jitter=jitter))
 
 
 class Pace:
@@ -261,7 +270,7 @@ def while_streaming(
     """
     match refusal.action:
         case Action.WAIT | Action.REFRESH:
-            return Retry(min(cap_s, max(refusal.wait_s, base_s * 2 ** min(refused - 1, 30))))
+            return Retry(backoff(refused, base_s=base_s, cap_s=cap_s, at_least_s=refusal.wait_s))
         case Action.REOPEN if reopened < _MAX_REOPENED:
             return Reopen()
         case _:

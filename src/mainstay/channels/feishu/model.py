@@ -86,6 +86,7 @@ class FeishuSettings:
     deliver_wait: float = duration(
         "5s", help="How long the end of a turn waits for its outcome to be shown, before it is left to retries."
     )
+    pause_timeout: float = duration("2s", help="How long a stopping service tries to say so on an open card.")
     delivery_timeout: float = duration("60s", help="The longest time of one try to show an outcome.")
     retry_base: float = duration("1s", help="The first delay between two tries to show an outcome; it doubles.")
     retry_cap: float = duration("1m", help="The longest delay between two tries.")

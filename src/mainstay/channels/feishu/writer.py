@@ -86,11 +86,13 @@ class CardWriter:
         await self._idle.wait()
 
     async def pause(self, notice: str) -> None:
-        """Stop, and leave this line on the card, if there is one."""
-        await self.stop()
-        if notice and self._card and self._card.message_id:
-            with suppress(Refused):
-                await self._stream(self._card, STATUS, safe(notice))
+        """Stop, and leave this line on the card, if there is one and the platform takes it in time."""
+        self.silence()
+        with suppress(Refused, TimeoutError):
+            async with asyncio.timeout(self._settings.pause_timeout):
+                await self._idle.wait()
+                if notice and self._card and self._card.message_id:
+                    await self._stream(self._card, STATUS, safe(notice))
 
     async def _step(self) -> None:
         try:
