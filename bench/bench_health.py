@@ -46,7 +46,7 @@ def _recording() -> Table:
     rows[1] = Row(label=rows[1].label, values=rows[1].values, budget=100_000)
     notes = [
         "One call of an agent: outcome and latency. Peers: one counter and one histogram, by agent and outcome.",
-        "Mainstay's includes the time of the call, and sorting into buckets and windows (every 128 calls).",
+        "Mainstay's includes the time of the call, and sorting into buckets and windows (every 256 calls).",
     ]
     return Table(title="Recording one call", unit="ns", rows=[*rows, *missing], notes=notes)
 

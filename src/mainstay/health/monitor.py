@@ -26,7 +26,7 @@ from mainstay.logs.redact import redact
 
 __all__ = ["HealthMonitor", "health_monitor"]
 
-_FULL = 128
+_FULL = 256
 _FULL_ERRORS = 16
 _MESSAGE_CHARS = 200
 _READ_CHARS = 4096  # of a message, before redaction: a secret is recognised whole or not shown
