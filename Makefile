@@ -34,8 +34,8 @@ run: $(BOT) ## start the service with its sandbox, in the foreground; Ctrl-C sto
 	@exec $(BIN)/mainstay serve
 
 .PHONY: test
-test: $(DEV) ## run the tests (about five minutes)
-	@$(BIN)/python -m pytest -q
+test: $(DEV) ## run the tests (a few minutes)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: check
 check: $(DEV) ## lint, types, import contracts, spelling, generated references
