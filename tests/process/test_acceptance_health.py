@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.process.conftest import answered, eventually, logged, verdict_on, visiting
+from tests.process.conftest import answered, eventually, logged, shown_now, verdict_on, visiting
 
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.testing.project import Project, project
@@ -229,12 +229,14 @@ async def test_a_rate_limit_that_the_fallback_saves_is_a_success_and_still_count
 
 
 async def test_an_answer_that_breaks_off_becomes_one_complete_answer_of_the_fallback(cleared: Project) -> None:
-    whole = (await answered(cleared, "count to 60")).text
+    whole = (await answered(cleared, "count to 60 slowly")).text
     before = await report(cleared)
     await cleared.sandbox.fault("cut", model="primary", times=1, after_tokens=60)
-    shown = await answered(cleared, "count to 60")
+    shown = await answered(cleared, "count to 60 slowly")
     verdict = await verdict_on(cleared, shown.message_id)
     assert (verdict.outcomes, verdict.texts) == (1, (whole,))
+    for seen in (await shown_now(cleared, shown.message_id)).replies[0].history:
+        assert whole.startswith(seen.text.rstrip("…")) or "Thinking" in seen.text
     manager, manager_before = (await report(cleared))["agents"]["manager"], before["agents"]["manager"]
     assert manager["callCount"] - manager_before["callCount"] == 1
     finished = logged(cleared, "turn.finished")[-1]["data"]

@@ -115,6 +115,25 @@ async def test_a_second_signal_cuts_the_drain_short_and_loses_nothing(made: Proj
     assert (verdict.outcomes, verdict.unfinished) == (1, 0)
 
 
+UNHEARD = """
+import os, sys
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+from mainstay.cli.main import main
+sys.exit(main(["serve"]))
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+async def test_a_service_whose_output_goes_nowhere_starts_answers_and_drains(made: Project) -> None:
+    assert await made.end() == 0
+    await made.start("-c", UNHEARD)
+    said = await made.sandbox.say(LONG, sender=nobody())
+    await begun(made, said.message_id)
+    assert await made.end() == 0
+    assert (await verdict_on(made, said.message_id)).texts[0].endswith(WHOLE)
+    await made.start()
+
+
 def let_files_grow_to(pid: int, size_bytes: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
@@ -163,7 +182,7 @@ async def test_an_answer_that_can_not_be_stored_at_first_is_shown_once_there_is_
         await answered(made, "hello")
     said = await made.sandbox.say(LONG, sender=nobody())
     await begun(made, said.message_id)
-    errors = len(logged(made, "error.seen"))
+    asked, errors = await questions_to_models(made), len(logged(made, "error.seen"))
     let_files_grow_to(made.pid, wal.stat().st_size)
     try:
 
@@ -177,6 +196,7 @@ async def test_an_answer_that_can_not_be_stored_at_first_is_shown_once_there_is_
     assert (await end_of(made, said.message_id)).text.endswith(WHOLE)
     verdict = await verdict_on(made, said.message_id)
     assert (verdict.outcomes, verdict.unfinished) == (1, 0)
+    assert await questions_to_models(made) == asked
 
 
 async def mainstay(directory: Path, *arguments: str) -> tuple[int, list[str]]:

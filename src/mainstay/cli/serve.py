@@ -1,6 +1,7 @@
 """``mainstay serve``: run the service in the foreground."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -35,5 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _announce(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except OSError:
+        # Its reader is gone, or its disk full: no reason to end, least of all before answers under way have.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
