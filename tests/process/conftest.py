@@ -48,7 +48,7 @@ async def begun(made: Project, message_id: str) -> Snapshot:
     """What the message has led to, as soon as a part of the answer can be read."""
     async with asyncio.timeout(DEADLINE_S):
         async for snapshot in made.sandbox.watch(message_id):
-            if snapshot.streaming and any(reply.parts.get("answer") for reply in snapshot.replies):
+            if snapshot.streaming and any(reply.parts.get("answer", "").strip("…") for reply in snapshot.replies):
                 return snapshot
     raise AssertionError("the answer was there before it was seen to begin")
 
