@@ -4,6 +4,7 @@ import asyncio
 import json
 import types
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -24,16 +25,17 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def lark() -> types.ModuleType:
-    """Imported late: it takes two seconds."""
-    import lark_oapi
-    import lark_oapi.api.cardkit.v1
-    import lark_oapi.api.im.v1
-    from lark_oapi.ws import client
+    """Imported late, because it takes two seconds, and in a thread of its own, because it takes over its loop."""
 
-    if not client.loop.is_running():
+    def load() -> types.ModuleType:
+        client = import_module("lark_oapi.ws.client")
         client.loop.close()  # made by the import, and never closed
-    module: types.ModuleType = lark_oapi
-    return module
+        for name in ("lark_oapi.api.cardkit.v1", "lark_oapi.api.im.v1"):
+            import_module(name)
+        return import_module("lark_oapi")
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
 
 
 @dataclass
