@@ -213,6 +213,19 @@ async def test_when_every_model_hangs_each_call_times_out_and_is_hung_up(cleared
     await eventually(hung_up)
 
 
+async def test_when_most_answers_fail_health_is_503_and_the_service_still_takes_messages(cleared: Project) -> None:
+    """Nobody is helped by a restart, or by a service that is not there to apologise."""
+    window = (await report(cleared))["window"]
+    too_many = window["calls"] - 2 * window["errors"] + 1
+    await cleared.sandbox.fault("server-error")
+    for _ in range(too_many):
+        assert "failed" in (await answered(cleared, "hello")).text
+    async with visiting(cleared) as http:
+        health = await http.get("/health", headers=STRANGER)
+        assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+        assert [(await http.get(path)).status_code for path in ("/livez", "/readyz", "/startupz")] == [200] * 3
+
+
 async def test_a_rate_limit_that_the_fallback_saves_is_a_success_and_still_counted(cleared: Project) -> None:
     before = await report(cleared)
     await cleared.sandbox.fault("rate-limit", model="primary", times=1, retry_after_s=30)
