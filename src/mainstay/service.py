@@ -335,7 +335,8 @@ async def _tidy(inbox: Inbox, memory: Memory) -> None:
 
 def _greet(announce: Callable[[str], None], asked: Config, origin: str) -> None:
     announce(f"{asked.service.name} is ready: {origin}/health")
-    if asked.sandbox_needed:
-        stand_ins = ", ".join(asked.sandbox_users)
-        announce(f"no credentials for {stand_ins}: the sandbox stands in, and its model is a script, not an AI")
+    users = asked.sandbox_users
+    if users:
+        announce(f"no credentials for {', '.join(users)}: the sandbox stands in, and its model is a script, not an AI")
+    if any(user.startswith("channels.") for user in users):
         announce('say something in a second terminal: mainstay ask "hello"')
