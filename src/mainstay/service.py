@@ -337,6 +337,7 @@ def _greet(announce: Callable[[str], None], asked: Config, origin: str) -> None:
     announce(f"{asked.service.name} is ready: {origin}/health")
     users = asked.sandbox_users
     if users:
-        announce(f"no credentials for {', '.join(users)}: the sandbox stands in, and its model is a script, not an AI")
+        missing = ", ".join(users)
+        announce(f"no credentials for {missing}: the sandbox stands in, and its model is a script, not an AI")
     if any(user.startswith("channels.") for user in users):
         announce('say something in a second terminal: mainstay ask "hello"')
