@@ -116,8 +116,8 @@ async def _serve(
 
         inbox = _inbox(config, storage, bus, clock)
         memory = Memory(storage, config.memory, clock=clock)
-        channels = _channels(config, storage, inbox, bus, clock, to_platform)
-        turns = _turns(config, storage, inbox, memory, bus, clock, channels)
+        turns = _turns(config, storage, inbox, memory, bus, clock)
+        channels = _channels(config, storage, inbox, turns, bus, clock, to_platform)
         for check in (storage.check, *(check for channel in channels.values() for check in channel.checks())):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
@@ -202,32 +202,7 @@ def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
     return Inbox(storage, config.inbox, clock=clock, worker=owner_name(), on_buried=buried)
 
 
-def _channels(
-    config: Config, storage: Storage, inbox: Inbox, bus: Bus, clock: Clock, http: httpx2.AsyncClient
-) -> dict[str, FeishuChannel]:
-    return {
-        name: FeishuChannel(
-            name,
-            settings,
-            storage=storage,
-            bus=bus,
-            clock=clock,
-            accept=lambda message: _accept(inbox, bus, message),
-            http=http,
-        )
-        for name, settings in config.channels.items()
-    }
-
-
-def _turns(
-    config: Config,
-    storage: Storage,
-    inbox: Inbox,
-    memory: Memory,
-    bus: Bus,
-    clock: Clock,
-    channels: Mapping[str, FeishuChannel],
-) -> Turns:
+def _turns(config: Config, storage: Storage, inbox: Inbox, memory: Memory, bus: Bus, clock: Clock) -> Turns:
     rooms = Rooms(
         storage=storage,
         inbox=inbox,
@@ -238,7 +213,28 @@ def _turns(
         turn_timeout_s=config.service.turn_timeout,
         lease_s=config.inbox.lease,
     )
-    return Turns(rooms, {name: channel.replier for name, channel in channels.items()})
+    return Turns(rooms)
+
+
+def _channels(
+    config: Config, storage: Storage, inbox: Inbox, turns: Turns, bus: Bus, clock: Clock, http: httpx2.AsyncClient
+) -> dict[str, FeishuChannel]:
+    channels = {
+        name: FeishuChannel(
+            name,
+            settings,
+            storage=storage,
+            bus=bus,
+            clock=clock,
+            accept=lambda message: _accept(inbox, bus, message),
+            recalled=turns.cancel,
+            http=http,
+        )
+        for name, settings in config.channels.items()
+    }
+    for name, channel in channels.items():
+        turns.answer_through(name, channel.replier)
+    return channels
 
 
 async def _accept(inbox: Inbox, bus: Bus, message: Message) -> bool:

@@ -74,6 +74,16 @@ async def test_a_stop_lets_the_answer_finish_and_leaves_new_messages_to_the_next
     assert await questions_to_models(made) == asked + 1
 
 
+async def test_a_message_that_is_taken_back_ends_its_answer(made: Project) -> None:
+    said = await made.sandbox.say(LONG, sender=nobody())
+    await begun(made, said.message_id)
+    await made.sandbox.recall(said.message_id)
+    ended = await end_of(made, said.message_id)
+    assert not ended.text.endswith(WHOLE)
+    assert "Stopped" in ended.text
+    assert len(ended.replies) == 1
+
+
 async def test_an_answer_that_is_cut_off_says_so_and_goes_on_in_the_same_card(tmp_path: Path) -> None:
     async with project(tmp_path, '[service]\ndrain_timeout = "0s"\n', sandbox=BRISK) as made:
         await made.start()

@@ -130,7 +130,8 @@ async def world(
         turn_timeout_s=turn_timeout_s,
         lease_s=inbox_settings.lease,
     )
-    made = World(box, memory, storage, Turns(rooms, {"test": opened}))
+    made = World(box, memory, storage, Turns(rooms))
+    made.turns.answer_through("test", opened)
     bus.subscribe_all(made.on_event)
     try:
         yield made

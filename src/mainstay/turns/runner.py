@@ -5,7 +5,7 @@ drain when the service stops.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 from mainstay.errors import LeaseLost, StorageUnavailable
@@ -22,19 +22,19 @@ OpenReplier = Callable[[Message, str, int], Replier]
 
 
 class Turns:
-    """Works on the inbox until it is drained.
+    """Works on the inbox until it is drained."""
 
-    Args:
-        repliers: how each channel, by its configured name, opens a replier.
-    """
-
-    def __init__(self, rooms: Rooms, repliers: Mapping[str, OpenReplier]) -> None:
+    def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        self._repliers = repliers
+        self._repliers: dict[str, OpenReplier] = {}
         self._attempts: dict[str, Attempt] = {}
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def answer_through(self, channel: str, replier: OpenReplier) -> None:
+        """Show the answers to a channel's messages like this; before `run`."""
+        self._repliers[channel] = replier
 
     @property
     def running(self) -> int:

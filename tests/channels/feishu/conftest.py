@@ -109,6 +109,7 @@ class World:
             bus=bus,
             clock=ClockAhead(later_s),
             accept=self.accept,
+            recalled=lambda _turn_id: None,
             http=http,
         )
         task = asyncio.get_running_loop().create_task(channel.run())

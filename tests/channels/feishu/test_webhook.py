@@ -18,6 +18,7 @@ from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.webhook import Webhook
 from mainstay.errors import ConfigError, StorageUnavailable
 from mainstay.events import Event, MessageRefused, WebhookRejected
+from mainstay.messages import turn_id_of
 from mainstay.settings import SETTING, Secret
 from mainstay.testing.clock import ManualClock
 
@@ -58,6 +59,7 @@ class Door:
     webhook: Webhook
     events: list[Event]
     accepted: list = field(default_factory=list)
+    recalled: list[str] = field(default_factory=list)
     bot: Bot | None = field(default_factory=lambda: Bot(open_id="ou_bot", name="Mainstay"))
     error: Exception | None = None
     storing: asyncio.Event | None = None
@@ -122,6 +124,7 @@ async def a_door(served, **settings) -> AsyncIterator[Door]:
         bus=bus,
         clock=clock,
         accept=lambda message: door.accept(message),
+        recalled=lambda turn_id: door.recalled.append(turn_id),
         bot=lambda: door.bot,
     )
     async with (
@@ -160,6 +163,15 @@ async def test_a_message_is_acknowledged_and_read(door):
     [message] = door.accepted
     assert (message.external_id, message.text, message.bot_id) == ("om_1", "hello", APP)
     assert door.events == []
+
+
+async def test_a_message_that_is_taken_back_is_told_by_its_turn(door):
+    event = json.loads(door.event(kind="im.message.recalled_v1"))
+    event["event"] = {"message_id": "om_1", "chat_id": "oc_1", "recall_type": "message_owner"}
+    response = await door.signed(json.dumps(event).encode())
+    assert (response.status_code, response.json()) == (200, {})
+    assert door.recalled == [turn_id_of("feishu", APP, "message", "om_1")]
+    assert door.accepted == []
 
 
 async def test_a_message_is_acknowledged_only_when_it_is_stored(door):

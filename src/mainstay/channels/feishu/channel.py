@@ -41,6 +41,7 @@ class FeishuChannel:
     Args:
         name: the configured name, which is also that of its `Condition`.
         accept: stores a message; raises StorageUnavailable, and then the platform is not told that we have it.
+        recalled: told the turn_id of a message that its author took back, whether or not it is being answered.
 
     Raises:
         ConfigError: if the settings would leave the webhook open or the bot mute.
@@ -55,6 +56,7 @@ class FeishuChannel:
         bus: Bus,
         clock: Clock,
         accept: Callable[[Message], Awaitable[bool]],
+        recalled: Callable[[str], object],
         http: httpx2.AsyncClient,
     ) -> None:
         settings.validate(name)
@@ -68,7 +70,15 @@ class FeishuChannel:
         self._pump = Pump(
             settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet
         )
-        self._webhook = Webhook(name, settings, bus=bus, clock=clock, accept=accept, bot=lambda: self._bot)
+        self._webhook = Webhook(
+            name,
+            settings,
+            bus=bus,
+            clock=clock,
+            accept=accept,
+            recalled=recalled,
+            bot=lambda: self._bot,
+        )
         self._bot: Bot | None = None
         self._last_refusal: Refusal | None = None
         self._refused_at_s = 0.0

@@ -25,7 +25,7 @@ from mainstay.channels.feishu.parse import Ignored, parse_legacy, parse_message
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import MessageRefused, WebhookRejected
-from mainstay.messages import Message
+from mainstay.messages import Message, turn_id_of
 
 __all__ = ["Webhook"]
 
@@ -50,6 +50,7 @@ class Webhook:
         bus: Bus,
         clock: Clock,
         accept: Callable[[Message], Awaitable[bool]],
+        recalled: Callable[[str], object],
         bot: Callable[[], Bot | None],
     ) -> None:
         self._name = name
@@ -57,6 +58,7 @@ class Webhook:
         self._bus = bus
         self._clock = clock
         self._accept = accept
+        self._recalled = recalled
         self._bot = bot
         self.dropped: Counter[str] = Counter()
         """What was not answered, by event type or reason."""
@@ -168,6 +170,10 @@ class Webhook:
     async def _take(self, envelope: Envelope) -> Response:
         if envelope.type == "url_verification":
             return JSONResponse({"challenge": envelope.challenge})
+        if envelope.type == "im.message.recalled_v1":
+            message_id = text_at(envelope.event, "message_id")
+            self._recalled(turn_id_of(self._name, self._settings.app_id, "message", message_id))
+            return JSONResponse({})
         parsed = self._parse(envelope)
         if isinstance(parsed, Message):
             await self._accept(parsed)
