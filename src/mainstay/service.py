@@ -40,6 +40,7 @@ from mainstay.logs import events as event_log
 from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
+from mainstay.models.states import ModelStates
 from mainstay.recovery.classify import classify
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.lent import lent
@@ -118,7 +119,10 @@ async def _serve(
         memory = Memory(storage, config.memory, clock=clock)
         turns = _turns(config, storage, inbox, memory, bus, clock)
         channels = _channels(config, storage, inbox, turns, bus, clock, to_platform)
-        for check in (storage.check, *(check for channel in channels.values() for check in channel.checks())):
+        models = ModelStates(config.models)
+        models.watch(bus)
+        connections = [check for channel in channels.values() for check in channel.checks()]
+        for check in (storage.check, *connections, *models.checks()):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
         app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
