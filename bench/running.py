@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,8 @@ __all__ = [
 SERVE = ("-m", "mainstay", "serve")
 PLAIN = (
     "-c",
-    "from mainstay import service; from mainstay.cli.main import main; "
-    "service._unpaused = lambda make: make(); raise SystemExit(main(['serve']))",
+    "import asyncio; from mainstay import service; from mainstay.cli.main import main; "
+    "service.unpaused = asyncio.to_thread; raise SystemExit(main(['serve']))",
 )
 """The same service, but its agents are imported in a thread without any further measure."""
 
@@ -136,6 +136,10 @@ async def running(directory: Path, command: Sequence[str]) -> AsyncGenerator[sub
         )
     try:
         yield process
+    except TimeoutError:
+        raise RuntimeError(
+            (directory / "service.log").read_text()[-2000:] or "the service does not answer"
+        ) from None
     finally:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             process.send_signal(number)
@@ -147,17 +151,16 @@ async def running(directory: Path, command: Sequence[str]) -> AsyncGenerator[sub
 
 
 async def answered(port: int, request: bytes, began_s: float) -> float:
-    """Ask until the answer is 200; returns the seconds since then."""
-    while True:
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            with closing(writer):
-                writer.write(request)
-                if await status_of(reader) == 200:
-                    return time.perf_counter() - began_s
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        await asyncio.sleep(0.002)
+    """Ask until the answer is 200; returns the seconds since then. Raises TimeoutError after 30 s."""
+    async with asyncio.timeout(30.0):
+        while True:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                with closing(writer):
+                    writer.write(request)
+                    if await status_of(reader) == 200:
+                        return time.perf_counter() - began_s
+            await asyncio.sleep(0.002)
 
 
 async def ready_with_credentials() -> tuple[float, float, float]:
@@ -198,13 +201,15 @@ async def ready_embedded() -> tuple[float, float]:
             return await ready, acknowledged_s
 
 
-async def burst_after_start(command: Sequence[str], count: int, *, per_second: float) -> list[Sent]:
+async def burst_after_start(
+    command: Sequence[str], count: int, *, per_second: float, conversations: int
+) -> list[Sent]:
     """Webhooks from the moment in which the service is ready, while its agents are being imported."""
     async with made_project() as made:
-        messages = await say(made.sandbox, count)
+        messages = await say(made.sandbox, count, conversations=conversations)
         requests = [webhook(made.sandbox.address, message) for message in messages]
         async with running(made.directory, command):
-            await answered(port_of(made), STARTUPZ, time.perf_counter())
+            await answered(port_of(made), STARTUPZ, 0.0)
             return await Sender(port_of(made)).run(requests, per_second=per_second)
 
 

@@ -75,8 +75,11 @@ def webhook(address: SandboxAddress, message: SaidMessage) -> bytes:
     return _HEAD + signed.encode() + body
 
 
-async def say(sandbox: SandboxClient, count: int, text: str = "hello") -> list[SaidMessage]:
-    """Messages that the platform knows and that nobody has brought to the service: each in a chat of its own."""
+async def say(sandbox: SandboxClient, count: int, *, conversations: int = 0) -> list[SaidMessage]:
+    """Messages that the platform knows and that nobody has brought to the service.
+
+    They are spread over as many chats; each is in a chat of its own if nothing is said.
+    """
 
     async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer):
@@ -96,8 +99,9 @@ async def say(sandbox: SandboxClient, count: int, text: str = "hello") -> list[S
     async with await asyncio.start_server(quiet, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         await sandbox.subscribe(f"http://127.0.0.1:{port}/")
-        chats = [f"oc_{secrets.token_hex(16)}" for _ in range(count)]
-        return [await sandbox.say(text, chat=chat, sender=f"ou_{chat[3:11]}") for chat in chats]
+        chats = [f"oc_{secrets.token_hex(16)}" for _ in range(conversations or count)]
+        said = (chats[number % len(chats)] for number in range(count))
+        return [await sandbox.say("hello", chat=chat, sender=f"ou_{chat[3:11]}") for chat in said]
 
 
 class Sender:
