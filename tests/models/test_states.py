@@ -45,7 +45,7 @@ def test_every_model_is_a_dependency_from_the_start() -> None:
 def test_a_model_that_fails_is_degraded_and_says_why_and_the_others_are_not() -> None:
     now = conditions(failed("primary"), failed("primary", Category.TIMEOUT), answered("fallback"))
     assert now["model:primary"].status == "degraded"
-    assert "2 times" in now["model:primary"].reason
+    assert "2 failed in a row" in now["model:primary"].reason
     assert "timeout" in now["model:primary"].reason
     assert now["model:fallback"].status == "ok"
 

@@ -59,7 +59,7 @@ class ModelStates:
             name=f"model:{name}",
             required=False,
             status="degraded" if failing else "ok",
-            reason=f"failed {failing} times in a row, last by {last.category}" if failing else "",
+            reason=f"{failing} failed in a row, the last by {last.category}" if failing else "",
             detail={
                 "provider": settings.provider,
                 "model": settings.model,
