@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import re
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -269,3 +272,22 @@ async def test_a_sandbox_that_is_gone_is_an_error_that_says_so(address: SandboxA
     async with SandboxClient(replace(address, control_token="wrong")) as client:
         with pytest.raises(SandboxError, match="control token"):
             await client.state()
+
+
+async def test_who_watches_a_sandbox_that_is_stopped_is_told_so(
+    talking: SandboxClient, address: SandboxAddress
+) -> None:
+    said = await talking.say("hello")
+    snapshots = talking.watch(said.message_id)
+    assert not (await anext(snapshots)).final
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(_refusal(snapshots))
+        os.kill(address.pid, signal.SIGTERM)
+    # the second, if the request did not get there in time
+    assert re.search("stopped before there was an outcome|can not be reached", waiting.result())
+
+
+async def _refusal(snapshots: AsyncIterator[Snapshot]) -> str:
+    with pytest.raises(SandboxError) as refused:
+        await anext(snapshots)
+    return str(refused.value)

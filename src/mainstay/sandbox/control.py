@@ -40,14 +40,20 @@ class Changes:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.ended = False
 
     def announce(self) -> None:
         """Something has changed."""
         self._event.set()
         self._event = asyncio.Event()
 
+    def end(self) -> None:
+        """There will be no more: whoever waits is told so, rather than cut off."""
+        self.ended = True
+        self.announce()
+
     async def next(self) -> None:
-        """Return at the next change."""
+        """Return at the next change, or at the end."""
         await self._event.wait()
 
 
@@ -190,6 +196,8 @@ class _Control:
             async with asyncio.timeout(wait_s):
                 while snapshot.revision <= after:
                     await self._parts.changes.next()
+                    if self._parts.changes.ended:
+                        raise HTTPException(503, "it was stopped before there was an outcome")
                     snapshot = record.snapshot(message_id, self._parts.clock.moment())
         except TimeoutError:
             pass

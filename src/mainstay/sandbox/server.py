@@ -135,6 +135,7 @@ async def _run(
         finally:
             (launch.home / ADDRESS_FILE).unlink(missing_ok=True)
             parts.faults.clear()
+            parts.changes.end()
             pushing.cancel()
             orphaned.cancel()
             for listener, _ in listeners:
