@@ -43,7 +43,7 @@ def test_without_a_terminal_the_answer_is_the_only_output(service: Project) -> N
 
 def test_a_fallback_shows_as_a_hop(service: Project) -> None:
     injected = service.run("fault", "rate-limit", "--model", "primary", "--times", "1")
-    assert injected.stdout == "primary: rate-limit, the next 1 calls; `mainstay fault clear` ends it\n"
+    assert injected.stdout == "primary: rate-limit, the next 1 call; `mainstay fault clear` ends it\n"
     answer = json.loads(service.run("ask", "--json", "hello").stdout)
     assert answer["model"] == "fallback"
     assert answer["hops"] == [{"from": "primary", "to": "fallback", "category": "rate_limit"}]

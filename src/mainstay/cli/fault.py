@@ -55,7 +55,7 @@ async def _do(args: argparse.Namespace) -> str:
             faults = (await client.state())["faults"]
             return json.dumps(faults, indent=2) if args.json else _listing(faults)
         await client.fault(args.name, model=args.model or "", times=args.times, for_s=args.for_s)
-        times = "" if args.times is None else f", the next {args.times} calls"
+        times = "" if args.times is None else f", the next {args.times} call{'s' * (args.times > 1)}"
         period = "" if args.for_s is None else f", for {format_duration(args.for_s)}"
         return f"{where}: {args.name}{times}{period}; `mainstay fault clear` ends it"
 
