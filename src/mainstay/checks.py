@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Check", "Condition", "Gauge"]
+__all__ = ["Check", "Condition"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,3 @@ class Condition:
 
 
 Check = Callable[[], Condition]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
-    """A number that is read when somebody asks, e.g. the inbox's depth."""
-
-    name: str
-    help: str
-    read: Callable[[], float]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mainstay.units import parse_duration, parse_size
 
-__all__ = ["SETTING", "Secret", "SettingInfo", "duration", "setting", "size"]
+__all__ = ["SETTING", "Secret", "SettingInfo", "duration", "setting", "share", "size"]
 
 SETTING: Final = "mainstay.setting"
 
@@ -90,3 +90,15 @@ def duration(default: str, *, help: str, env: tuple[str, ...] = ()) -> Any:  # n
 def size(default: str, *, help: str, env: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
     """A setting in bytes, written like ``"1MiB"``."""
     return setting(parse_size(default), help=help, unit="bytes", parse=parse_size, env=env)
+
+
+def share(default: float, *, help: str) -> Any:  # noqa: ANN401
+    """A setting that is a part of the whole: above 0, and 1 at most."""
+    return setting(default, help=help, parse=_share)
+
+
+def _share(written: object) -> float:
+    part = float(str(written))
+    if not 0 < part <= 1:
+        raise ValueError(f"{written!r} is not a share of the whole: write a number above 0 and up to 1, like 0.2")
+    return part

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mainstay.settings import duration, setting
+from mainstay.settings import duration, setting, share
 
 __all__ = ["USUAL_WEIGHT", "AgentSettings", "MatchRule", "parse_match"]
 
@@ -46,22 +46,6 @@ def _rule(value: object) -> MatchRule:
     return MatchRule(phrase=phrase, weight=float(weight))
 
 
-def _parse_share(value: object) -> float:
-    try:
-        share = float(str(value))
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise ValueError(f"{value!r} must be a number over 0 and at most 1")
-    return share
-
-
-def _parse_count(value: object) -> int:
-    if not str(value).isdecimal() or int(str(value)) < 1:
-        raise ValueError(f"{value!r} must be a whole number from 1")
-    return int(str(value))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """``[agents.NAME]``: one agent. The root is the Manager; the others are its specialists."""
@@ -80,16 +64,14 @@ class AgentSettings:
         help="Words and phrases that send a message to this specialist without asking a model.",
         parse=parse_match,
     )
-    match_threshold: float = setting(
+    match_threshold: float = share(
         0.5,
-        parse=_parse_share,
         help="How well a specialist's words must match, 0 to 1, to hand over to it without asking a model.",
     )
     tools: tuple[str, ...] = setting((), help='Functions the agent may call, each as "module:function".')
     tool_timeout: float = duration("30s", help="How long one tool may run.")
     max_steps: int = setting(
         12,
-        parse=_parse_count,
         help="How often the models may be asked within one turn, tools being run in between.",
     )
     person_memory: bool = setting(

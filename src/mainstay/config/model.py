@@ -99,7 +99,9 @@ class ServiceSettings:
         parse=_factory,
     )
     environment: str = setting(
-        "development", help="The name of this installation's environment, for reports.", env=("NODE_ENV",)
+        "development",
+        help="Accepted and kept: the name of this installation's environment; nothing depends on it yet.",
+        env=("NODE_ENV",),
     )
     devtools: bool = setting(
         False,  # noqa: FBT003

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
-from mainstay.settings import duration, setting
+from mainstay.settings import duration, setting, share
 
 __all__ = [
     "AgentReport",
@@ -26,20 +26,6 @@ __all__ = [
 ServiceStatus = Literal["healthy", "degraded", "unhealthy"]
 
 
-def _share(written: object) -> float:
-    share = float(str(written))
-    if not 0 < share <= 1:
-        raise ValueError(f"{written!r} is not a share of the calls: write a number above 0 and up to 1, like 0.20")
-    return share
-
-
-def _count(written: object) -> int:
-    count = int(str(written))
-    if count < 1:
-        raise ValueError(f"{written!r} is not a count: write a whole number from 1")
-    return count
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
     """The section ``[health]``: from which numbers on a service is called degraded or unhealthy."""
@@ -48,18 +34,12 @@ class HealthSettings:
     widest_window: float = duration(
         "1h", help="With too few calls in the window it is doubled, up to this, until it holds min_calls."
     )
-    min_calls: int = setting(5, help="The window widens until it holds this many calls.", parse=_count)
+    min_calls: int = setting(5, help="The window widens until it holds this many calls.")
     rate_limit_window: float = duration("1h", help="Rate limits are counted over this time.")
-    degraded_error_rate: float = setting(
-        0.20, help="From this share of failed calls on the service is degraded.", parse=_share
-    )
-    unhealthy_error_rate: float = setting(
-        0.50, help="Above this share of failed calls the service is unhealthy.", parse=_share
-    )
+    degraded_error_rate: float = share(0.20, help="From this share of failed calls on the service is degraded.")
+    unhealthy_error_rate: float = share(0.50, help="Above this share of failed calls the service is unhealthy.")
     max_rate_limits: int = setting(5, help="With more rate limits than this the service is degraded.")
-    max_agents: int = setting(
-        100, help='Agents beyond this many are counted together, as "overflow".', parse=_count
-    )
+    max_agents: int = setting(100, help='Agents beyond this many are counted together, as "overflow".')
 
 
 class ShortAgent(TypedDict):

@@ -5,15 +5,14 @@ as a duration (OpenAI), an RFC 3339 time (Anthropic) or seconds (Feishu), or Goo
 Times are measured against the response's own ``date``, so that no clock of ours takes part.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from mainstay.units import parse_duration
+
 __all__ = ["asked_to_wait_s"]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 7 * 86400.0
 
 
@@ -79,10 +78,10 @@ def _number(text: str | None, unit: float = 1.0) -> float | None:
 
 
 def _duration(text: str) -> float | None:
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+    try:
+        return _sane(parse_duration(text))
+    except ValueError:
         return None
-    return _sane(sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
 def _time(text: str) -> datetime | None:
