@@ -48,4 +48,14 @@ def slow() -> str:
     return "done"
 
 
+def first_of_none() -> str:
+    """Has a bug that asyncio takes for something else."""
+    return next(iter(()))
+
+
+def leaves() -> str:
+    """Means to end a program of its own."""
+    raise SystemExit(3)
+
+
 NOT_A_FUNCTION = 5

@@ -90,6 +90,15 @@ async def test_wrong_arguments_and_lost_time_are_told_to_the_model(bench, ran, c
     assert ran in ([], ["endless a", "ended"])
 
 
+@pytest.mark.parametrize(("name", "raised"), [("first_of_none", "StopIteration"), ("leaves", "SystemExit: 3")])
+async def test_what_a_thread_can_not_raise_in_the_service_is_told_to_the_model(
+    bench, ran, name: str, raised: str
+) -> None:
+    _, final = await bench.ask(bench.responder(manager=tools(name)), f"call {name}")
+    assert f"The tool failed: {raised}" in final.text
+    assert final.outcome is Outcome.ANSWERED
+
+
 async def test_cancelling_reaches_the_tool_that_runs(bench, ran) -> None:
     events = bench.begin(bench.responder(manager=tools("endless")), 'call endless {"what": "a"}')
 

@@ -12,7 +12,10 @@ import asyncio
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -102,15 +105,14 @@ async def run_tool(tool: AgentTool, arguments: Mapping[str, object], timeout_s: 
     """Run it; whatever goes wrong becomes a text for the model.
 
     A function that is not async runs in a thread. When its time is over nobody waits for it any more, but the
-    thread itself cannot be stopped.
+    thread itself cannot be stopped: it ends with the process.
     """
     timer = asyncio.timeout(timeout_s)
     try:
         async with timer:
             if inspect.iscoroutinefunction(tool.function):
-                value = await cast("Awaitable[object]", tool.function(**arguments))
-            else:
-                value = await asyncio.to_thread(tool.function, **arguments)
+                return _returned(await cast("Awaitable[object]", tool.function(**arguments)))
+            return await _in_a_thread(tool, arguments)
     except TimeoutError as error:
         if timer.expired():
             doubt = " It may still take effect: do not call it again." if tool.effects else ""
@@ -118,6 +120,28 @@ async def run_tool(tool: AgentTool, arguments: Mapping[str, object], timeout_s: 
         return _error(error)
     except Exception as error:  # noqa: BLE001  a tool is the user's code: its faults are told to the model
         return _error(error)
+
+
+async def _in_a_thread(tool: AgentTool, arguments: Mapping[str, object]) -> ToolResult:
+    """Run it in a thread of its own, for which nobody has to wait: those of a pool hold up the end of the process.
+
+    What it raises comes back as a result: StopIteration can not pass a future, and SystemExit ends services.
+    """
+    done: Future[ToolResult] = Future()
+    done.set_running_or_notify_cancel()
+    run = copy_context().run
+
+    def called() -> None:
+        try:
+            done.set_result(_returned(run(tool.function, **arguments)))
+        except BaseException as error:  # noqa: BLE001  a tool is the user's code: its faults are told to the model
+            done.set_result(_error(error))
+
+    Thread(target=called, name=f"tool {tool.name}", daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def _returned(value: object) -> ToolResult:
     return ToolResult(value if isinstance(value, str) else _json(value), ok=True)
 
 
@@ -127,7 +151,7 @@ def _tool(function: Callable[..., Any]) -> AgentTool:
     return AgentTool(definition=definition, function=validate_call(function), effects=effects)
 
 
-def _error(error: Exception) -> ToolResult:
+def _error(error: BaseException) -> ToolResult:
     return ToolResult(
         one_line(f"The tool failed: {type(error).__name__}: {error}", longest=_LONGEST_ERROR), ok=False
     )
