@@ -1,6 +1,7 @@
 """Promises of the room `turns`, with real storage, inbox and memory."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, text
 from mainstay.bus import Bus
 from mainstay.clock import SystemClock
 from mainstay.errors import Category, StorageUnavailable
-from mainstay.events import DeadLettered, ErrorSeen, Event, TurnCutOff, TurnFinished
+from mainstay.events import DeadLettered, ErrorSeen, Event, TurnCutOff, TurnFinished, TurnStarted
 from mainstay.inbox.model import InboxSettings, State
 from mainstay.inbox.sqlite import Inbox
 from mainstay.memory.model import MemorySettings
@@ -348,6 +349,29 @@ async def test_a_long_answer_keeps_its_lease(tmp_path: Path) -> None:
         go_on.set()
         await made.finished(1)
         assert [final.text for final in made.outcomes(message(1))] == ["attempt 1"]
+
+
+async def test_a_process_that_was_held_up_for_longer_than_its_lease_goes_on_with_its_answers(
+    tmp_path: Path,
+) -> None:
+    short = InboxSettings(lease=0.3)
+    looked = asyncio.Event()
+
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        time.sleep(0.5)  # noqa: ASYNC251  nobody renews the lease, or looks at the inbox
+        await looked.wait()
+        yield Finished(outcome=Outcome.ANSWERED, text=f"attempt {turn.attempt}")
+
+    responder = ScriptedResponder(script)
+    quick = TurnSettings(poll_interval=0.01)
+    async with world(tmp_path, settings=quick, inbox=short) as made, working(made, responder):
+        await made.inbox.put(message(1))
+        await made.inbox.put(message(2, chat="oc_2"))  # answered after the look that followed
+        await made.until(lambda: len(made.of(TurnStarted)) >= 2)
+        looked.set()
+        await made.finished(2)
+    assert [event.attempt for event in made.of(TurnFinished)] == [1, 1]
+    assert [final.text for final in made.outcomes(message(1))] == ["attempt 1"]
 
 
 async def test_a_message_that_kills_its_workers_is_given_up_and_told(tmp_path: Path) -> None:

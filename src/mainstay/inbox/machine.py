@@ -10,7 +10,7 @@ early, which the fence makes harmless. One that is set back would keep messages 
 in the future than any that we set counts as passed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -76,9 +76,15 @@ class Choice:
     expired: tuple[str, ...]
 
 
-def choose(heads: Iterable[Head], now: datetime, settings: InboxSettings, limit: int) -> Choice:
-    """The first ``limit`` heads that may be worked on, in the order given (oldest first)."""
-    ready = [head for head in heads if ready_in(head, now, settings) == 0]
+def choose(
+    heads: Iterable[Head], now: datetime, settings: InboxSettings, limit: int, *, but: Collection[str] = ()
+) -> Choice:
+    """The first ``limit`` heads that may be worked on, in the order given (oldest first).
+
+    ``but``: what the worker that asks is working on already. Its lease may have run out all the same, where the
+    whole process was held up; it is renewed, and not answered twice side by side.
+    """
+    ready = [head for head in heads if head.turn_id not in but and ready_in(head, now, settings) == 0]
     old = {head.turn_id for head in ready if _too_old(head, now, settings)}
     young = [head.turn_id for head in ready if head.turn_id not in old]
     return Choice(claimed=tuple(young[:limit]), expired=tuple(sorted(old)))

@@ -5,7 +5,7 @@ writer of the storage, and BEGIN IMMEDIATE between processes, make the answer ho
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
@@ -76,17 +76,17 @@ class Inbox:
             self.changed.set()
         return new
 
-    async def claim(self, limit: int) -> list[Claim]:
-        """Take up to ``limit`` messages, the oldest of their lanes, oldest first."""
+    async def claim(self, limit: int, *, but: Collection[str] = ()) -> list[Claim]:
+        """Take up to ``limit`` messages, the oldest of their lanes, oldest first; none of the turns ``but``."""
         if limit < 1:
             return []
-        claims, buried = await self._storage.write(partial(self._claim, limit=limit))
+        claims, buried = await self._storage.write(partial(self._claim, limit=limit, but=frozenset(but)))
         self._tell(buried)
         return claims
 
-    def _claim(self, tx: Connection, *, limit: int) -> tuple[list[Claim], list[Row]]:
+    def _claim(self, tx: Connection, *, limit: int, but: Collection[str]) -> tuple[list[Claim], list[Row]]:
         now = self._clock.now()
-        choice = machine.choose(_heads(tx), now, self._settings, limit)
+        choice = machine.choose(_heads(tx), now, self._settings, limit, but=but)
         buried = self._expire(tx, _rows(tx, choice.expired), now)
         claims = []
         for row in _rows(tx, choice.claimed):
@@ -187,11 +187,15 @@ class Inbox:
             oldest_age_s=max(0.0, age_s),
         )
 
-    async def next_due(self) -> float | None:
-        """Seconds until a message may become claimable if nobody does anything; None if none is open."""
+    async def next_due(self, *, but: Collection[str] = ()) -> float | None:
+        """Seconds until a message, none of the turns ``but``, may become claimable if nobody does anything.
+
+        None if none is open.
+        """
         heads = await self._storage.read(_heads)
         now = self._clock.now()
-        return min((machine.ready_in(head, now, self._settings) for head in heads), default=None)
+        waits = (machine.ready_in(head, now, self._settings) for head in heads if head.turn_id not in but)
+        return min(waits, default=None)
 
     async def prune(self) -> int:
         """Bury what is past ``max_age`` and forget what is past its retention; returns how many rows."""

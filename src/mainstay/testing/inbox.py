@@ -1,7 +1,7 @@
 """An inbox in memory that makes the same decisions as the real one."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
 from typing import TypeVar
 
@@ -80,13 +80,13 @@ class InboxInMemory:
             self.changed.set()
         return row is not None
 
-    async def claim(self, limit: int) -> list[Claim]:
+    async def claim(self, limit: int, *, but: Collection[str] = ()) -> list[Claim]:
         """Take up to ``limit`` messages."""
         if limit < 1:
             return []
         now = self._clock.now()
         claims = []
-        choice = machine.choose(self._rows.heads(), now, self._settings, limit)
+        choice = machine.choose(self._rows.heads(), now, self._settings, limit, but=but)
         self._expire(self._rows.by_turn[turn_id] for turn_id in choice.expired)
         for turn_id in choice.claimed:
             row = machine.claim(self._rows.by_turn[turn_id], self._worker, now, self._settings)
@@ -149,9 +149,9 @@ class InboxInMemory:
             oldest_age_s=max([0.0, *ages]),
         )
 
-    async def next_due(self) -> float | None:
+    async def next_due(self, *, but: Collection[str] = ()) -> float | None:
         """Seconds until something may become claimable."""
-        heads, now = self._rows.heads(), self._clock.now()
+        heads, now = [head for head in self._rows.heads() if head.turn_id not in but], self._clock.now()
         return min((machine.ready_in(head, now, self._settings) for head in heads), default=None)
 
     async def prune(self) -> int:

@@ -81,8 +81,8 @@ class Turns:
         """Start what can be started; returns after how many seconds to look again if nothing changes."""
         inbox, settings = self._rooms.inbox, self._rooms.settings
         try:
-            claims = await inbox.claim(settings.concurrency - len(self._attempts))
-            due_s = await inbox.next_due()
+            claims = await inbox.claim(settings.concurrency - len(self._attempts), but=self._attempts)
+            due_s = await inbox.next_due(but=self._attempts)
         except StorageUnavailable as error:
             self._rooms.saw(error, "turns.claim")
             return settings.poll_interval
