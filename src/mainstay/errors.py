@@ -14,6 +14,8 @@ Two vocabularies. *Exceptions* are for code::
 fifteen. The first matching row of the table in ``docs/reference/errors.md`` decides (`mainstay.recovery`).
 """
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar
 
@@ -26,6 +28,7 @@ __all__ = [
     "SchemaMismatch",
     "StorageError",
     "StorageUnavailable",
+    "nearest",
 ]
 
 
@@ -91,3 +94,16 @@ class Category(StrEnum):
     MALFORMED = "malformed"
     DATABASE = "database"
     INTERNAL = "internal"
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """The end of a message about a wrong name: ``"; did you mean X?"``.
+
+    What is known if nothing is near; empty if nothing is known.
+    """
+    names = sorted(known)
+    begun = [name for name in names if len(wrong) > 1 and name.startswith(wrong)]
+    close = begun or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -148,19 +148,19 @@ async def test_without_person_memory_nothing_is_remembered(bench) -> None:
 @pytest.mark.parametrize(
     ("agents", "models", "said"),
     [
-        ({}, {}, "agents.manager is missing"),
-        ({"manager": AgentSettings()}, {}, "agents.manager.models is empty"),
-        ({"manager": AgentSettings(models=("primry",))}, {"primary": ModelSettings()}, "did you mean 'primary'"),
+        ({}, {}, "agents: there is no agent named manager"),
+        ({"manager": AgentSettings()}, {}, "agents.manager.models: is empty"),
+        ({"manager": AgentSettings(models=("primry",))}, {"primary": ModelSettings()}, "did you mean primary"),
         (
             {"manager": AgentSettings(models=("a",), specialists=("okr",))},
             {"a": ModelSettings()},
-            "there is no agent 'okr'",
+            "there is no agent named okr",
         ),
         ({"manager": AgentSettings(models=("a",))}, {"a": ModelSettings()}, "models.a.base_url is missing"),
         (
             {"manager": AgentSettings(models=("a",), specialists=("目标",)), "目标": AgentSettings()},
             {"a": ModelSettings()},
-            "may have letters",
+            "目标 is no name for a specialist",
         ),
         (
             {"manager": AgentSettings(models=("a",), tools=("nowhere:tool",))},

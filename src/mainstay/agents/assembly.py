@@ -1,14 +1,13 @@
 """Which agents does the configuration make?"""
 
-import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import httpx2
 from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 
 from mainstay.agents.attempt import ChatModel
+from mainstay.agents.machine import contradictions
 from mainstay.agents.model import AgentSettings
 from mainstay.agents.segment import Agent
 from mainstay.agents.tools import load_tool
@@ -21,7 +20,6 @@ __all__ = ["MakeModel", "assemble"]
 
 MakeModel = Callable[[str, ModelSettings, httpx2.AsyncClient], Model]
 
-_SPECIALIST_NAME = re.compile(r"[A-Za-z0-9_-]{1,48}")  # becomes part of a tool's name, and APIs take no more
 _HAND_OVER = "hand_over_to_"
 
 
@@ -38,7 +36,7 @@ def assemble(
     Raises:
         ConfigError: naming everything that is missing or wrong.
     """
-    problems = list(_problems(agents, models, root))
+    problems = [f"{key}: {what}" for key, what in contradictions(agents, models, root)]
     if problems:
         raise ConfigError(*problems)
     names = [root, *agents[root].specialists]
@@ -102,27 +100,3 @@ def _candidate(name: str, settings: ModelSettings) -> Candidate:
         first_token_s=settings.first_token_timeout, idle_s=settings.idle_timeout, total_s=settings.total_timeout
     )
     return Candidate(name=name, limits=limits)
-
-
-def _problems(agents: Mapping[str, AgentSettings], models: Mapping[str, ModelSettings], root: str) -> Iterator[str]:
-    if root not in agents:
-        yield f"agents.{root} is missing: it is the agent that gets every message"
-        return
-    if not agents[root].models:
-        yield f'agents.{root}.models is empty: name at least one model, like models = ["primary"]'
-    for name in agents[root].specialists:
-        if name not in agents:
-            yield f"agents.{root}.specialists: there is no agent {name!r}{_near(name, agents)}"
-        elif not _SPECIALIST_NAME.fullmatch(name):
-            yield f"agents.{name}: a specialist's name may have letters, digits, _ and - only, at most 48 of them"
-        elif name == root:
-            yield f"agents.{root}.specialists: the agent can not be its own specialist"
-    for name in (root, *(each for each in agents[root].specialists if each in agents)):
-        for model in agents[name].models:
-            if model not in models:
-                yield f"agents.{name}.models: there is no model {model!r}{_near(model, models)}"
-
-
-def _near(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(sorted(known)) or 'none'}"

@@ -1,4 +1,4 @@
-"""Who answers this message, and who goes on when a specialist has failed?
+"""Do the agents fit together, who answers this message, and who goes on when a specialist has failed?
 
 Pure decisions. Routing by rule is deterministic and explains itself: each specialist's score is the chance that
 at least one of its matching words is right, taking a rule's weight as the chance of that word
@@ -8,19 +8,21 @@ other scores the same; in every other case the Manager's model decides.
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from mainstay.agents.model import MatchRule
-from mainstay.errors import Category
+from mainstay.agents.model import AgentSettings, MatchRule
+from mainstay.errors import Category, nearest
 
-__all__ = ["Route", "may_answer_instead", "route", "usable_models"]
+__all__ = ["Route", "contradictions", "may_answer_instead", "route", "usable_models"]
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _LETTER = rf"[^\W{_CJK}]"
 """A letter or digit of a script that puts spaces between words."""
+
+_SPECIALIST_NAME = re.compile(r"[A-Za-z0-9_-]{1,48}")  # becomes part of a tool's name, and APIs take no more
 
 _OF_THE_PROVIDER = frozenset(
     {
@@ -51,6 +53,41 @@ class Route:
     score: float = 0.0
     reason: str = ""
     alternatives: tuple[tuple[str, float], ...] = ()
+
+
+def contradictions(
+    agents: Mapping[str, AgentSettings], models: Iterable[str], root: str
+) -> Iterator[tuple[str, str]]:
+    """The key and what is wrong with it, for everything about the agents that no single value can know.
+
+    Args:
+        agents: by name, used or not: what is written has to be right.
+        models: the names that a chain may hold.
+        root: the agent that every message goes to first.
+    """
+    if root not in agents:
+        yield "agents", f"there is no agent named {root}, to whom every message goes first; add [agents.{root}]"
+    elif not agents[root].models:
+        yield f"agents.{root}.models", "is empty: no model could answer; name one or more, in the order to ask them"
+    known = frozenset(models)
+    for name, agent in agents.items():
+        for model in agent.models:
+            if model not in known:
+                yield f"agents.{name}.models", f"there is no model named {model}{nearest(model, known)}"
+        for specialist in agent.specialists:
+            if problem := _no_specialist(specialist, name, agents):
+                yield f"agents.{name}.specialists", problem
+
+
+def _no_specialist(specialist: str, name: str, agents: Mapping[str, AgentSettings]) -> str:
+    if specialist == name:
+        return f"{name} can not hand over to itself"
+    if specialist not in agents:
+        hint = nearest(specialist, [other for other in agents if other != name])
+        return f"there is no agent named {specialist}{hint or f'; add [agents.{specialist}]'}"
+    if not _SPECIALIST_NAME.fullmatch(specialist):
+        return f"{specialist} is no name for a specialist: write letters, digits, _ and -, at most 48 of them"
+    return ""
 
 
 def route(text: str, specialists: Mapping[str, Sequence[MatchRule]], threshold: float) -> Route:

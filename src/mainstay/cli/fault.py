@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from mainstay.cli.running import configured, find_sandbox
 from mainstay.cli.terminal import table
-from mainstay.config.values import nearest
-from mainstay.errors import ConfigError
+from mainstay.errors import ConfigError, nearest
 from mainstay.sandbox.provider.faults import FAULTS
 from mainstay.units import format_duration
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from mainstay.errors import ConfigError, MainstayError
+from mainstay.errors import ConfigError, MainstayError, nearest
 from mainstay.units import parse_duration
 
 __all__ = ["VERBS", "Parser", "main", "parser"]
@@ -92,8 +92,6 @@ def _run(typed: list[str]) -> int:
         return 0
     verb = _verb(typed)
     if verb and verb not in VERBS:
-        from mainstay.config.values import nearest
-
         raise ConfigError(f"there is no command {verb}{nearest(verb, VERBS)}")
     args = parser([verb] if verb else VERBS).parse_args(typed)
     return int(args.run(args))

@@ -85,7 +85,7 @@ def _errors() -> Iterator[str]:
     yield from ("# Errors", "", _NOTE, "", "## Exceptions", "", "| class | exit code | meaning |", "|---|---|---|")
     for name in errors.__all__:
         kind = getattr(errors, name)
-        if issubclass(kind, errors.MainstayError):
+        if isinstance(kind, type) and issubclass(kind, errors.MainstayError):
             yield f"| `{name}` | {kind.exit_code} | {_first_paragraph(kind)} |"
     yield from ("", "## Categories", "", _CATEGORIES, "", (inspect.getdoc(classify) or "").partition("\n\n")[2], "")
     yield "| category | classes | codes of the provider | HTTP status |"

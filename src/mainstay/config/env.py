@@ -15,8 +15,7 @@ from dotenv.parser import parse_stream
 
 from mainstay.config.schema import SECTIONS, Key, Section
 from mainstay.config.toml import read_text
-from mainstay.config.values import nearest
-from mainstay.errors import ConfigError
+from mainstay.errors import ConfigError, nearest
 
 __all__ = ["Variable", "Variables", "assignments", "names_of", "read_variables", "strangers"]
 

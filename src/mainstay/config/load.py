@@ -16,8 +16,8 @@ from mainstay.config.env import Variable, assignments, read_variables, strangers
 from mainstay.config.model import Config
 from mainstay.config.schema import SECTIONS, Key, Section
 from mainstay.config.toml import Document, read_toml
-from mainstay.config.values import fit, nearest
-from mainstay.errors import ConfigError
+from mainstay.config.values import fit
+from mainstay.errors import ConfigError, nearest
 
 __all__ = ["FILE_NAME", "load"]
 

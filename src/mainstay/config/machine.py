@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from mainstay.agents.model import AgentSettings
+from mainstay.agents import machine as agents
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.config.model import Config, has_credentials
-from mainstay.config.values import nearest
 from mainstay.errors import ConfigError
 from mainstay.models.model import ModelSettings
 from mainstay.units import format_duration
@@ -26,10 +25,8 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     """The key and what is wrong with it, for everything that does not fit together."""
     for name, model in config.models.items():
         yield from _model(f"models.{name}", model)
-    for name, agent in config.agents.items():
-        yield from _agent(name, agent, config)
-    if ROOT not in config.agents and not config.service.responder:
-        yield "agents", f"there is no agent named {ROOT}, to whom every message goes first; add [agents.{ROOT}]"
+    if ROOT in config.agents or not config.service.responder:
+        yield from agents.contradictions(config.agents, config.models, ROOT)
     for name, channel in config.channels.items():
         yield from _channel(f"channels.{name}", channel)
     yield from _shared_bots(config.channels)
@@ -62,25 +59,6 @@ def _model(key: str, model: ModelSettings) -> Iterator[tuple[str, str]]:
     if model.first_token_timeout > model.total_timeout:
         limit = format_duration(model.total_timeout)
         yield f"{key}.first_token_timeout", f"is longer than total_timeout, {limit}"
-
-
-def _agent(name: str, agent: AgentSettings, config: Config) -> Iterator[tuple[str, str]]:
-    key = f"agents.{name}"
-    for model in agent.models:
-        if model not in config.models:
-            yield f"{key}.models", f"there is no model named {model}{nearest(model, config.models)}"
-    if name == ROOT and not agent.models:
-        yield f"{key}.models", "is empty: no model could answer; name one or more, in the order to ask them"
-    for specialist in agent.specialists:
-        if specialist == name:
-            yield f"{key}.specialists", f"{name} can not hand over to itself"
-        elif specialist not in config.agents:
-            others = [other for other in config.agents if other != name]
-            hint = nearest(specialist, others)
-            yield (
-                f"{key}.specialists",
-                f"there is no agent named {specialist}{hint or f'; add [agents.{specialist}]'}",
-            )
 
 
 def _channel(key: str, channel: FeishuSettings) -> Iterator[tuple[str, str]]:

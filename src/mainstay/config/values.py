@@ -4,31 +4,21 @@ Files carry types, environment variables and flags carry text; both end as the v
 declares, or as a `ValueError` that says what is allowed.
 """
 
-import difflib
 import math
 import typing
 from collections.abc import Iterable
 from typing import Any, Final
 
 from mainstay.config.schema import Key
+from mainstay.errors import nearest
 from mainstay.settings import Secret
 from mainstay.units import parse_duration, parse_size
 
-__all__ = ["fit", "nearest"]
+__all__ = ["fit"]
 
 _YES: Final = ("true", "yes", "on", "1")
 _NO: Final = ("false", "no", "off", "0")
 _EXAMPLES: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
-
-
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """``"; did you mean X?"``, or what is known if nothing is near, or nothing if nothing is known."""
-    names = sorted(known)
-    begun = [name for name in names if len(wrong) > 1 and name.startswith(wrong)]
-    close = begun or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; known: {', '.join(names)}" if names else ""
 
 
 def fit(written: object, key: Key) -> object:

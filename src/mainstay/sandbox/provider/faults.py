@@ -5,11 +5,11 @@ which they were injected. When none is left, the newest of the lasting ones appl
 plan is cleared; then the one before it, and so on.
 """
 
-import difflib
 from dataclasses import dataclass
 from typing import Final
 
 from mainstay.clock import Clock
+from mainstay.errors import nearest
 
 __all__ = ["FAULTS", "Fault", "FaultPlan"]
 
@@ -54,9 +54,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.name not in FAULTS:
-            near = difflib.get_close_matches(self.name, FAULTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(FAULTS)}"
-            raise ValueError(f"unknown fault {self.name!r}: {hint}")
+            raise ValueError(f"unknown fault {self.name!r}{nearest(self.name, FAULTS)}")
         if self.after_tokens < 0:
             raise ValueError("after_tokens must not be negative")
         if self.retry_after_s is not None and not 0 <= self.retry_after_s < float("inf"):
