@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from mainstay.bus import Bus
 from mainstay.clock import SystemClock
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen, Event, TurnCutOff, TurnFinished, TurnStarted
-from mainstay.inbox.model import InboxSettings, State
+from mainstay.inbox.model import Claim, InboxSettings, State
 from mainstay.inbox.sqlite import Inbox
 from mainstay.memory.model import MemorySettings
 from mainstay.memory.sqlite import Memory
@@ -32,6 +32,7 @@ from mainstay.turns.runner import Turns
 pytestmark = pytest.mark.anyio
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Event)
 
 ROOMS = ("mainstay.inbox", "mainstay.memory", "mainstay.turns")
 
@@ -59,6 +60,7 @@ class World:
     memory: Memory
     storage: Storage
     turns: Turns
+    bus: Bus
     events: list[Event] = field(default_factory=list)
     repliers: dict[str, list[RecordingReplier]] = field(default_factory=dict)
     _seen: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,8 +69,8 @@ class World:
         self.events.append(event)
         self._seen.set()
 
-    def of(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.events if type(event) is kind]
+    def of(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
@@ -101,6 +103,7 @@ async def world(
     path: Path,
     *,
     kind: type[Storage] = Storage,
+    queue: type[Inbox] = Inbox,
     settings: TurnSettings | None = None,
     inbox: InboxSettings | None = None,
     turn_timeout_s: float = 10.0,
@@ -112,7 +115,7 @@ async def world(
     storage = kind(StorageSettings(url=url), clock=clock)
     await storage.open({})
     inbox_settings = inbox or InboxSettings()
-    box = Inbox(storage, inbox_settings, clock=clock, worker=worker)
+    box = queue(storage, inbox_settings, clock=clock, worker=worker)
     memory = Memory(storage, MemorySettings(), clock=clock)
     bus = Bus()
 
@@ -131,7 +134,7 @@ async def world(
         turn_timeout_s=turn_timeout_s,
         lease_s=inbox_settings.lease,
     )
-    made = World(box, memory, storage, Turns(rooms))
+    made = World(box, memory, storage, Turns(rooms), bus)
     made.turns.answer_through("test", opened)
     bus.subscribe_all(made.on_event)
     try:
@@ -245,6 +248,62 @@ async def test_a_drain_lets_running_answers_finish(tmp_path: Path) -> None:
         await draining
         assert [final.text for final in made.outcomes(message(1))] == ["done"]
         assert message(2).turn_id not in made.repliers
+
+
+async def test_a_drain_does_not_wait_for_a_disk_that_stays_full(tmp_path: Path) -> None:
+    class Full(Storage):
+        async def write(self, work: Callable[[Connection], T]) -> T:
+            if "_settling" in getattr(work, "__qualname__", ""):
+                raise StorageUnavailable("the disk is full")
+            return await super().write(work)
+
+    patient = InboxSettings(lease=3600.0)
+    async with world(tmp_path, kind=Full, inbox=patient) as made, working(made, ScriptedResponder(echo)):
+        await made.inbox.put(message(1))
+        await made.until(lambda: bool(made.of(ErrorSeen)))
+        async with asyncio.timeout(20):
+            await made.turns.drain(0)
+        assert [event.reason for event in made.of(TurnCutOff)] == ["storage"]
+        assert made.of(TurnFinished) == []
+
+
+async def test_what_is_claimed_while_a_drain_begins_is_given_back(tmp_path: Path) -> None:
+    claiming = asyncio.Event()
+
+    class Slow(Inbox):
+        async def claim(self, limit: int, *, but: Collection[str] = ()) -> list[Claim]:
+            claims = await super().claim(limit, but=but)
+            if claims:
+                claiming.set()
+                await asyncio.sleep(0.05)
+            return claims
+
+    responder = ScriptedResponder(echo)
+    async with world(tmp_path, queue=Slow) as made, working(made, responder):
+        await made.inbox.put(message(1))
+        await claiming.wait()
+        await made.turns.drain(0)
+        assert responder.turns == []
+        entry = await made.inbox.find(message(1).turn_id)
+        assert entry is not None
+        assert (entry.state, entry.crashes) == (State.QUEUED, 0)
+
+
+async def test_an_attempt_that_is_cut_off_before_it_began_does_not_begin(tmp_path: Path) -> None:
+    responder = ScriptedResponder(echo)
+
+    def at_once(event: Event) -> None:
+        if isinstance(event, TurnStarted):
+            made.turns.cut_off()
+
+    async with world(tmp_path) as made:
+        made.bus.subscribe_all(at_once)
+        await made.inbox.put(message(1))
+        async with working(made, responder):
+            await made.until(lambda: bool(made.of(TurnCutOff)))
+            await made.turns.drain(0)
+        assert responder.turns == []
+        assert made.of(TurnFinished) == []
 
 
 async def test_what_a_drain_cuts_off_goes_on_in_the_next_process(tmp_path: Path) -> None:

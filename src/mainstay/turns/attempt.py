@@ -69,14 +69,22 @@ class Attempt:
         self._transcript = Transcript()
         self._language = notices.language_of(claim.message.text)
         self._answering: asyncio.Task[Finished | None] | None = None
+        self._answered = False
         self._cut_off: CutOff | None = None
+        self._hurry = asyncio.Event()
 
     def cut_off(self, why: CutOff) -> bool:
-        """End the answer, down to the provider's socket; False when there is an outcome already."""
-        if self._answering is None or self._cut_off is not None:
+        """End the answer, down to the provider's socket; False when there is an outcome already.
+
+        When the service stops, an outcome that can not be stored is not tried again either: the next one answers.
+        """
+        if why == "drain":
+            self._hurry.set()
+        if self._answered or self._cut_off is not None:
             return False
         self._cut_off = why
-        self._answering.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
         return True
 
     async def run(self, responder: Responder) -> None:
@@ -99,13 +107,16 @@ class Attempt:
         """What this attempt came to; None when another attempt is to follow."""
         decision = consider(self.claim, self._rooms.settings)
         if isinstance(decision, GiveUp):
+            self._answered = True
             crashed = decision.reason == "crashes"
             say = notices.gave_up if crashed else notices.too_late
             return self._transcript.failed(Category.INTERNAL if crashed else Category.TIMEOUT, say(self._language))
         # a task of its own, so that `cut_off` ends the answer and not what follows it
         async with asyncio.TaskGroup() as tasks:
-            self._answering = tasks.create_task(self._guarded(responder))
-        answering, self._answering = self._answering, None
+            self._answering = answering = tasks.create_task(self._guarded(responder))
+            if self._cut_off is not None:  # before it began
+                answering.cancel()
+        self._answered = True
         if not answering.cancelled():
             return answering.result()
         return self._transcript.recalled() if self._cut_off == "recalled" else None
@@ -171,11 +182,13 @@ class Attempt:
                 return False
             except StorageUnavailable as error:
                 rooms.saw(error, "turns.settle", claim.turn_id)
-                if rooms.clock.monotonic() > give_up_at:
+                if self._hurry.is_set() or rooms.clock.monotonic() > give_up_at:
                     self._cut_off = "storage"
                     return False
                 in_doubt = True
-                await asyncio.sleep(rooms.settings.poll_interval)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(rooms.settings.poll_interval):
+                        await self._hurry.wait()
             else:
                 return True
 

@@ -29,6 +29,7 @@ class Turns:
         self._repliers: dict[str, OpenReplier] = {}
         self._attempts: dict[str, Attempt] = {}
         self._draining = False
+        self._claiming = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -47,7 +48,11 @@ class Turns:
             renewing = tasks.create_task(self._renew())
             while not self._draining:
                 self._rooms.inbox.changed.clear()
+                self._claiming = True
+                self._idle.clear()
                 wait_s = await self._claim(responder, tasks)
+                self._claiming = False
+                self._rest()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._rooms.inbox.changed.wait()
@@ -87,13 +92,15 @@ class Turns:
             self._rooms.saw(error, "turns.claim")
             return settings.poll_interval
         for claim in claims:
+            if self._draining:  # since it was asked for
+                await self._release(claim)
+                continue
             opened = self._repliers.get(claim.message.channel)
             if opened is None:
                 await self._bury(claim)
                 continue
             attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms)
             self._attempts[claim.turn_id] = attempt
-            self._idle.clear()
             tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
         return settings.poll_interval if due_s is None else min(due_s, settings.poll_interval)
 
@@ -106,9 +113,16 @@ class Turns:
             self._rooms.saw(error, "turns.attempt", turn_id)
         finally:
             del self._attempts[turn_id]
-            if not self._attempts:
-                self._idle.set()
+            self._rest()
             self._rooms.inbox.changed.set()
+
+    def _rest(self) -> None:
+        if not self._attempts and not self._claiming:
+            self._idle.set()
+
+    async def _release(self, claim: Claim) -> None:
+        with suppress(LeaseLost, StorageUnavailable):  # else the lease runs out, to the same effect
+            await self._rooms.inbox.release(claim, reason="drain")
 
     async def _bury(self, claim: Claim) -> None:
         reason = f"there is no channel named {claim.message.channel} any more"
