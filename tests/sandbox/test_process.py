@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from tests.sandbox.conftest import FAST
 
-from mainstay.sandbox.alive import is_alive
+from mainstay.alive import is_alive
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import ADDRESS_FILE, SandboxAddress, SandboxSettings, to_json
 from mainstay.sandbox.process import SandboxFailed, find, start, stop

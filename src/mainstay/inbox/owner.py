@@ -1,48 +1,39 @@
 """Who has claimed a message, and is that process still there?
 
-An owner is ``host:pid:starttime``. The start time tells a process from a later one with the same number; it is the
-kernel's (field 22 of ``/proc/PID/stat``, in ticks since boot), or 0 where there is no /proc.
+An owner is ``host:pid:mark``. The mark tells a process from a later one with the same number: it is made from the
+time at which the process was started (`mainstay.alive`), or 0 where the operating system does not say.
 """
 
 import os
 import socket
-from pathlib import Path
+from hashlib import blake2s
+
+from mainstay.alive import started_mark
 
 __all__ = ["is_alive", "owner_name"]
+
+_UNKNOWN = "0"
 
 
 def owner_name() -> str:
     """The owner under which this process claims."""
     pid = os.getpid()
-    return f"{socket.gethostname()}:{pid}:{_started(pid) or '0'}"
+    return f"{socket.gethostname()}:{pid}:{_mark(pid)}"
 
 
 def is_alive(owner: str) -> bool:
     """Whether the owner's process may still be running.
 
-    A process of another host can not be seen from here and counts as alive: its lease decides.
+    One that can not be seen from here, on another host or without a mark, counts as alive: its lease decides.
     """
-    host, _, rest = owner.rpartition(":")[0].rpartition(":")
-    started = owner.rpartition(":")[2]
-    if host != socket.gethostname() or not rest.isdecimal():
+    host, _, pid = owner.rpartition(":")[0].rpartition(":")
+    mark = owner.rpartition(":")[2]
+    if host != socket.gethostname() or not pid.isdecimal() or mark == _UNKNOWN:
         return True
-    pid = int(rest)
-    if Path("/proc/self/stat").exists():
-        return _started(pid) == started
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return _mark(int(pid)) == mark
 
 
-def _started(pid: int) -> str | None:
-    """The process's start time; None if there is no such process, or only its exit status is left of it."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
-    return None if state in "ZX" else fields[18]
+def _mark(pid: int) -> str:
+    """Short and without colons, because it is written on every line of the log."""
+    started = started_mark(pid)
+    return blake2s(started.encode(), digest_size=4).hexdigest() if started else _UNKNOWN

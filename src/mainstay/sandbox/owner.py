@@ -6,8 +6,8 @@ service finds the same platform with the same chats; when nobody comes for it, i
 
 import asyncio
 
+from mainstay.alive import is_alive, started_mark
 from mainstay.clock import Clock
-from mainstay.sandbox.alive import is_alive, started_mark
 
 __all__ = ["Owner"]
 

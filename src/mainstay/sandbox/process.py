@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx2
 
+from mainstay.alive import is_alive
 from mainstay.errors import MainstayError
-from mainstay.sandbox.alive import is_alive
 from mainstay.sandbox.model import ADDRESS_FILE, SandboxAddress, SandboxSettings
 
 __all__ = ["SandboxFailed", "find", "last_address", "start", "stop"]

@@ -20,8 +20,8 @@ import httpx2
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mainstay.alive import own_mark
 from mainstay.clock import SystemClock
-from mainstay.sandbox.alive import own_mark
 from mainstay.sandbox.control import Changes, Controlled, control_app
 from mainstay.sandbox.feishu.clock import PlatformClock
 from mainstay.sandbox.feishu.delivery import Pusher

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from mainstay.sandbox.alive import is_alive, own_mark, started_mark
+from mainstay.alive import is_alive, own_mark, started_mark
 
 
 def test_this_process_is_alive_under_its_own_mark_only() -> None:
