@@ -165,7 +165,10 @@ class ToolRan(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed(Event):
-    """One attempt with one model failed: the one place where a provider's error is counted."""
+    """One attempt with one model failed: the one place where a provider's error is counted.
+
+    ``retry_after_s``: how long the provider asked to be left alone; None when it did not say.
+    """
 
     name: ClassVar[str] = "attempt.failed"
     turn_id: str
@@ -174,6 +177,7 @@ class AttemptFailed(Event):
     category: Category
     message: str
     shown_chars: int = 0
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

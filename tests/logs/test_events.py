@@ -1,5 +1,6 @@
 """Every event has a line that people can grep for."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +33,7 @@ FAILED = finished(outcome=Outcome.FAILED, category=Category.TIMEOUT)
 LIMITED = events.AttemptFailed(
     turn_id="t1", agent="manager", model="primary", category=Category.RATE_LIMIT, message="slow down"
 )
+PATIENT = replace(LIMITED, retry_after_s=2.0)
 HANDED_OVER = events.HandOver(
     turn_id="t1", from_agent="manager", to_agent="okr", strategy="rule", score=0.6, reason="", alternatives=()
 )
@@ -48,6 +50,11 @@ CANCELLED = finished(outcome=Outcome.CANCELLED)
         (FAILED, "error", "Error: Manager failed after 1.23 s: timeout"),
         (CANCELLED, "info", "Manager stopped after 1.23 s: the message was taken back"),
         (LIMITED, "warning", "Manager: Error rate_limit from model primary: slow down"),
+        (
+            PATIENT,
+            "warning",
+            "Manager: Error rate_limit from model primary: slow down (it asks to be left alone for 2 s)",
+        ),
         (HANDED_OVER, "info", "Manager handed over to Okr (rule, 0.60)"),
         (events.ServiceReady(startup_s=0.41), "info", "ready for messages after 0.41 s; Health is at /health"),
         (FULL, "error", "Error database in inbox: full"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay.messages import ModelUsage
-from mainstay.models.cost import Tokens, UsageBook, cost, total_cost
+from mainstay.models.cost import Tokens, UsageBook, cost
 from mainstay.models.model import Price
 
 CHEAP = Price(input=Decimal("0.10"), output=Decimal("0.40"))
@@ -37,14 +37,6 @@ def test_one_attempt_of_unknown_consumption_makes_its_model_s_cost_unknown() -> 
     book.add("a", None)
     (usage,) = book.usage()
     assert (usage.input_tokens, usage.output_tokens, usage.cost) == (10, 10, None)
-
-
-def test_a_sum_with_an_unknown_part_is_unknown() -> None:
-    known = ModelUsage(model="a", input_tokens=1, output_tokens=1, cost=Decimal("0.1"))
-    unknown = ModelUsage(model="b", input_tokens=1, output_tokens=1, cost=None)
-    assert total_cost([known, known]) == Decimal("0.2")
-    assert total_cost([known, unknown]) is None
-    assert total_cost([]) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1))

@@ -246,6 +246,7 @@ class Segment:
                 category=lost.failure.category,
                 message=lost.failure.message,
                 shown_chars=lost.shown_chars,
+                retry_after_s=lost.failure.retry_after_s,
             )
         )
 

@@ -52,6 +52,11 @@ def _called(event: happened.AgentCalled) -> str:
     return f"{_name(event.agent)} {result} {event.latency_s:.2f} s"
 
 
+def _attempt_failed(event: happened.AttemptFailed) -> str:
+    asked = "" if event.retry_after_s is None else f" (it asks to be left alone for {event.retry_after_s:g} s)"
+    return f"{_name(event.agent)}: Error {event.category} from model {event.model}: {event.message}{asked}"
+
+
 def _ran(event: happened.ToolRan) -> str:
     result = "returned" if event.success else "failed with an Error"
     return f"{_name(event.agent)}: tool {event.tool} {result} after {event.duration_s:.2f} s"
@@ -79,9 +84,7 @@ LINES: Final[dict[type[happened.Event], Line]] = {
     happened.AgentCalled: Line(lambda e: logging.INFO if e.success else logging.WARNING, _called),
     happened.HandOver: Line(logging.INFO, _handed_over),
     happened.ToolRan: Line(lambda e: logging.DEBUG if e.success else logging.WARNING, _ran),
-    happened.AttemptFailed: Line(
-        logging.WARNING, lambda e: f"{_name(e.agent)}: Error {e.category} from model {e.model}: {e.message}"
-    ),
+    happened.AttemptFailed: Line(logging.WARNING, _attempt_failed),
     happened.ModelHop: Line(
         logging.WARNING,
         lambda e: f"{_name(e.agent)} goes on with model {e.to_model} after {e.category} from {e.from_model}",

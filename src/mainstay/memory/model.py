@@ -19,7 +19,9 @@ class MemorySettings:
     notes: int = setting(50, help="How many notes about one person are kept; the oldest give way.")
     note_chars: int = setting(500, help="How long one note may be; the rest of it is cut off.")
     note_retention: float = duration("365d", help="How long a note is kept.")
-    usage_interval: float = duration("60s", help="How often the size of the memory is measured, at most.")
+    usage_interval: float = duration(
+        "60s", help="How often the size of the memory is measured, at most; nothing shows it yet."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

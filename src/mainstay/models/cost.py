@@ -4,14 +4,14 @@ Exact decimals of dollars. Unknown is not zero: a model without a price, or an a
 us, makes the sum that it enters unknown.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from mainstay.messages import ModelUsage
 from mainstay.models.model import Price
 
-__all__ = ["Tokens", "UsageBook", "cost", "total_cost"]
+__all__ = ["Tokens", "UsageBook", "cost"]
 
 _MILLION = Decimal(1_000_000)
 
@@ -29,16 +29,6 @@ def cost(tokens: Tokens, price: Price | None) -> Decimal | None:
     if price is None:
         return None
     return (tokens.input * price.input + tokens.output * price.output) / _MILLION
-
-
-def total_cost(usage: Iterable[ModelUsage]) -> Decimal | None:
-    """The sum over models; None if any part is unknown."""
-    total = Decimal(0)
-    for each in usage:
-        if each.cost is None:
-            return None
-        total += each.cost
-    return total
 
 
 class UsageBook:
