@@ -224,6 +224,23 @@ async def test_the_manager_does_not_answer_for_a_specialist_that_has_acted(bench
     assert bench.primary.record.total == 0
 
 
+async def test_the_manager_does_not_act_again_for_a_specialist_that_fails_after_a_crash(bench, ran) -> None:
+    manager = tools("send_mail", models=("primary",), specialists=("okr",))
+    responder = bench.responder(manager=manager, okr=tools("weather", models=("fallback",)))
+    text = f'{MAIL} then hand_over_to_okr, weather {{"city": "Hangzhou"}}'
+    steps = StepsInMemory()
+    events = bench.begin(responder, text, steps)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ToolFinished) and event.tool == "weather":
+                break
+    bench.fallback.faults.inject("overloaded")
+    _, final = await bench.ask(responder, text, steps=steps.after_a_crash())
+    assert ran == ["mail ada", "weather Hangzhou"]
+    assert (final.outcome, final.agent) == (Outcome.FAILED, "okr")
+    assert final.notice.endswith("Some actions had been carried out already.")
+
+
 async def test_a_checkpoint_that_can_not_be_read_ends_the_turn_rather_than_acting_twice(bench, ran) -> None:
     responder = bench.responder(manager=tools("send_mail"))
     lost = Step(

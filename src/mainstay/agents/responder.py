@@ -69,12 +69,13 @@ class _Plan:
 
     Attributes:
         said: what the person is told about it first.
-        parked: the Manager's messages, should it have to go on for this agent.
+        parked: the Manager's messages, should it have to go on for this agent; None where they were lost in a
+            crash and told of actions, which it would carry out once more.
     """
 
     agent: Agent
     new: list[ModelMessage]
-    parked: list[ModelMessage]
+    parked: list[ModelMessage] | None
     said: HandedOver | Status | None = None
 
 
@@ -122,7 +123,7 @@ class AgentResponder:
         for last in work.turn.steps.recorded[-1:]:
             agent, new = self._agents.get(last.agent), load(last.checkpoint)
             if agent is not None and new is not None:
-                return _Plan(agent=agent, new=new, parked=fresh)
+                return _Plan(agent=agent, new=new, parked=None if self._root.name in work.acted else fresh)
             if work.acted:  # starting over could do everything twice
                 failure = Failure(category=Category.INTERNAL, message="the checkpoint cannot be read")
                 return self._failed(work, self._root, failure, fresh)
@@ -171,8 +172,12 @@ class AgentResponder:
         """The Manager in the place of a failed specialist, if that can help."""
         specialist = plan.agent.name
         left = machine.usable_models([candidate.name for candidate in self._root.candidates], work.failed)
-        if specialist == self._root.name or not machine.may_answer_instead(
-            failure.category, models_left=left, had_effects=specialist in work.acted
+        if (
+            specialist == self._root.name
+            or plan.parked is None
+            or not machine.may_answer_instead(
+                failure.category, models_left=left, had_effects=specialist in work.acted
+            )
         ):
             return None
         told = f"The specialist {specialist} is not available now. Answer without it."
