@@ -136,10 +136,13 @@ async def running(directory: Path, command: Sequence[str]) -> AsyncGenerator[sub
         )
     try:
         yield process
-    except TimeoutError:
-        raise RuntimeError(
-            (directory / "service.log").read_text()[-2000:] or "the service does not answer"
-        ) from None
+    except Exception as error:
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, 1.0)
+        if process.returncode is None:
+            raise
+        log_text = (directory / "service.log").read_text(errors="replace")
+        raise RuntimeError(f"the service ended with {process.returncode}:\n{log_text[-2000:]}") from error
     finally:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             process.send_signal(number)
