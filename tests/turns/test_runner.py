@@ -374,6 +374,21 @@ async def test_a_worker_that_lost_its_lease_shows_nothing(tmp_path: Path) -> Non
         await made.storage.write(lambda tx: other.finish(tx, claim, Outcome.ANSWERED, ""))
 
 
+async def test_an_outcome_that_no_database_takes_is_told_as_a_failure_at_once(tmp_path: Path) -> None:
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        yield TextAppended("half of \ud83d")
+        yield Finished(outcome=Outcome.ANSWERED, text="half of \ud83d", agent="manager", model="primary")
+
+    async with world(tmp_path) as made, working(made, ScriptedResponder(script)):
+        await made.inbox.put(message(1))
+        await made.finished(1)
+        await made.turns.drain(5)
+        [told] = made.outcomes(message(1))
+        assert (told.outcome, told.category) == (Outcome.FAILED, Category.INTERNAL)
+        assert told.notice
+        assert [event.outcome for event in made.of(TurnFinished)] == [Outcome.FAILED]
+
+
 async def test_an_outcome_that_was_stored_in_doubt_is_told_once(tmp_path: Path) -> None:
     quick = TurnSettings(poll_interval=0.01)
     async with world(tmp_path, kind=Forgetful, settings=quick) as made, working(made, ScriptedResponder(echo)):

@@ -96,9 +96,10 @@ class Attempt:
             )
         )
         final = await self._outcome(responder)
-        if final is not None and await self._stored(final, started):
+        stored = final and await self._stored(final, started)
+        if stored:
             seconds = self._rooms.clock.monotonic() - started
-            self._rooms.bus.emit(self._finished(final, responder.name, seconds))
+            self._rooms.bus.emit(self._finished(stored, responder.name, seconds))
             await self._replier.deliver()
         else:
             await self._give_back()
@@ -165,8 +166,21 @@ class Attempt:
                     return
                 self._replier.show(event)
 
-    async def _stored(self, final: Finished, started: float) -> bool:
-        """Store the outcome; False when it is not ours to tell, or can not be stored while we hold the claim."""
+    async def _stored(self, final: Finished, started: float) -> Finished | None:
+        """Store the outcome and return it; None when it is not ours to tell, or while nothing can be stored.
+
+        One that itself can not be stored is a responder's bug, which it would have again: the person is told.
+        """
+        try:
+            return final if await self._settled(final, started) else None
+        except Exception as error:  # noqa: BLE001  a text that is no Unicode, a record that is no bytes
+            _log.exception("the outcome can not be stored")
+            self._rooms.saw(error, "turns.settle", self.claim.turn_id)
+        self._transcript = Transcript()
+        told = self._failed(Category.INTERNAL)
+        return told if await self._settled(told, started) else None
+
+    async def _settled(self, final: Finished, started: float) -> bool:
         rooms, claim = self._rooms, self.claim
         give_up_at = rooms.clock.monotonic() + rooms.lease_s
         in_doubt = False
