@@ -10,7 +10,6 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from importlib import import_module
 from socket import socket
 
 import httpx2
@@ -45,6 +44,7 @@ from mainstay.recovery.classify import classify
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.lent import lent
 from mainstay.sandbox.model import SandboxAddress
+from mainstay.schema import heads
 from mainstay.storage.sqlite import Storage
 from mainstay.turns.attempt import Rooms
 from mainstay.turns.runner import Turns
@@ -52,20 +52,12 @@ from mainstay.web.access import Access, load_tokens
 from mainstay.web.app import App, Mount, build
 from mainstay.web.server import listen, serving
 
-__all__ = ["SCHEMA", "heads", "serve"]
-
-SCHEMA = ("mainstay.inbox", "mainstay.memory", "mainstay.turns", "mainstay.channels.feishu")
-"""The rooms that own tables, in the order in which they are migrated."""
+__all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
 
 _TIDY_EVERY_S = 60.0
 _HTTP_DRAIN_S = 2.0  # for requests under way when the turns are done; all of ours are short
-
-
-def heads() -> dict[str, str]:
-    """The schema version that this program needs, by room."""
-    return {room: import_module(f"{room}.tables").HEAD for room in SCHEMA}
 
 
 async def serve(
@@ -143,7 +135,7 @@ async def _serve(
             lifecycle.draining = True
             drain_s = config.service.drain_timeout
             bus.emit(ServiceStopping(drain_s=drain_s))
-            announce(f"stopping: {turns.running} answers have up to {drain_s:g} s (again to cut them off)")
+            _say_goodbye(announce, turns.running, drain_s)
             await turns.drain(drain_s)
             app.draining = True
             for task in background:
@@ -331,6 +323,12 @@ async def _tidy(inbox: Inbox, memory: Memory) -> None:
         except StorageUnavailable as error:
             _log.warning("Error: tidying up has to wait: %s", error)
         await asyncio.sleep(_TIDY_EVERY_S)
+
+
+def _say_goodbye(announce: Callable[[str], None], running: int, drain_s: float) -> None:
+    if running:
+        answers = "1 answer has" if running == 1 else f"{running} answers have"
+        announce(f"stopping: {answers} up to {drain_s:g} s (again to cut off)")
 
 
 def _greet(announce: Callable[[str], None], asked: Config, origin: str) -> None:

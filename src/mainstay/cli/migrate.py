@@ -19,7 +19,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Migrate, or tell what would be done."""
-    from mainstay.service import SCHEMA
+    from mainstay.schema import SCHEMA
     from mainstay.storage.migrate import pending, upgrade
 
     url = configured(args).storage.url

@@ -14,7 +14,8 @@ from mainstay.config.load import load
 from mainstay.events import Event
 from mainstay.inbox.owner import owner_name
 from mainstay.logs.setup import setup
-from mainstay.service import SCHEMA, serve
+from mainstay.schema import SCHEMA
+from mainstay.service import serve
 from mainstay.storage.migrate import upgrade
 
 __all__ = ["main"]
