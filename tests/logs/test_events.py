@@ -1,5 +1,6 @@
 """Every event has a line that people can grep for."""
 
+import re
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -101,3 +102,13 @@ def test_an_event_of_a_later_version_is_still_written(start) -> None:
     watch(bus)
     bus.emit(Later())
     assert written.json[0]["message"] == "later.happened"
+
+
+def test_who_looks_on_reads_the_time_of_day_and_what_happened(start) -> None:
+    written = start("auto", terminal=True)
+    bus = Bus()
+    watch(bus)
+    bus.emit(finished())
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d INFO  Manager answered in 1\.23 s, model primary \[turn t1\]\n", written.text
+    )

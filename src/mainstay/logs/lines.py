@@ -92,15 +92,26 @@ class JsonLines(_Lines):
 
 
 class TextLines(_Lines):
-    """For people: time, level, who, what; a traceback below, indented."""
+    """For people: time, level, who, what; a traceback below, indented.
+
+    Args:
+        worker: see `_Lines`.
+        watched: somebody is looking on: the time of their day is enough, and what happens needs no logger's name.
+    """
+
+    def __init__(self, worker: str = "", *, watched: bool = False) -> None:
+        super().__init__(worker)
+        self._watched = watched
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
-        at = iso(datetime.fromtimestamp(record.created, UTC))
+        moment = datetime.fromtimestamp(record.created, UTC)
+        at = f"{moment.astimezone():%H:%M:%S}" if self._watched else iso(moment)
         level = _SHORT_LEVELS.get(record.levelname, record.levelname)
         name = record.name.removeprefix("mainstay.")
+        who = "" if self._watched and name == "events" else f"{escape(name)}: "
         turn = self._turn(record)
-        line = f"{at} {level:<5} {escape(name)}: {escape(self._message(record))}"
+        line = f"{at} {level:<5} {who}{escape(self._message(record))}"
         if turn:
             line += f" [turn {escape(turn)[:8]}]"
         details = "\n".join(part for part in (self._exception(record), redact(record.stack_info or "")) if part)

@@ -74,8 +74,9 @@ def setup(
     """
     register(secrets)
     stream = sys.stderr if stream is None else stream
-    as_text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
-    handler = LineHandler(stream, TextLines(worker) if as_text else JsonLines(worker))
+    watched = stream.isatty()
+    as_text = settings.format == "text" or (settings.format == "auto" and watched)
+    handler = LineHandler(stream, TextLines(worker, watched=watched) if as_text else JsonLines(worker))
     root = logging.getLogger()
     for old in root.handlers[:]:
         if isinstance(old, LineHandler):
