@@ -14,6 +14,7 @@ The house, from the roof to the ground; a room imports only what lies below it:
 
 ========================  ====================================================================
 ``service``               start reading here: how is one agent service put together?
+``schema``                which rooms own tables, and in which version?
 ``config``                what did the user ask for?
 ``cli``                   what can be typed?
 ``web``                   what is served, to whom?
