@@ -33,6 +33,14 @@ async def test_the_final_text_is_what_the_provider_sent(told, pieces: list[str])
         assert (final.outcome, final.category) == (Outcome.FAILED, Category.MALFORMED)
 
 
+async def test_halves_of_a_character_are_joined_and_a_lone_one_is_no_reason_to_fail(told) -> None:
+    told.model.says("a\ud83d", "\ude00b", "\ude00", "c\ud83d")
+    events, final = await told.ask("hi")
+    assert final.text == shown(events) == "a\U0001f600b\ufffdc\ufffd"
+    (_, answer) = load(final.record)
+    assert "".join(part.content for part in answer.parts) == final.text
+
+
 async def test_thoughts_are_neither_shown_nor_remembered(told) -> None:
     told.model.says("<th", "ink>I should", " greet</thin", "k>\n\n", "Hello", " Ada")
     events, final = await told.ask("hi")

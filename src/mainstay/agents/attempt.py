@@ -11,14 +11,18 @@ from pydantic_ai.direct import model_request_stream
 from pydantic_ai.messages import (
     ModelMessage,
     ModelResponse,
+    ModelResponsePart,
     PartDeltaEvent,
     PartStartEvent,
     TextPart,
     TextPartDelta,
+    ThinkingPart,
+    ToolCallPart,
 )
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.settings import ModelSettings as RequestSettings
 
+from mainstay.agents.characters import Characters, whole
 from mainstay.agents.thinking import ThoughtFilter, without_thoughts
 from mainstay.errors import Category
 from mainstay.models.cost import Tokens, UsageBook
@@ -50,7 +54,7 @@ async def ask(
 ) -> AsyncGenerator[Piece[ModelResponse], None]:
     """Stream one response; the consumption is entered in the book however it ends."""
     stream: StreamedResponse | None = None
-    thoughts = ThoughtFilter()
+    characters, thoughts = Characters(), ThoughtFilter()
     try:
         async with model_request_stream(
             chat.model, messages, model_settings=chat.settings, model_request_parameters=parameters
@@ -61,14 +65,14 @@ async def ask(
                         PartStartEvent(part=TextPart(content=text))
                         | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
                     ):
-                        shown = thoughts.feed(text)
+                        shown = thoughts.feed(characters.feed(text))
                         yield Text(shown) if shown else Alive()
                     case PartStartEvent() | PartDeltaEvent():
                         yield Alive()
                     case _:
                         pass  # the library may add events at any time
             response = stream.get()
-        if rest := thoughts.end():
+        if rest := thoughts.feed(characters.feed("", end=True)) + thoughts.end():
             yield Text(rest)
         complete = _complete(response, chat)
     except BaseException as error:
@@ -102,11 +106,20 @@ def _complete(response: ModelResponse, chat: ChatModel) -> ModelResponse:
         raise AttemptError(Category.MALFORMED, "the stream ended without a finish reason: the answer is cut off")
     if reason == "length" and response.tool_calls:
         raise AttemptError(Category.MALFORMED, "the answer was cut by length in the middle of a tool call")
-    parts = [
-        replace(part, content=without_thoughts(part.content)) if isinstance(part, TextPart) else part
-        for part in response.parts
-    ]
+    parts = [_cleaned(part) for part in response.parts]
     said = any(isinstance(part, TextPart) and part.content.strip() for part in parts)
     if not said and not response.tool_calls:
         raise AttemptError(Category.MALFORMED, "the answer is empty")
     return replace(response, parts=[part for part in parts if not isinstance(part, TextPart) or part.content])
+
+
+def _cleaned(part: ModelResponsePart) -> ModelResponsePart:
+    match part:
+        case TextPart(content=text):
+            return replace(part, content=without_thoughts(whole(text)))
+        case ThinkingPart(content=text):
+            return replace(part, content=whole(text))
+        case ToolCallPart(args=str(text)):
+            return replace(part, args=whole(text))
+        case _:
+            return part
