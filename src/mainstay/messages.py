@@ -83,7 +83,6 @@ class Message:
     kind: Literal["message", "callback"] = "message"
     thread_id: str = "main"
     chat_type: Literal["p2p", "group"] = "p2p"
-    sender_name: str = ""
     reply_in_thread: bool = False
 
     @property
@@ -171,7 +170,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """What the person may want to say next."""
+    """What the person may want to say next. No channel shows it yet."""
 
     texts: tuple[str, ...]
 

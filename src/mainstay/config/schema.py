@@ -34,12 +34,10 @@ class Key:
     Attributes:
         name: of the dataclass field, and in the file.
         kind: the type of the value, without ``| None``.
-        optional: whether there may be no value at all.
     """
 
     name: str
     kind: Any
-    optional: bool
     default: object
     info: SettingInfo
 
@@ -71,17 +69,16 @@ def _keys(settings: type, hints: dict[str, Any]) -> Iterator[Key]:
         info = field.metadata.get(SETTING)
         if not isinstance(info, SettingInfo):
             continue
-        kind, optional = _without_none(hints[field.name])
         default = field.default if field.default_factory is MISSING else field.default_factory()
-        yield Key(name=field.name, kind=kind, optional=optional, default=default, info=info)
+        yield Key(name=field.name, kind=_without_none(hints[field.name]), default=default, info=info)
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401  an annotation
+def _without_none(hint: Any) -> Any:  # noqa: ANN401  an annotation
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         if len(members) == 1:
-            return members[0], True
-    return hint, False
+            return members[0]
+    return hint
 
 
 SECTIONS: Final[dict[str, Section]] = {
