@@ -71,7 +71,7 @@ def _after_start() -> Table:
             burst = burst_after_start(command, BURST, per_second=PER_SECOND, conversations=conversations)
             found[label].append(asyncio.run(burst))
     notes = [
-        f"{PER_SECOND} messages/s in the first {BURST / PER_SECOND:g} s after /startupz is 200: agents are imported.",
+        f"{PER_SECOND} messages/s in the {BURST / PER_SECOND:g} s after /startupz is 200: agents are imported.",
         "In 1 conversation one is answered after the other; else all that came meanwhile is begun, 32 at once.",
         "Plain: imported in a thread without the measures of `mainstay.agents.warm`.",
         "A round's p99 is the second largest of its 150 latencies.",
@@ -92,6 +92,7 @@ _WALKS = {
     "agents, 10 messages/s": Walked(count=100, per_second=10, tokens_per_second=60),
     "agents, 50 messages/s (overload)": Walked(count=250, per_second=50, tokens_per_second=60),
     "agents, 200 at once, answers at once": Walked(count=200, per_second=1000, tokens_per_second=0),
+    "the same, calls_per_second = 50": Walked(count=200, per_second=1000, tokens_per_second=0, calls_per_second=50),
 }
 
 

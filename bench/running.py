@@ -71,6 +71,7 @@ app_id = "{app_id}"
 app_secret = "{app_secret}"
 encrypt_key = "{encrypt_key}"
 verification_token = "{verification_token}"
+calls_per_second = {calls_per_second}
 """
 )
 """A service that needs no sandbox of its own: its platform and its model happen to be on this machine."""
@@ -80,14 +81,17 @@ STARTUPZ = b"GET /startupz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 
 
 @asynccontextmanager
-async def made_project(tokens_per_second: float = 60.0) -> AsyncGenerator[Project, None]:
+async def made_project(
+    tokens_per_second: float = 60.0, calls_per_second: float = 15.0
+) -> AsyncGenerator[Project, None]:
     """A migrated project with credentials, whose platform and model are a running sandbox."""
     with tempfile.TemporaryDirectory(prefix="mainstay-bench-") as directory:
         settings = SandboxSettings(tokens_per_second=tokens_per_second)
         async with project(Path(directory), sandbox=settings) as made:
             address = made.sandbox.address
             fields = {name: getattr(address, name) for name in SandboxAddress.__slots__}
-            (made.directory / "mainstay.toml").write_text(CREDENTIALS.format(port=port_of(made), **fields))
+            fields |= {"port": port_of(made), "calls_per_second": calls_per_second}
+            (made.directory / "mainstay.toml").write_text(CREDENTIALS.format(**fields))
             await made.sandbox.options(**_UNLIMITED)
             migrate(made.directory)
             yield made
@@ -235,12 +239,13 @@ class Walked:
     count: int
     per_second: float
     tokens_per_second: float
+    calls_per_second: float = 15.0
     own_responder: bool = False
 
 
 async def walk(how: Walked) -> Walk:
     """Bring messages to a warm service, and wait for the outcome of the last."""
-    async with made_project(how.tokens_per_second) as made:
+    async with made_project(how.tokens_per_second, how.calls_per_second) as made:
         if how.own_responder:
             (made.directory / "bench_echo.py").write_text(ECHO)
             file = made.directory / "mainstay.toml"
