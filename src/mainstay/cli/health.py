@@ -83,16 +83,19 @@ def _text(report: Mapping[str, Any], origin: str) -> Iterator[str]:
     if last := report.get("lastError"):
         yield safe(f"Last error: {last['type']} at {last['timestamp']}: {last['message']}")
     if window := report.get("window"):
-        yield (
-            f"Last {format_duration(window['seconds'])}: {window['calls']} calls, {window['errors']} failed "
-            f"({window['errorRate']:.1%}), {window['rateLimits']} rate limits"
-        )
+        calls, rate_limits = _count(window["calls"], "call"), _count(window["rateLimits"], "rate limit")
+        failed = f"{window['errors']} failed ({window['errorRate']:.1%})"
+        yield f"Last {format_duration(window['seconds'])}: {calls}, {failed}, {rate_limits}"
     yield ""
     yield table([("AGENT", "CALLS", "OK", "FAILED", "AVERAGE", "P95", "LAST CALL"), *_agents(report)])
     if dependencies := report.get("dependencies"):
         yield ""
         rows = [(name, each["status"], each["reason"]) for name, each in dependencies.items()]
         yield table([("DEPENDENCY", "STATUS", "REASON"), *rows])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _agents(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

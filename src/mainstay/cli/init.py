@@ -92,8 +92,10 @@ def run(args: argparse.Namespace) -> int:
     args.directory.mkdir(parents=True, exist_ok=True)
     for name, content in ((FILE_NAME, TOML), (".env", DOTENV)):
         print(_write(args.directory / name, content))
+    there = "" if args.directory == Path() else f"cd {args.directory}, "
     print(
-        "next: mainstay migrate, then mainstay serve; before version control: add .env and .mainstay to .gitignore"
+        f"next: {there}mainstay migrate, then mainstay serve; "
+        "before version control: add .env and .mainstay to .gitignore"
     )
     return 0
 
