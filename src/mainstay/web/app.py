@@ -18,6 +18,7 @@ __all__ = ["App", "Mount", "build"]
 
 _log = logging.getLogger(__name__)
 _CHALLENGE = [(b"www-authenticate", b"Bearer")]
+_RETRY_AFTER = [(b"retry-after", b"5")]  # seconds: by then a successor has the port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,9 @@ class App:
         draining: once true, all that is not public is 503, for the successor to take.
     """
 
-    def __init__(self, mounts: Iterable[Mount], access: Access, *, retry_after_s: int = 5) -> None:
+    def __init__(self, mounts: Iterable[Mount], access: Access) -> None:
         self.draining = False
         self._access = access
-        self._retry_after = [(b"retry-after", str(retry_after_s).encode())]
         self._mounts: dict[str, Mount] = {}
         self._apps: dict[str, ASGIApp] = {}
         for mount in mounts:
@@ -67,7 +67,7 @@ class App:
         refusal = self._refusal(scope, mount)
         if refusal:
             status, error = refusal
-            headers = _CHALLENGE if status == 401 else self._retry_after if status == 503 else []
+            headers = _CHALLENGE if status == 401 else _RETRY_AFTER if status == 503 else []
             await respond(scope, send, status, _error(error), headers=headers)
             return
         answering = False
