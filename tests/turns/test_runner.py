@@ -188,6 +188,27 @@ async def test_a_lane_is_answered_in_order_and_lanes_run_side_by_side(tmp_path: 
         assert order.index("om_3") < order.index("om_4")
 
 
+async def test_while_every_place_is_taken_the_inbox_is_left_alone(tmp_path: Path) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        started.set()
+        await go_on.wait()
+        yield Finished(outcome=Outcome.ANSWERED, text="done")
+
+    one_place = TurnSettings(concurrency=1, poll_interval=60.0)
+    async with world(tmp_path, settings=one_place) as made, working(made, ScriptedResponder(script)):
+        await made.inbox.put(message(1, chat="a"))
+        await started.wait()
+        await made.inbox.put(message(2, chat="b"))
+        before = made.storage.stats().writes
+        for _ in range(100):  # each read lets the loop go round, and would be met by a claim if one were made
+            await made.inbox.depth()
+        assert made.storage.stats().writes == before
+        go_on.set()
+        await made.finished(2)
+
+
 async def test_a_responder_that_raises_is_told_as_a_failure_and_counted_once(tmp_path: Path) -> None:
     async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
         yield TextAppended("half an answ")

@@ -13,6 +13,10 @@ class TurnSettings:
     """The section ``[turns]``."""
 
     concurrency: int = setting(32, help="How many conversations are answered at the same time.")
+    start_interval: float = duration(
+        "20ms",
+        help="The shortest time between the starts of two answers: a burst must not hold up acknowledgements.",
+    )
     max_crashes: int = setting(
         5, help="When the process has died this often while answering a message, its author is told that it failed."
     )

@@ -83,26 +83,33 @@ class Turns:
         return attempt is not None and attempt.cut_off("recalled")
 
     async def _claim(self, responder: Responder, tasks: asyncio.TaskGroup) -> float:
-        """Start what can be started; returns after how many seconds to look again if nothing changes."""
+        """Start one answer if one can be started; returns after how many seconds to look again."""
         inbox, settings = self._rooms.inbox, self._rooms.settings
+        if len(self._attempts) >= settings.concurrency:
+            return settings.poll_interval  # the end of an attempt announces itself
         try:
-            claims = await inbox.claim(settings.concurrency - len(self._attempts), but=self._attempts)
-            due_s = await inbox.next_due(but=self._attempts)
+            claims = await inbox.claim(1, but=self._attempts)
+            due_s = None if claims else await inbox.next_due(but=self._attempts)
         except StorageUnavailable as error:
             self._rooms.saw(error, "turns.claim")
             return settings.poll_interval
-        for claim in claims:
-            if self._draining:  # since it was asked for
-                await self._release(claim)
-                continue
-            opened = self._repliers.get(claim.message.channel)
-            if opened is None:
-                await self._bury(claim)
-                continue
-            attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms)
-            self._attempts[claim.turn_id] = attempt
-            tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
+        if claims:
+            await self._start(claims[0], responder, tasks)
+            await asyncio.sleep(settings.start_interval)
+            return 0.0
         return settings.poll_interval if due_s is None else min(due_s, settings.poll_interval)
+
+    async def _start(self, claim: Claim, responder: Responder, tasks: asyncio.TaskGroup) -> None:
+        if self._draining:  # since it was asked for
+            await self._release(claim)
+            return
+        opened = self._repliers.get(claim.message.channel)
+        if opened is None:
+            await self._bury(claim)
+            return
+        attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms)
+        self._attempts[claim.turn_id] = attempt
+        tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
 
     async def _work(self, attempt: Attempt, responder: Responder) -> None:
         turn_id = attempt.claim.turn_id
