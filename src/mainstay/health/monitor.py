@@ -10,18 +10,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 
 from mainstay.asgi import ASGIApp, Scope
 from mainstay.checks import Check, Condition
 from mainstay.clock import Clock, SystemClock, iso
 from mainstay.health.call import Call
-from mainstay.health.latency import Latencies, measured
+from mainstay.health.latency import Latencies
 from mainstay.health.machine import Judge, Tally, kind_of
 from mainstay.health.model import AgentReport, HealthReport, HealthSettings, LastError
 from mainstay.health.names import MANAGER, OVERFLOW, agent_name, category_name, plain_text
 from mainstay.health.process import process_report
-from mainstay.health.report import condition_of, dependency_report, error_report, window_report
+from mainstay.health.report import condition_of, dependency_report, error_report, timestamp, window_report
 from mainstay.logs.redact import redact
 
 __all__ = ["HealthMonitor", "health_monitor"]
@@ -48,6 +47,7 @@ class _Agent:
         "latencies",
         "timed",
         "total_ms",
+        "waiting",
     )
 
     def __init__(self, slots: int) -> None:
@@ -55,6 +55,12 @@ class _Agent:
         self.failed: list[float] = []
         self.inner_answered: list[float] = []
         self.inner_failed: list[float] = []
+        self.waiting = (  # each with: is it of calls that a user waited for, and have they failed?
+            (self.answered, True, False),
+            (self.failed, True, True),
+            (self.inner_answered, False, False),
+            (self.inner_failed, False, True),
+        )
         self.last: float | None = None
         self.calls = 0
         self.errors = 0
@@ -275,28 +281,25 @@ class HealthMonitor:
                 self._tally.add(self._slot, rate_limits=1)
 
     def _settle_agent(self, entry: _Agent) -> None:
-        if entry.answered:
-            self._count(entry, entry.answered, root=True, failed=False)
-        if entry.failed:
-            self._count(entry, entry.failed, root=True, failed=True)
-        if entry.inner_answered:
-            self._count(entry, entry.inner_answered, root=False, failed=False)
-        if entry.inner_failed:
-            self._count(entry, entry.inner_failed, root=False, failed=True)
-
-    def _count(self, entry: _Agent, waiting: list[float], *, root: bool, failed: bool) -> None:
-        count = len(waiting)
-        taken = waiting[:count]
-        del waiting[:count]
-        timed, total_ms, buckets = measured(taken)
-        entry.calls += count
-        entry.timed += timed
-        entry.total_ms += total_ms
-        entry.latencies.add(self._slot, buckets)
-        if failed:
-            entry.errors += count
-        if root:
-            self._tally.add(self._slot, calls=count, errors=count if failed else 0)
+        latencies: list[float] = []
+        calls = errors = 0
+        for waiting, root, failed in entry.waiting:
+            if waiting:
+                count = len(waiting)
+                latencies += waiting[:count]
+                del waiting[:count]
+                entry.calls += count
+                if failed:
+                    entry.errors += count
+                if root:
+                    calls += count
+                    errors += count if failed else 0
+        if latencies:
+            timed, total_ms = entry.latencies.add(self._slot, latencies)
+            entry.timed += timed
+            entry.total_ms += total_ms
+        if calls:
+            self._tally.add(self._slot, calls=calls, errors=errors)
 
     def _agent_report(self, entry: _Agent, *, percentiles: bool) -> AgentReport:
         p50, p95, p99 = (entry.latencies.percentiles(self._slot) if percentiles else ()) or _NO_CALLS
@@ -317,7 +320,7 @@ class HealthMonitor:
             self._wall_offset = offset
 
     def _stamp(self, at: float) -> str:
-        return iso(datetime.fromtimestamp(self._wall_offset + at, UTC))
+        return timestamp(self._wall_offset + at)
 
     def _shown(self, text: str) -> str:
         if self._redacted[0] != text:

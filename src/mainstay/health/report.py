@@ -1,13 +1,27 @@
 """How is what the monitor knows written down?"""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
 
 from mainstay.checks import Check, Condition
+from mainstay.clock import iso
 from mainstay.health.machine import Verdict, kind_of
 from mainstay.health.model import DependencyReport, ErrorReport, HealthReport, ShortReport, WindowReport
 from mainstay.health.names import MANAGER
 
-__all__ = ["condition_of", "dependency_report", "error_report", "short_report", "window_report"]
+__all__ = ["condition_of", "dependency_report", "error_report", "short_report", "timestamp", "window_report"]
+
+
+def timestamp(at: float) -> str:
+    """`mainstay.clock.iso` of a Unix time, for less: it is written for each agent, in each report."""
+    second, ms = divmod(round(at * 1_000_000) // 1000, 1000)
+    return f"{_second(second)}.{ms:03}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(at: int) -> str:
+    return iso(datetime.fromtimestamp(at, UTC)).removesuffix(".000Z")
 
 
 def error_report(by_category: Mapping[str, int]) -> ErrorReport:
