@@ -118,6 +118,7 @@ def _reporting() -> Table:
             "nothing new": lambda: cpu_us(lambda: None),
             "one call since the last": lambda: cpu_us(lambda: monitor.track_agent_call("agent 7", 900.0, True)),
             f"a call of each of {AGENTS} agents since the last": lambda: cpu_us(call_all),
+            "ten calls of each since the last": lambda: cpu_us(lambda: [call_all() for _ in range(10)]),
         },
         rounds=15,
     )
