@@ -207,7 +207,7 @@ async def test_while_every_place_is_taken_the_inbox_is_left_alone(tmp_path: Path
         yield Finished(outcome=Outcome.ANSWERED, text="done")
 
     one_place = TurnSettings(concurrency=1, poll_interval=60.0)
-    async with world(tmp_path, settings=one_place) as made, working(made, ScriptedResponder(script)):
+    async with world(tmp_path, settings=one_place, queue=Watched) as made, working(made, ScriptedResponder(script)):
         await made.inbox.put(message(1, chat="a"))
         await started.wait()
         await made.inbox.put(message(2, chat="b"))
