@@ -216,6 +216,7 @@ async def test_while_every_place_is_taken_the_inbox_is_left_alone(tmp_path: Path
         for _ in range(100):  # each read lets the loop go round, and so would every look at the inbox
             await made.inbox.depth()
         assert made.inbox.looks <= looks + 1
+        assert made.turns.running == 1
         go_on.set()
         await made.finished(2)
 
