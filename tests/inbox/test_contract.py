@@ -247,6 +247,17 @@ async def test_a_message_nobody_could_begin_becomes_a_dead_letter_that_is_told(p
     assert (await inbox.depth()).dead == 1
 
 
+async def test_a_message_that_was_begun_is_never_too_old_to_be_ended(post) -> None:
+    dead, inbox = post.open("dead"), post.open("one")
+    await inbox.put(post.message("a"))
+    await dead.claim(1)
+    post.clock.advance(24 * 3600 + 1)
+    assert await inbox.prune() == 0
+    (claim,) = await inbox.claim(1)
+    await post.finish(inbox, claim)
+    assert post.buried == []
+
+
 async def test_age_alone_does_not_take_a_message_from_its_worker(post) -> None:
     inbox, other = post.open("one"), post.open("two")
     await inbox.put(post.message("a"))

@@ -232,9 +232,9 @@ class World:
             promise = self.ledger[turn_id]
             assert promise.over_s is None, "a message that is over was buried"
             assert self.now_s - promise.accepted_s > SETTINGS.max_age, "a message was buried before its time"
-            assert promise.live_until_s <= self.now_s, "a message was buried under a worker's hands"
+            assert row.attempt == 0, "a message was buried that a worker had begun"
             self.rows[turn_id] = row
-            promise.over_s = self.now_s  # by age it may overtake: an older one may be in a worker's hands
+            promise.over_s = self.now_s  # by age it may overtake: an older one may have been begun
 
     def end_well(self) -> None:
         """From here on one healthy worker goes on; whatever was accepted must come to its end."""
@@ -298,7 +298,7 @@ MUTANTS = {
         "seconds=max(settings.dead_retention, settings.retention))",
         "seconds=1)",
     ),
-    "age takes a message from its worker": ("ready_in(row, now, settings) > 0:", "False:"),
+    "age ends what was begun": ("head.attempt == 0 and ", ""),
     "everything is too old": (".total_seconds() > settings.max_age", ".total_seconds() >= 0"),
     "the limit is ignored": ("young[:limit]", "young"),
     "only one lane is worked on": ("young[:limit]", "young[:1]"),

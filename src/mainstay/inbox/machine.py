@@ -105,7 +105,8 @@ def _until(at: datetime, now: datetime, longest_s: float) -> float:
 
 
 def _too_old(head: Head, now: datetime, settings: InboxSettings) -> bool:
-    return (now - head.accepted_at).total_seconds() > settings.max_age
+    """One that was begun may have shown something to the person, who is told how it ended, however late."""
+    return head.attempt == 0 and (now - head.accepted_at).total_seconds() > settings.max_age
 
 
 def _backoff(crashes: int, settings: InboxSettings) -> float:
@@ -204,14 +205,10 @@ def bury(row: Row | None, owner: str, attempt: int, reason: str, now: datetime) 
 
 
 def expire(row: Row, now: datetime, settings: InboxSettings) -> Row:
-    """Make a dead letter of an open message that is past ``max_age`` and that nobody is working on."""
-    if row.state not in (State.QUEUED, State.RUNNING) or not _too_old(row, now, settings):
+    """Make a dead letter of a message that nobody has begun and that is past ``max_age``."""
+    if row.state is not State.QUEUED or not _too_old(row, now, settings):
         return row
-    if row.state is State.RUNNING and ready_in(row, now, settings) > 0:
-        return row
-    reason = (
-        f"not begun within {settings.max_age:g} s" if row.attempt == 0 else f"not done in {row.attempt} attempts"
-    )
+    reason = f"not begun within {settings.max_age:g} s"
     return replace(row, state=State.DEAD, reason=reason, lease_until_at=None, closed_at=now)
 
 

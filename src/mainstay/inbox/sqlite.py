@@ -210,7 +210,8 @@ class Inbox:
     def _prune(self, tx: Connection) -> tuple[list[Row], int]:
         now = self._clock.now()
         before = machine.cutoffs(now, self._settings)
-        old = select(*_ROW).where(_OPEN, inbox.c.accepted_at < before.accepted_at).limit(_PRUNED_AT_ONCE)
+        waiting = _OPEN, inbox.c.attempt == 0, inbox.c.accepted_at < before.accepted_at
+        old = select(*_ROW).where(*waiting).limit(_PRUNED_AT_ONCE)
         buried = self._expire(tx, _read(tx, old), now)
         forgotten = 0
         for state, closed_at in ((State.FINISHED, before.finished_at), (State.DEAD, before.dead_at)):
