@@ -385,6 +385,18 @@ async def test_a_recalled_message_ends_its_answer_and_enters_no_memory(tmp_path:
         assert not made.turns.cancel(message(1).turn_id)
 
 
+async def test_a_message_that_is_recalled_while_it_waits_is_not_answered(tmp_path: Path) -> None:
+    responder = ScriptedResponder(echo)
+    async with world(tmp_path) as made:
+        await made.inbox.put(message(1))
+        assert not made.turns.cancel(message(1).turn_id)
+        async with working(made, responder):
+            await made.finished(1)
+        [told] = made.outcomes(message(1))
+        assert (told.outcome, responder.turns) == (Outcome.CANCELLED, [])
+        assert await made.memory.history(message(1).lane) == ()
+
+
 async def test_a_worker_that_lost_its_lease_shows_nothing(tmp_path: Path) -> None:
     started, go_on = asyncio.Event(), asyncio.Event()
 

@@ -5,6 +5,7 @@ drain when the service stops.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,6 +18,8 @@ from mainstay.turns.attempt import Attempt, Rooms
 
 __all__ = ["OpenReplier", "Turns"]
 
+_RECALLED = 1000  # messages taken back that are remembered; in a group most of them were never for us
+
 OpenReplier = Callable[[Message, str, int], Replier]
 """``(message, turn_id, attempt)`` to the channel's replier for that attempt."""
 
@@ -28,6 +31,7 @@ class Turns:
         self._rooms = rooms
         self._repliers: dict[str, OpenReplier] = {}
         self._attempts: dict[str, Attempt] = {}
+        self._recalled: deque[str] = deque(maxlen=_RECALLED)
         self._draining = False
         self._claiming = False
         self._idle = asyncio.Event()
@@ -78,9 +82,15 @@ class Turns:
             attempt.cut_off("drain")
 
     def cancel(self, turn_id: str) -> bool:
-        """End an answer because its message was taken back; False when it is not being answered (any more)."""
+        """End an answer because its message was taken back; False when it is not being answered (any more, or yet).
+
+        One that waits is not answered when its turn comes: what was taken back enters no model and no memory.
+        """
         attempt = self._attempts.get(turn_id)
-        return attempt is not None and attempt.cut_off("recalled")
+        if attempt is None:
+            self._recalled.append(turn_id)
+            return False
+        return attempt.cut_off("recalled")
 
     async def _claim(self, responder: Responder, tasks: asyncio.TaskGroup) -> float:
         """Start one answer if one can be started; returns after how many seconds to look again."""
@@ -109,6 +119,8 @@ class Turns:
             return
         attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms)
         self._attempts[claim.turn_id] = attempt
+        if claim.turn_id in self._recalled:
+            attempt.cut_off("recalled")
         tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
 
     async def _work(self, attempt: Attempt, responder: Responder) -> None:
