@@ -195,9 +195,9 @@ class _Control:
         try:
             async with asyncio.timeout(wait_s):
                 while snapshot.revision <= after:
-                    await self._parts.changes.next()
                     if self._parts.changes.ended:
                         raise HTTPException(503, "it was stopped before there was an outcome")
+                    await self._parts.changes.next()
                     snapshot = record.snapshot(message_id, self._parts.clock.moment())
         except TimeoutError:
             pass
