@@ -247,7 +247,7 @@ async def test_a_start_with_the_tables_of_another_version_names_both_and_the_com
 
 
 async def test_a_broken_configuration_is_one_line_for_each_mistake(tmp_path: Path) -> None:
-    (tmp_path / "mainstay.toml").write_text('[service]\nport = "many"\nprot = 3000\n\n[chanels]\n')
+    (tmp_path / "mainstay.toml").write_text('[service]\nport = "many"\nprot = 3000\n\n[channel]\n')
     code, complaints = await mainstay(tmp_path, "serve")
     assert code == 2
     assert [line.partition(": ")[2].partition(": ")[0] for line in complaints] == [
