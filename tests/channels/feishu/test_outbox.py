@@ -1,10 +1,11 @@
 """Which outcome is next, and who has it, over a real database."""
 
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, update
 
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.tables import HEAD, metadata
+from mainstay.channels.feishu.tables import outbox as outbox_table
 from mainstay.errors import StorageUnavailable
 from mainstay.messages import Finished, Message, Outcome
 from mainstay.storage.migrate import upgrade
@@ -104,6 +105,20 @@ async def test_what_is_being_shown_is_not_taken_again(desk):
     turn_id = await desk.post("one")
     [delivery] = await desk.take(desk.ours, turn_id)
     assert await desk.take(desk.ours, turn_id, busy=(delivery.seq,)) == []
+
+
+async def test_an_outcome_that_can_not_be_read_any_more_holds_up_no_other(desk):
+    buried = []
+    outbox = Outbox(
+        desk.storage, "feishu", clock=desk.clock, lease_s=70.0, on_buried=lambda *told: buried.append(told)
+    )
+    broken = await desk.post("one")
+    turn_id = await desk.post("two")
+    spoil = update(outbox_table).where(outbox_table.c.turn_id == broken).values(via="pigeon")
+    await desk.storage.write(lambda tx: tx.execute(spoil).rowcount)
+    assert await desk.take(outbox, broken, turn_id) == []
+    assert buried == [(broken, "not readable: 'pigeon' is not a valid Via")]
+    assert desk.texts(await desk.take(outbox, broken, turn_id)) == ["answer to two"]
 
 
 async def test_an_outcome_is_settled_once(desk):

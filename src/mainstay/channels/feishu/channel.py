@@ -25,7 +25,7 @@ from mainstay.channels.feishu.writer import CardWriter
 from mainstay.checks import Check, Condition
 from mainstay.clock import Clock
 from mainstay.errors import Category
-from mainstay.events import ErrorSeen
+from mainstay.events import DeadLettered, ErrorSeen
 from mainstay.messages import AnswerEvent, Finished, Message
 from mainstay.storage.sqlite import Storage
 
@@ -65,7 +65,13 @@ class FeishuChannel:
         self._bus = bus
         self._clock = clock
         self._client = FeishuClient(settings, http=http, clock=clock, on_error=self._saw)
-        self._outbox = Outbox(storage, name, clock=clock, lease_s=settings.delivery_timeout + 10.0)
+        self._outbox = Outbox(
+            storage,
+            name,
+            clock=clock,
+            lease_s=settings.delivery_timeout + 10.0,
+            on_buried=lambda turn_id, reason: bus.emit(DeadLettered(turn_id=turn_id, reason=reason)),
+        )
         self._courier = Courier(self._client, self._outbox, bus=bus, clock=clock)
         self._pump = Pump(
             settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet

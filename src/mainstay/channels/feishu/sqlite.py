@@ -6,7 +6,7 @@ that overlap in a reload do not show it at the same time (if they did, the platf
 keys and sequences are derived). Only the oldest outcome of a lane can be taken.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -41,13 +41,25 @@ class Backlog:
 
 
 class Outbox:
-    """The cards and outcomes of one channel. Every method but `post` raises StorageUnavailable."""
+    """The cards and outcomes of one channel. Every method but `post` raises StorageUnavailable.
 
-    def __init__(self, storage: Storage, channel: str, *, clock: Clock, lease_s: float) -> None:
+    ``on_buried`` is called with turn_id and reason for each outcome that can not be read any more.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        channel: str,
+        *,
+        clock: Clock,
+        lease_s: float,
+        on_buried: Callable[[str, str], None] = lambda turn_id, reason: None,  # noqa: ARG005
+    ) -> None:
         self._storage = storage
         self._channel = channel
         self._clock = clock
         self._lease_s = lease_s
+        self._on_buried = on_buried
 
     async def card(self, turn_id: str) -> Card | None:
         """The card of a turn, if one was made."""
@@ -133,14 +145,24 @@ class Outbox:
         )
         leased_until = now + timedelta(seconds=self._lease_s)
 
-        def work(tx: Connection) -> list[Delivery]:
-            found = [_delivery(row) for row in tx.execute(query)]
+        def work(tx: Connection) -> tuple[list[Delivery], dict[str, str]]:
+            found, buried = [], {}
+            for row in tx.execute(query).all():
+                try:
+                    found.append(_delivery(row))
+                except (ValueError, TypeError, KeyError) as error:  # else it would end every start from here on
+                    buried[row.turn_id] = reason = f"not readable: {error}"
+                    dead = {"state": "dead", "error": reason, "ended_at": now}
+                    tx.execute(update(outbox).where(outbox.c.seq == row.seq).values(dead))
             if found:
                 taken = outbox.c.seq.in_([each.seq for each in found])
                 tx.execute(update(outbox).where(taken).values(tries=outbox.c.tries + 1, due_at=leased_until))
-            return found
+            return found, buried
 
-        return await self._storage.write(work)
+        found, buried = await self._storage.write(work)
+        for turn_id, reason in buried.items():
+            self._on_buried(turn_id, reason)
+        return found
 
     async def put_off(self, seq: int, after_s: float, error: str) -> None:
         """Try again later."""
