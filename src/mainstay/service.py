@@ -14,6 +14,7 @@ from socket import socket
 
 import httpx2
 
+from mainstay.agents import plugin
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
 from mainstay.channels.feishu.channel import FeishuChannel
@@ -88,6 +89,8 @@ async def serve(
 async def _serve(
     config: Config, announce: Callable[[str], None], observers: Sequence[Callable[[Event], None]]
 ) -> None:
+    if config.service.responder:
+        plugin.find(config.service.responder)
     clock = SystemClock()
     began_s = clock.monotonic()
     stop = _Stop()
@@ -305,9 +308,7 @@ async def _work(turns: Turns, make: Callable[[], Responder]) -> None:
 
 def _responder(config: Config, bus: Bus, clock: Clock, http: httpx2.AsyncClient) -> Responder:
     if config.service.responder:
-        from mainstay.agents.plugin import load
-
-        return load(config.service.responder)
+        return plugin.load(config.service.responder)
     from mainstay.agents.responder import build as build_agents
 
     return build_agents(config.agents, config.models, bus=bus, clock=clock, http=http)

@@ -65,3 +65,17 @@ def test_what_is_wrong_is_said_in_one_line(module: Path, source: str, spec: str,
         plugin.load(spec)
     assert str(caught.value).startswith("service.responder: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spec", ["no_such_module:factory", "no_such_package.module:factory", "json.nothing:factory"]
+)
+def test_a_module_that_is_not_there_is_told_without_importing_anything(spec: str) -> None:
+    with pytest.raises(ConfigError, match="can be imported from here"):
+        plugin.find(spec)
+
+
+def test_looking_for_a_module_does_not_run_it(module: Path) -> None:
+    module.write_text("raise SystemExit('it was run')")
+    plugin.find("user_module:factory")
+    assert "user_module" not in sys.modules

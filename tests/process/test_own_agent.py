@@ -95,7 +95,8 @@ async def test_an_agent_that_is_not_there_ends_the_start_with_one_line(made: Pro
     await migrate(made)
     process = await asyncio.create_subprocess_exec(INSTALLED, "serve", cwd=made.directory, stdout=PIPE, stderr=PIPE)
     async with asyncio.timeout(30):
-        _, complaints = await process.communicate()
+        told, complaints = await process.communicate()
+    assert b"ready" not in told
     lines = [line for line in complaints.decode().splitlines() if not line.startswith("{")]
     assert process.returncode == 2
     assert len(lines) == 1

@@ -5,13 +5,29 @@
 """
 
 import importlib
+import importlib.util
 import inspect
 from typing import cast
 
 from mainstay.errors import ConfigError
 from mainstay.messages import Responder
 
-__all__ = ["load"]
+__all__ = ["find", "load"]
+
+
+def find(spec: str, where: str = "service.responder") -> None:
+    """Look for the factory's module without importing it: a misspelt name is told before the service listens.
+
+    Raises:
+        ConfigError: if there is no such module.
+    """
+    module_name = spec.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):  # a package above it is missing, or has no place of its own
+        found = None
+    if found is None:
+        raise ConfigError(f"{where}: {spec}: no module {module_name!r} can be imported from here")
 
 
 def load(spec: str, where: str = "service.responder") -> Responder:
