@@ -205,3 +205,8 @@ def test_a_message_is_one_short_line_without_secrets() -> None:
 def test_the_deepest_cause_says_what_a_bland_error_does_not() -> None:
     error = raised_from(ConnectionRefusedError("port 4000 refuses"), openai.APIConnectionError(request=REQUEST))
     assert classify(error).message == "Connection error (port 4000 refuses)"
+
+
+def test_a_model_that_is_not_there_is_the_one_wrong_request_that_another_model_can_answer() -> None:
+    assert classify(openai_error(404)).traits.fallback
+    assert not classify(openai_error(422)).traits.fallback

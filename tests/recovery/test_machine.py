@@ -33,11 +33,6 @@ def test_only_what_another_model_could_do_better_goes_on_to_it(category: Categor
     assert decision == (GaveUp(failure(category)) if category in hopeless else B)
 
 
-def test_a_model_that_is_not_there_is_no_invalid_request() -> None:
-    assert machine.may_fall_back(failure(Category.INVALID_REQUEST, 404))
-    assert not machine.may_fall_back(failure(Category.INVALID_REQUEST, 400))
-
-
 def test_the_last_failure_is_the_one_that_is_told() -> None:
     call = machine.Call(waiting=(B,), deadline=100)
     call, _ = machine.after_failure(call, failure(Category.RATE_LIMIT), now=1)

@@ -13,7 +13,7 @@ from typing import Final
 
 from mainstay.errors import Category
 from mainstay.recovery.delay import asked_to_wait_s
-from mainstay.recovery.model import AttemptError, Failure
+from mainstay.recovery.model import AttemptError, Failure, Traits
 from mainstay.recovery.wording import one_line
 
 __all__ = ["classify"]
@@ -124,6 +124,9 @@ _BY_STATUS: Final[Mapping[int, Category]] = {
     529: Category.OVERLOADED,
 }
 
+_ABSENT: Final = Traits(fallback=True, retries=0, counts=False)
+"""A model that is not there: no other request to it would do better, another model would."""
+
 _BY_TEXT: Final[tuple[tuple[Category, re.Pattern[str]], ...]] = tuple(
     (category, re.compile(pattern, re.IGNORECASE))
     for category, pattern in (
@@ -177,6 +180,7 @@ def _failure(error: BaseException, category: Category) -> Failure:
         message=one_line(text),
         retry_after_s=asked_to_wait_s(_read(error, "retry_after"), _headers(error), _body(error)),
         status=status,
+        special=_ABSENT if category is Category.INVALID_REQUEST and status == 404 else None,
     )
 
 

@@ -6,12 +6,12 @@ request that is wrong in itself.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, assert_never
+from typing import Literal
 
 from mainstay.errors import Category
 from mainstay.recovery.model import Candidate, Failure, GaveUp, Limits
 
-__all__ = ["MIN_ATTEMPT_S", "Call", "Limit", "Wait", "after_failure", "begin", "may_fall_back", "wait"]
+__all__ = ["MIN_ATTEMPT_S", "Call", "Limit", "Wait", "after_failure", "begin", "wait"]
 
 MIN_ATTEMPT_S = 0.5
 """With less time left than this no further attempt is started: it could only fail."""
@@ -57,35 +57,7 @@ def begin(call: Call, now: float) -> tuple[Call, Candidate | GaveUp]:
 def after_failure(call: Call, failure: Failure, now: float) -> tuple[Call, Candidate | GaveUp]:
     """What to do about a failed attempt."""
     call = replace(call, failures=(*call.failures, failure))
-    return begin(call, now) if may_fall_back(failure) else (call, GaveUp(failure))
-
-
-def may_fall_back(failure: Failure) -> bool:
-    """Whether another model could do better.
-
-    A request that is invalid, filtered or our own bug fails the same way everywhere; a model that is not there
-    (404) is the exception among invalid requests.
-    """
-    match failure.category:
-        case (
-            Category.RATE_LIMIT
-            | Category.QUOTA_EXHAUSTED
-            | Category.TIMEOUT
-            | Category.OVERLOADED
-            | Category.CONNECTION
-            | Category.SERVER_ERROR
-            | Category.AUTH
-            | Category.PERMISSION
-            | Category.CONTEXT_LENGTH
-            | Category.MALFORMED
-        ):
-            return True
-        case Category.INVALID_REQUEST:
-            return failure.status == 404
-        case Category.CONTENT_FILTER | Category.CANCELLED | Category.DATABASE | Category.INTERNAL:
-            return False
-        case _:
-            assert_never(failure.category)
+    return begin(call, now) if failure.traits.fallback else (call, GaveUp(failure))
 
 
 def wait(limits: Limits, *, started: float, last: float | None, deadline: float, now: float) -> Wait:

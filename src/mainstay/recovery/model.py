@@ -1,12 +1,14 @@
-"""What is known about one call to a model, and about its failure?"""
+"""What is known about one call, and about its failure?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from mainstay.errors import Category, MainstayError
 from mainstay.messages import Hop
 
 __all__ = [
+    "TRAITS",
     "Alive",
     "AttemptError",
     "Candidate",
@@ -20,6 +22,7 @@ __all__ = [
     "Piece",
     "Text",
     "TimedOut",
+    "Traits",
 ]
 
 T = TypeVar("T")
@@ -41,6 +44,43 @@ class TimedOut(AttemptError):
         self.limit = limit
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a kind of failure means for what is done next.
+
+    Attributes:
+        fallback: whether another candidate could do better.
+        retries: how often the same one may be asked again in this call; 0 where it would fail the same way.
+        counts: whether it says something about how the other side is, and so counts for its breaker.
+    """
+
+    fallback: bool
+    retries: int
+    counts: bool
+
+
+_NEVER: Final = Traits(fallback=False, retries=0, counts=False)
+
+TRAITS: Final[Mapping[Category, Traits]] = {
+    Category.RATE_LIMIT: Traits(fallback=True, retries=2, counts=True),
+    Category.QUOTA_EXHAUSTED: Traits(fallback=True, retries=0, counts=True),
+    Category.TIMEOUT: Traits(fallback=True, retries=1, counts=True),
+    Category.OVERLOADED: Traits(fallback=True, retries=2, counts=True),
+    Category.CONNECTION: Traits(fallback=True, retries=2, counts=True),
+    Category.SERVER_ERROR: Traits(fallback=True, retries=2, counts=True),
+    Category.AUTH: Traits(fallback=True, retries=0, counts=False),
+    Category.PERMISSION: Traits(fallback=True, retries=0, counts=False),
+    Category.INVALID_REQUEST: _NEVER,
+    Category.CONTEXT_LENGTH: Traits(fallback=True, retries=0, counts=False),
+    Category.CONTENT_FILTER: _NEVER,
+    Category.CANCELLED: _NEVER,
+    Category.MALFORMED: Traits(fallback=True, retries=1, counts=True),
+    Category.DATABASE: Traits(fallback=False, retries=1, counts=True),
+    Category.INTERNAL: _NEVER,
+}
+"""What each category means, unless the rule that recognised a failure knows better (`Failure.traits`)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a call failed, in words that are safe to log, store and show.
@@ -49,12 +89,21 @@ class Failure:
         message: at most 200 characters, credentials removed.
         retry_after_s: how long the other side asked to be left alone; None when it did not say.
         status: the HTTP status, if there was one.
+        nonsense: the headers that asked for a delay and made no sense (``"retry-after"``); they were ignored.
+        special: traits that differ from those of the category, e.g. a model that does not exist (404).
     """
 
     category: Category
     message: str
     retry_after_s: float | None = None
     status: int | None = None
+    nonsense: tuple[str, ...] = ()
+    special: Traits | None = None
+
+    @property
+    def traits(self) -> Traits:
+        """What it means for what is done next."""
+        return self.special or TRAITS[self.category]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
