@@ -1,0 +1,221 @@
+"""How does code, of any thread or task, call through a circuit breaker?
+
+::
+
+    weather = Breaker("weather")
+
+    with weather.permit():                 # raises BreakerOpen while it is to be left alone
+        answer = httpx.get("https://weather.example/now").raise_for_status()
+
+    @weather                               # or every call of a function, be it async or not
+    async def forecast(city: str) -> str: ...
+
+Nothing is awaited in here, so one class serves threads and tasks alike; the lock is held for the state only, never
+over a call.
+"""
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from secrets import SystemRandom
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, cast
+
+from mainstay.clock import Clock, SystemClock
+from mainstay.errors import MainstayError
+from mainstay.recovery.breaker.machine import BreakerMachine
+from mainstay.recovery.breaker.model import BreakerSettings, Change, Refusal, Snapshot, State
+from mainstay.recovery.classify import classify
+from mainstay.recovery.model import Failure
+from mainstay.units import format_duration
+
+__all__ = ["Breaker", "BreakerOpen", "Permit"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_CHANCE = SystemRandom().random
+
+
+class BreakerOpen(MainstayError):
+    """The call was not made: its target has failed too often, or asked to be left alone.
+
+    Attributes:
+        name: the breaker's.
+        wait_s: seconds until a call may be tried; 0 while one is trying.
+        failure: the last real failure, which is why; None if slowness was.
+    """
+
+    def __init__(self, name: str, refusal: Refusal) -> None:
+        why = f" after {refusal.failure.category}: {refusal.failure.message}" if refusal.failure else ""
+        when = f"for {format_duration(refusal.wait_s)} more" if refusal.wait_s else "while one call tries"
+        super().__init__(f"{name} is left alone {when}{why}")
+        self.name = name
+        self.wait_s = refusal.wait_s
+        self.failure = refusal.failure
+
+
+class Breaker:
+    """A circuit breaker. Thread-safe, and safe in any number of tasks and event loops.
+
+    It opens when of the last ``calls`` outcomes within ``window`` at least ``min_calls`` are known and
+    ``failure_rate`` of them failed (or ``slow_rate`` had a slow first token), and at once when the other side asks
+    to be left alone (a rate limit, a used-up quota, a Retry-After). After the pause exactly one call is let
+    through, and how it goes decides. A wall clock that jumps changes nothing.
+
+    Which failures count is decided by `mainstay.recovery.classify.classify`: a request that was wrong in itself,
+    and whatever was cancelled, says nothing about the other side.
+
+    Args:
+        name: for messages, reports and events.
+        settings: see `BreakerSettings` for units and defaults.
+        slow_after_s: a first token that took this many seconds or more is slow; None: none is.
+        clock: where monotonic seconds come from.
+        on_change: told of each change of state, from whichever thread caused it; what it raises is dropped.
+        chance: gives numbers from 0 to 1, for the jitter of the pauses.
+    """
+
+    __slots__ = ("_lock", "_machine", "_now", "_on_change", "name", "slow_after_s")
+
+    def __init__(
+        self,
+        name: str,
+        settings: BreakerSettings | None = None,
+        *,
+        slow_after_s: float | None = None,
+        clock: Clock | None = None,
+        on_change: "Callable[[Breaker, Change], object] | None" = None,
+        chance: Callable[[], float] = _CHANCE,
+    ) -> None:
+        self.name = name
+        self.slow_after_s = slow_after_s
+        self._now = (clock or SystemClock()).monotonic
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._machine = BreakerMachine(settings or BreakerSettings(), chance, self._now())
+
+    @property
+    def state(self) -> State:
+        """Closed, open or half-open, as of now."""
+        return self.snapshot().state
+
+    def snapshot(self) -> Snapshot:
+        """State, counts and the last failure, as of now."""
+        with self._lock:
+            return self._machine.snapshot(self._now())
+
+    def permit(self, *, last_resort: bool = False) -> "Permit":
+        """Ask to make one call; use the permit as a context manager, ``with`` or ``async with``.
+
+        Args:
+            last_resort: whether the caller has nowhere else to go; see `mainstay.recovery.breaker.machine`.
+
+        Raises:
+            BreakerOpen: if the call must not be made now.
+        """
+        with self._lock:
+            ticket = self._machine.acquire(self._now(), last_resort=last_resort)
+        if isinstance(ticket, Refusal):
+            raise BreakerOpen(self.name, ticket)
+        return Permit(self, ticket)
+
+    def open_for(self, seconds: float, failure: Failure | None = None) -> None:
+        """Let nobody through for so long, as the other side asked; a pause that ends later stays as it is."""
+        with self._lock:
+            change = self._machine.hold(seconds, failure, self._now())
+        self._announce(change)
+
+    def reset(self) -> None:
+        """Close it by hand."""
+        with self._lock:
+            change = self._machine.reset(self._now())
+        self._announce(change)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Make every call of ``function`` through the breaker; of an async one until it has returned."""
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError("a stream is a success only when it was read to its end: use `permit` around that")
+        if inspect.iscoroutinefunction(function):
+            asynchronous = cast("Callable[..., Any]", function)
+
+            async def guarded(*args: object, **kwargs: object) -> object:
+                with self.permit():
+                    return await asynchronous(*args, **kwargs)
+
+            return cast("Callable[P, R]", functools.wraps(function)(guarded))
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self.permit():
+                return function(*args, **kwargs)
+
+        return call
+
+    def _announce(self, change: Change | None) -> None:
+        """Outside of the lock: the listener may look at the breaker. What it raises must not undo an outcome."""
+        if change is not None and self._on_change is not None:
+            with suppress(Exception):
+                self._on_change(self, change)
+
+
+class Permit:
+    """The right to make one call, and the duty to say how it went. The first outcome counts.
+
+    Leaving the ``with`` block normally is a success, an `Exception` is classified, and anything else that ends it
+    (a cancellation, a closed generator, the end of the process) says nothing about the other side.
+    """
+
+    __slots__ = ("_breaker", "_ticket", "first_token_s")
+
+    def __init__(self, breaker: Breaker, ticket: int) -> None:
+        self._breaker: Breaker | None = breaker
+        self._ticket = ticket
+        self.first_token_s: float | None = None
+        """Seconds until the first content, to be set by who measures it."""
+
+    def succeed(self) -> None:
+        """It went well."""
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None:
+            first_s, slow_s = self.first_token_s, breaker.slow_after_s
+            slow = first_s is not None and slow_s is not None and first_s >= slow_s
+            with breaker._lock:
+                change = breaker._machine.succeed(self._ticket, breaker._now(), slow=slow)
+            breaker._announce(change)
+
+    def fail(self, failure: Failure) -> None:
+        """It failed; the failure's traits say whether that counts."""
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None:
+            with breaker._lock:
+                change = breaker._machine.fail(self._ticket, failure, breaker._now())
+            breaker._announce(change)
+
+    def ignore(self) -> None:
+        """It says nothing about the other side."""
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None:
+            with breaker._lock:
+                breaker._machine.ignore(self._ticket)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.succeed()
+        elif isinstance(error, Exception):
+            self.fail(classify(error))
+        else:
+            self.ignore()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
