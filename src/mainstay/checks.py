@@ -19,6 +19,8 @@ class Condition:
         name: ``"database"``, ``"feishu"``, ``"model:primary"``.
         status: ``"ok"``, ``"degraded"`` (works worse) or ``"down"``.
         required: whether the service can not be ready without it.
+        affects_status: whether `/health` follows it: degraded when it is degraded, unhealthy when it is down. Its
+            reason is among the report's, also when it is ok and still worth knowing.
         reason: one line when it is not ok.
         detail: more for `/health.dependencies`: plain JSON values, nothing secret.
     """
@@ -26,6 +28,7 @@ class Condition:
     name: str
     status: Literal["ok", "degraded", "down"] = "ok"
     required: bool = True
+    affects_status: bool = False
     reason: str = ""
     detail: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from mainstay.messages import ModelUsage, Outcome
 __all__ = [
     "AgentCalled",
     "AttemptFailed",
+    "BreakerChanged",
     "CardCreated",
     "CardSent",
     "CardUpdated",
@@ -167,7 +168,8 @@ class ToolRan(Event):
 class AttemptFailed(Event):
     """One attempt with one model failed: the one place where a provider's error is counted.
 
-    ``retry_after_s``: how long the provider asked to be left alone; None when it did not say.
+    ``retry_after_s``: how long the provider asked to be left alone; None when it did not say. ``nonsense``: the
+    headers that asked for it in a way that made no sense, and were ignored.
     """
 
     name: ClassVar[str] = "attempt.failed"
@@ -177,7 +179,9 @@ class AttemptFailed(Event):
     category: Category
     message: str
     shown_chars: int = 0
+    elapsed_s: float = 0.0
     retry_after_s: float | None = None
+    nonsense: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +196,24 @@ class ModelHop(Event):
     category: Category
     shown_chars: int
     elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerChanged(Event):
+    """Something is left alone from now on, or not any more.
+
+    ``target``: ``"model:primary"``, ``"agent:okr"``, ``"database"`` … ``state``: ``closed``, ``open`` or
+    ``half_open``. ``cause``: why it is open: ``failures``, ``slow``, ``asked`` (by a Retry-After or a used-up
+    quota) or ``told`` (by another process). ``open_s``: for how long.
+    """
+
+    name: ClassVar[str] = "breaker.changed"
+    target: str
+    state: str
+    cause: str = ""
+    open_s: float = 0.0
+    category: Category | None = None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

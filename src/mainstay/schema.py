@@ -7,7 +7,13 @@ from importlib import import_module
 
 __all__ = ["SCHEMA", "heads"]
 
-SCHEMA = ("mainstay.inbox", "mainstay.memory", "mainstay.turns", "mainstay.channels.feishu")
+SCHEMA = (
+    "mainstay.inbox",
+    "mainstay.memory",
+    "mainstay.recovery.breaker",
+    "mainstay.turns",
+    "mainstay.channels.feishu",
+)
 """In the order in which they are migrated."""
 
 

@@ -15,10 +15,12 @@ from socket import socket
 import httpx2
 
 from mainstay.agents import plugin
+from mainstay.agents.standing import Standing
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
 from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.clock import Clock, SystemClock
+from mainstay.config.machine import ROOT
 from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
 from mainstay.errors import MainstayError, StorageUnavailable
@@ -40,7 +42,8 @@ from mainstay.logs import events as event_log
 from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
-from mainstay.models.states import ModelStates
+from mainstay.recovery.breaker.registry import Breakers
+from mainstay.recovery.breaker.sqlite import SharedPauses
 from mainstay.recovery.classify import classify
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.lent import lent
@@ -114,10 +117,15 @@ async def _serve(
         memory = Memory(storage, config.memory, clock=clock)
         turns = _turns(config, storage, inbox, memory, bus, clock)
         channels = _channels(config, storage, inbox, turns, bus, clock, to_platform)
-        models = ModelStates(config.models)
-        models.watch(bus)
+        breakers = Breakers(config.breaker, clock=clock)
+        breakers.announce(bus)
+        pauses = SharedPauses(storage, breakers, clock=clock)
+        standing = Standing(
+            config.models, config.agents, root=ROOT, tier=config.service.model_tier, breakers=breakers
+        )
+        standing.watch(bus)
         connections = [check for channel in channels.values() for check in channel.checks()]
-        for check in (storage.check, *connections, *models.checks()):
+        for check in (storage.check, *connections, *standing.checks()):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
         app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
@@ -126,12 +134,15 @@ async def _serve(
         async with serving(app, listener, drain_s=_HTTP_DRAIN_S), asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(channel.run()) for channel in channels.values()]
             background.append(tasks.create_task(_tidy(inbox, memory)))
+            background.append(tasks.create_task(pauses.run()))
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
-            background.append(tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, to_models))))
+            background.append(
+                tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, to_models, breakers, pauses)))
+            )
 
             stop.cut_off = turns.cut_off
             await stop.asked.wait()
@@ -306,12 +317,29 @@ async def _work(turns: Turns, make: Callable[[], Responder]) -> None:
     await turns.run(await unpaused(make))
 
 
-def _responder(config: Config, bus: Bus, clock: Clock, http: httpx2.AsyncClient) -> Responder:
+def _responder(
+    config: Config,
+    bus: Bus,
+    clock: Clock,
+    http: httpx2.AsyncClient,
+    breakers: Breakers,
+    pauses: SharedPauses,
+) -> Responder:
     if config.service.responder:
         return plugin.load(config.service.responder)
     from mainstay.agents.responder import build as build_agents
 
-    return build_agents(config.agents, config.models, bus=bus, clock=clock, http=http)
+    return build_agents(
+        config.agents,
+        config.models,
+        bus=bus,
+        clock=clock,
+        http=http,
+        recovery=config.recovery,
+        breakers=breakers,
+        refresh=pauses.refresh,
+        tier=config.service.model_tier,
+    )
 
 
 async def _tidy(inbox: Inbox, memory: Memory) -> None:

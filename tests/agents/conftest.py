@@ -13,18 +13,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mainstay.agents.model import AgentSettings
+from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.responder import build
 from mainstay.bus import Bus
 from mainstay.clock import SystemClock
 from mainstay.events import Event
 from mainstay.messages import AnswerEvent, Exchange, Finished, Message, Responder
 from mainstay.models.model import ModelSettings, Price
+from mainstay.recovery.breaker.registry import Breakers
+from mainstay.recovery.model import RecoverySettings
 from mainstay.settings import Secret
 from mainstay.testing.provider import ServedProvider, served_provider
 from mainstay.testing.turns import NotebookInMemory, StepsInMemory, ask, collect
 
 CLOCK = SystemClock()
+ONCE = RecoverySettings(retries=0)
+"""Each model is asked once in a call."""
 
 
 def message(text: str) -> Message:
@@ -48,6 +52,9 @@ class Bench:
     http: httpx2.AsyncClient
     bus: Bus = field(default_factory=Bus)
     heard: list[Event] = field(default_factory=list)
+    recovery: RecoverySettings = ONCE
+    breakers: Breakers = field(default_factory=Breakers)
+    tier: Tier = "auto"
 
     def model(self, provider: ServedProvider) -> ModelSettings:
         return ModelSettings(
@@ -68,6 +75,9 @@ class Bench:
             bus=self.bus,
             clock=CLOCK,
             http=self.http,
+            recovery=self.recovery,
+            breakers=self.breakers,
+            tier=self.tier,
         )
 
     async def ask(
@@ -187,6 +197,7 @@ async def told() -> AsyncGenerator[Told, None]:
                 bus=bus,
                 clock=CLOCK,
                 http=http,
+                recovery=ONCE,
             )
 
         yield Told(model, make, heard)

@@ -84,7 +84,7 @@ async def test_when_every_model_breaks_off_the_longer_way_is_told(bench) -> None
     events, final = await bench.ask(bench.responder(), "数到 3")
     assert (final.outcome, final.category) == (Outcome.FAILED, Category.RATE_LIMIT)
     assert final.text == shown(events) == "我是 Mainstay"
-    assert final.notice == "语言模型当前繁忙，请稍后再试。"
+    assert final.notice == "语言模型当前繁忙。请稍后再试。"
     assert [event.model for event in bench.heard_of(AttemptFailed)] == ["primary", "fallback"]
 
 

@@ -1,20 +1,27 @@
 """Which agents does the configuration make?"""
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 
 import httpx2
 from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 
-from mainstay.agents.attempt import ChatModel
-from mainstay.agents.machine import contradictions
-from mainstay.agents.model import AgentSettings
-from mainstay.agents.segment import Agent
+from mainstay.agents.attempt import ChatModel, ask
+from mainstay.agents.machine import contradictions, in_tier
+from mainstay.agents.model import AgentSettings, Tier
+from mainstay.agents.segment import Agent, ModelCandidate
+from mainstay.agents.standing import breaker_of
 from mainstay.agents.tools import load_tool
 from mainstay.errors import ConfigError
 from mainstay.models.model import ModelSettings
 from mainstay.models.openai import request_settings
-from mainstay.recovery.model import Candidate, Limits
+from mainstay.recovery.breaker.registry import Breakers
+from mainstay.recovery.bulkhead import Bulkhead
+from mainstay.recovery.call.candidate import Candidate
+from mainstay.recovery.call.model import Limits
+from mainstay.recovery.model import RecoverySettings
+from mainstay.recovery.retries import RetryBudget
 
 __all__ = ["MakeModel", "assemble"]
 
@@ -30,6 +37,9 @@ def assemble(
     http: httpx2.AsyncClient,
     root: str,
     make_model: MakeModel,
+    recovery: RecoverySettings,
+    breakers: Breakers,
+    tier: Tier,
 ) -> dict[str, Agent]:
     """The root agent and its specialists, by name.
 
@@ -40,22 +50,37 @@ def assemble(
     if problems:
         raise ConfigError(*problems)
     names = [root, *agents[root].specialists]
-    chains = {name: agents[name].models or agents[root].models for name in names}
-    chats = {
-        model: ChatModel(
-            name=model,
-            model=make_model(model, models[model], http),
-            settings=request_settings(models[model]),
-            requires_finish_reason=models[model].requires_finish_reason,
+    chains = {name: in_tier(agents[name].models or agents[root].models, tier) for name in names}
+    bulkheads: dict[str, Bulkhead] = {}
+    budgets: dict[str, RetryBudget] = {}
+
+    @cache
+    def candidate(name: str) -> ModelCandidate:
+        settings = models[name]
+        chat = ChatModel(
+            name=name,
+            model=make_model(name, settings, http),
+            settings=request_settings(settings),
+            requires_finish_reason=settings.requires_finish_reason,
+            streams=settings.stream,
         )
-        for model in dict.fromkeys(model for chain in chains.values() for model in chain)
-    }
+        return Candidate(
+            name,
+            partial(ask, chat),
+            limits=_limits(settings),
+            breaker=breaker_of(name, settings, breakers),
+            bulkhead=bulkheads.setdefault(
+                settings.identity, Bulkhead(f"model {name}", settings.max_concurrent, settings.max_waiting)
+            ),
+            retries=budgets.setdefault(settings.account, RetryBudget(recovery.retry_budget)),
+            window=settings.context_window,
+        )
+
     return {
         name: _agent(
             name,
             agents[name],
-            candidates=tuple(_candidate(model, models[model]) for model in chains[name]),
-            chats=chats,
+            candidates=tuple(candidate(model) for model in chains[name]),
             specialists={each: agents[each] for each in agents[root].specialists} if name == root else {},
         )
         for name in names
@@ -66,8 +91,7 @@ def _agent(
     name: str,
     settings: AgentSettings,
     *,
-    candidates: tuple[Candidate, ...],
-    chats: Mapping[str, ChatModel],
+    candidates: tuple[ModelCandidate, ...],
     specialists: Mapping[str, AgentSettings],
 ) -> Agent:
     tools = [load_tool(spec, f"agents.{name}.tools") for spec in settings.tools]
@@ -75,7 +99,6 @@ def _agent(
         name=name,
         settings=settings,
         candidates=candidates,
-        models=chats,
         tools={tool.name: tool for tool in tools},
         specialists={_HAND_OVER + each: each for each in specialists},
         hand_over_tools=tuple(_hand_over_tool(each, specialists[each]) for each in specialists),
@@ -95,8 +118,10 @@ def _hand_over_tool(name: str, settings: AgentSettings) -> ToolDefinition:
     )
 
 
-def _candidate(name: str, settings: ModelSettings) -> Candidate:
-    limits = Limits(
-        first_token_s=settings.first_token_timeout, idle_s=settings.idle_timeout, total_s=settings.total_timeout
+def _limits(settings: ModelSettings) -> Limits:
+    """What comes in one piece has only one limit: its first token is also its last."""
+    return Limits(
+        first_token_s=settings.first_token_timeout if settings.stream else None,
+        idle_s=settings.idle_timeout,
+        total_s=settings.total_timeout,
     )
-    return Candidate(name=name, limits=limits)

@@ -7,7 +7,7 @@ stream that breaks off, an empty answer and a filtered one are errors too.
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic_ai.direct import model_request_stream
+from pydantic_ai.direct import model_request, model_request_stream
 from pydantic_ai.messages import (
     ModelMessage,
     ModelResponse,
@@ -21,13 +21,15 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.settings import ModelSettings as RequestSettings
+from pydantic_ai.usage import RequestUsage
 
 from mainstay.agents.characters import Characters, whole
 from mainstay.agents.thinking import ThoughtFilter, without_thoughts
 from mainstay.errors import Category
 from mainstay.models.cost import Tokens, UsageBook
+from mainstay.recovery.call.model import Alive, Done, Item, Piece
 from mainstay.recovery.classify import classify
-from mainstay.recovery.model import Alive, AttemptError, Done, Piece, Text
+from mainstay.recovery.model import AttemptError
 
 __all__ = ["ChatModel", "ask"]
 
@@ -41,18 +43,44 @@ class ChatModel:
     Attributes:
         name: the configured name.
         requires_finish_reason: see `mainstay.models.model.ModelSettings`.
+        streams: whether answers come in pieces.
     """
 
     name: str
     model: Model
     settings: RequestSettings
     requires_finish_reason: bool
+    streams: bool = True
 
 
-async def ask(
+def ask(
     chat: ChatModel, messages: Sequence[ModelMessage], parameters: ModelRequestParameters, book: UsageBook
-) -> AsyncGenerator[Piece[ModelResponse], None]:
-    """Stream one response; the consumption is entered in the book however it ends."""
+) -> AsyncGenerator[Piece[str, ModelResponse], None]:
+    """One response, in pieces or at once; the consumption is entered in the book however it ends."""
+    return (_streamed if chat.streams else _whole)(chat, messages, parameters, book)
+
+
+async def _whole(
+    chat: ChatModel, messages: Sequence[ModelMessage], parameters: ModelRequestParameters, book: UsageBook
+) -> AsyncGenerator[Piece[str, ModelResponse], None]:
+    try:
+        response = await model_request(
+            chat.model, messages, model_settings=chat.settings, model_request_parameters=parameters
+        )
+    except BaseException as error:
+        if classify(error).category not in _UNBILLED:
+            book.add(chat.name, None)
+        raise
+    book.add(chat.name, _counted(response.usage))
+    complete = _complete(response, chat)
+    text = "".join(part.content for part in complete.parts if isinstance(part, TextPart))
+    yield Item(text, len(text)) if text else Alive()
+    yield Done(complete)
+
+
+async def _streamed(
+    chat: ChatModel, messages: Sequence[ModelMessage], parameters: ModelRequestParameters, book: UsageBook
+) -> AsyncGenerator[Piece[str, ModelResponse], None]:
     stream: StreamedResponse | None = None
     characters, thoughts = Characters(), ThoughtFilter()
     try:
@@ -66,14 +94,14 @@ async def ask(
                         | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
                     ):
                         shown = thoughts.feed(characters.feed(text))
-                        yield Text(shown) if shown else Alive()
+                        yield Item(shown, len(shown)) if shown else Alive()
                     case PartStartEvent() | PartDeltaEvent():
                         yield Alive()
                     case _:
                         pass  # the library may add events at any time
             response = stream.get()
         if rest := thoughts.feed(characters.feed("", end=True)) + thoughts.end():
-            yield Text(rest)
+            yield Item(rest, len(rest))
         complete = _complete(response, chat)
     except BaseException as error:
         if stream is not None or classify(error).category not in _UNBILLED:
@@ -85,8 +113,11 @@ async def ask(
 
 def _tokens(stream: StreamedResponse | None) -> Tokens | None:
     """What the provider counted; None if it has not said."""
-    usage = stream.usage if stream is not None else None
-    if usage is None or not (usage.input_tokens or usage.output_tokens):
+    return _counted(stream.usage) if stream is not None else None
+
+
+def _counted(usage: RequestUsage) -> Tokens | None:
+    if not (usage.input_tokens or usage.output_tokens):
         return None
     return Tokens(usage.input_tokens, usage.output_tokens)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from mainstay.agents.model import AgentSettings, MatchRule
+from mainstay.agents.model import AgentSettings, MatchRule, Tier
 from mainstay.errors import Category, nearest
 
-__all__ = ["Route", "contradictions", "may_answer_instead", "route", "usable_models"]
+__all__ = ["Route", "contradictions", "in_tier", "may_answer_instead", "route", "usable_models"]
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _LETTER = rf"[^\W{_CJK}]"
@@ -110,6 +110,20 @@ def route(text: str, specialists: Mapping[str, Sequence[MatchRule]], threshold: 
         reason=", ".join(words),
         alternatives=tuple((name, score) for score, name, _ in (others if clear else found)),
     )
+
+
+def in_tier(models: Sequence[str], tier: Tier) -> tuple[str, ...]:
+    """The part of a chain that may be asked: all of it, only the first model, or all but the first.
+
+    A chain of one model is what it is in every tier: nobody is helped by an agent that can not answer.
+    """
+    match tier:
+        case "auto":
+            return tuple(models)
+        case "primary":
+            return tuple(models[:1])
+        case "fallback":
+            return tuple(models[1:] or models)
 
 
 def usable_models(models: Sequence[str], failed: Mapping[str, Category]) -> tuple[str, ...]:

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mainstay.settings import duration, setting, share
 
-__all__ = ["USUAL_WEIGHT", "AgentSettings", "MatchRule", "parse_match"]
+__all__ = ["USUAL_WEIGHT", "AgentSettings", "MatchRule", "Tier", "parse_match"]
 
 USUAL_WEIGHT = 0.6
 """One ordinary word is enough for a hand-over; a word that is common elsewhere deserves less than the threshold."""
+
+Tier = Literal["auto", "primary", "fallback"]
+"""Which part of every agent's chain may be asked: all of it, only the first model, or all but the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

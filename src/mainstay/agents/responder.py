@@ -6,9 +6,9 @@ ends the Manager's segment and begins the specialist's: there is never a stream 
 fails, the Manager answers instead, once, if that can help.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx2
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
@@ -16,23 +16,39 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
 from mainstay.agents import machine
 from mainstay.agents.assembly import MakeModel, assemble
 from mainstay.agents.history import answer_calls, dump, history_of, load, repair, user_said
-from mainstay.agents.model import AgentSettings
+from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.segment import Agent, Answered, Broke, End, HandsOver, Segment
+from mainstay.agents.standing import agent_breaker
 from mainstay.agents.tools import remember
-from mainstay.agents.work import Work
+from mainstay.agents.work import Surroundings, Work, up_to_date
 from mainstay.bus import Bus
 from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.events import AgentCalled, HandOver
 from mainstay.messages import AnswerEvent, Finished, HandedOver, Message, Outcome, Responder, Status, Turn
-from mainstay.models.model import ModelSettings, Price
+from mainstay.models.model import ModelSettings
 from mainstay.models.openai import chat_model
 from mainstay.recovery import notices
-from mainstay.recovery.model import Failure
+from mainstay.recovery.breaker.model import State
+from mainstay.recovery.breaker.permits import BreakerOpen, Permit
+from mainstay.recovery.breaker.registry import Breakers
+from mainstay.recovery.bulkhead import Bulkheads, Busy
+from mainstay.recovery.call.model import GaveUp
+from mainstay.recovery.model import Failure, RecoverySettings, Traits
 
 __all__ = ["AgentResponder", "build"]
 
 _LONGEST_REASON = 200
+_NOT_THE_AGENT = frozenset(
+    {
+        Category.CANCELLED,
+        Category.CONTENT_FILTER,
+        Category.CONTEXT_LENGTH,
+        Category.DATABASE,
+        Category.INVALID_REQUEST,
+    }
+)
+"""Failures that say nothing about the agent: another question would have been answered."""
 
 
 def build(
@@ -42,6 +58,10 @@ def build(
     bus: Bus,
     clock: Clock,
     http: httpx2.AsyncClient,
+    recovery: RecoverySettings | None = None,
+    breakers: Breakers | None = None,
+    refresh: Callable[[], Awaitable[None]] | None = None,
+    tier: Tier = "auto",
     root: str = "manager",
     make_model: MakeModel = chat_model,
 ) -> Responder:
@@ -53,14 +73,35 @@ def build(
         bus: hears of attempts, hops, hand-overs, tools and specialists.
         clock: for limits and durations.
         http: the client that all models share; the caller closes it.
+        recovery: what is done about a failed call.
+        breakers: those of the process.
+        refresh: see `mainstay.agents.work.Surroundings`.
+        tier: which part of each chain may be asked.
         root: the agent that gets every message, and under which turns are counted.
         make_model: how a model is reached.
 
     Raises:
         ConfigError: naming everything that is missing or wrong.
     """
-    made = assemble(agents, models, http=http, root=root, make_model=make_model)
-    return AgentResponder(root, made, {name: settings.price for name, settings in models.items()}, bus, clock)
+    around = Surroundings(
+        bus=bus,
+        clock=clock,
+        prices={name: settings.price for name, settings in models.items()},
+        recovery=recovery or RecoverySettings(),
+        breakers=breakers or Breakers(clock=clock),
+        refresh=refresh or up_to_date,
+    )
+    made = assemble(
+        agents,
+        models,
+        http=http,
+        root=root,
+        make_model=make_model,
+        recovery=around.recovery,
+        breakers=around.breakers,
+        tier=tier,
+    )
+    return AgentResponder(root, made, around)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +112,27 @@ class _Plan:
         said: what the person is told about it first.
         parked: the Manager's messages, should it have to go on for this agent; None where they were lost in a
             crash and told of actions, which it would carry out once more.
+        permit: of the agent's breaker.
     """
 
     agent: Agent
     new: list[ModelMessage]
     parked: list[ModelMessage] | None
     said: HandedOver | Status | None = None
+    permit: Permit | None = None
 
 
 class AgentResponder:
     """The Manager and its specialists; see `mainstay.messages.Responder`."""
 
-    def __init__(
-        self, root: str, agents: Mapping[str, Agent], prices: Mapping[str, Price | None], bus: Bus, clock: Clock
-    ) -> None:
+    def __init__(self, root: str, agents: Mapping[str, Agent], around: Surroundings) -> None:
         self._root = agents[root]
         self._agents = agents
-        self._prices = prices
-        self._bus = bus
-        self._clock = clock
+        self._around = around
+        self._bus = around.bus
+        self._clock = around.clock
+        self._chats = Bulkheads(around.recovery.chat_places, around.recovery.chat_line)
+        self._specialists = {name: agent_breaker(name, around.breakers) for name in agents if name != root}
 
     @property
     def name(self) -> str:
@@ -98,21 +141,40 @@ class AgentResponder:
 
     async def respond(self, message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
         """See `mainstay.messages.Responder.respond`."""
-        work = Work(message, turn, self._prices, self._bus, self._clock)
-        history = history_of(turn.history)
+        work = Work(message, turn, self._around)
+        chat = f"{message.channel}:{message.bot_id}:{message.chat_id}"
+        try:
+            await self._chats.enter(chat, "chat", work.left_s / 2)
+        except Busy as busy:
+            gave_up = GaveUp(failure=Failure(category=Category.OVERLOADED, message=str(busy)), why="busy")
+            yield self._failed(work, self._root, gave_up, user_said(message.text))
+            return
+        try:
+            async with aclosing(self._answer(work)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._chats.leave(chat)
+
+    async def _answer(self, work: Work) -> AsyncGenerator[AnswerEvent, None]:
+        history = history_of(work.turn.history)
         step = self._begin(work)
         while isinstance(step, _Plan):
             if step.said is not None:
                 yield step.said
             segment = self._segment(step, work, history)
             started, end = self._clock.monotonic(), None
-            async with aclosing(segment.run()) as events:
-                async for event in events:
-                    if isinstance(event, Answered | HandsOver | Broke):
-                        end = event
-                    else:
-                        yield event
-            assert end is not None
+            try:
+                async with aclosing(segment.run()) as events:
+                    async for event in events:
+                        if isinstance(event, Answered | HandsOver | Broke):
+                            end = event
+                        else:
+                            yield event
+                assert end is not None
+                _settle(step.permit, end)
+            finally:
+                _settle(step.permit, None)
             self._count(step.agent, work, started, end)
             step = self._after(step, work, segment.new, end)
         yield step
@@ -126,10 +188,10 @@ class AgentResponder:
                 return _Plan(agent=agent, new=new, parked=None if self._root.name in work.acted else fresh)
             if work.acted:  # starting over could do everything twice
                 failure = Failure(category=Category.INTERNAL, message="the checkpoint cannot be read")
-                return self._failed(work, self._root, failure, fresh)
+                return self._failed(work, self._root, GaveUp(failure=failure), fresh)
         route = self._route(work.message.text)
         if route.to is None:
-            return _Plan(agent=self._root, new=fresh, parked=fresh)
+            return _Plan(agent=self._available_root(), new=fresh, parked=fresh)
         handed_over = HandedOver(
             from_agent=self._root.name,
             to_agent=route.to,
@@ -150,10 +212,21 @@ class AgentResponder:
                     from_agent=plan.agent.name, to_agent=to, strategy="model", reason=reason[:_LONGEST_REASON]
                 )
                 return self._hand_over(work, handed_over, parked=new)
-            case Broke(failure):
-                return self._instead(plan, work, failure) or self._failed(work, plan.agent, failure, new)
+            case Broke(gave_up):
+                return self._instead(plan, work, gave_up.failure) or self._failed(work, plan.agent, gave_up, new)
 
     def _hand_over(self, work: Work, handed_over: HandedOver, *, parked: list[ModelMessage]) -> _Plan:
+        """The specialist; the Manager without it, while it is left alone."""
+        specialist = handed_over.to_agent
+        try:
+            permit = self._specialists[specialist].permit()
+        except BreakerOpen:
+            return _Plan(
+                agent=self._available_root(),
+                new=answer_calls(parked, _not_available(specialist)),
+                parked=parked,
+                said=Status(notices.manager_instead(work.language)),
+            )
         self._bus.emit(
             HandOver(
                 turn_id=work.turn.turn_id,
@@ -165,8 +238,13 @@ class AgentResponder:
                 alternatives=handed_over.alternatives,
             )
         )
-        agent = self._agents[handed_over.to_agent]
-        return _Plan(agent=agent, new=user_said(work.message.text), parked=parked, said=handed_over)
+        new = user_said(work.message.text)
+        return _Plan(agent=self._agents[specialist], new=new, parked=parked, said=handed_over, permit=permit)
+
+    def _available_root(self) -> Agent:
+        """The root agent, which can not hand over to a specialist that is left alone."""
+        unavailable = [name for name, each in self._specialists.items() if each.state is State.OPEN]
+        return self._root.without(unavailable)
 
     def _instead(self, plan: _Plan, work: Work, failure: Failure) -> _Plan | None:
         """The Manager in the place of a failed specialist, if that can help."""
@@ -180,10 +258,9 @@ class AgentResponder:
             )
         ):
             return None
-        told = f"The specialist {specialist} is not available now. Answer without it."
         return _Plan(
             agent=self._root.alone(left),
-            new=answer_calls(plan.parked, told),
+            new=answer_calls(plan.parked, _not_available(specialist)),
             parked=plan.parked,
             said=Status(notices.manager_instead(work.language)),
         )
@@ -227,17 +304,47 @@ class AgentResponder:
             record=dump(repair(new)),
         )
 
-    def _failed(self, work: Work, agent: Agent, failure: Failure, new: list[ModelMessage]) -> Finished:
+    def _failed(self, work: Work, agent: Agent, gave_up: GaveUp, new: list[ModelMessage]) -> Finished:
         kept = repair(new)
         if work.screen.shown:
             kept.append(ModelResponse(parts=[TextPart(work.screen.shown)]))
         return Finished(
             outcome=Outcome.FAILED,
             text=work.screen.shown,
-            notice=notices.failed(failure.category, work.language, had_effects=bool(work.acted)),
-            category=failure.category,
+            notice=_notice(gave_up, work),
+            category=gave_up.failure.category,
             agent=agent.name,
             hops=tuple(work.hops),
             usage=work.book.usage(),
             record=dump(kept),
         )
+
+
+def _not_available(specialist: str) -> str:
+    return f"The specialist {specialist} is not available now. Answer without it."
+
+
+def _notice(gave_up: GaveUp, work: Work) -> str:
+    match gave_up.why:
+        case "busy":
+            return notices.crowded(work.language)
+        case "forbidden":
+            return notices.over_budget(work.language)
+        case "failed" | "left_alone" | "late":
+            return notices.failed(
+                gave_up.failure.category, work.language, had_effects=bool(work.acted), wait_s=gave_up.wait_s
+            )
+
+
+def _settle(permit: Permit | None, end: End | None) -> None:
+    """Tell a specialist's breaker how it went; what its models were not even asked for says nothing about it."""
+    if permit is None:
+        return
+    match end:
+        case Answered() | HandsOver():
+            permit.succeed()
+        case Broke(GaveUp(failure=failure, why="failed")):
+            counts = failure.category not in _NOT_THE_AGENT
+            permit.fail(replace(failure, special=Traits(fallback=True, retries=0, counts=counts)))
+        case Broke() | None:
+            permit.ignore()

@@ -6,15 +6,15 @@ same loop, and a fallback model goes on with the results of the tools that ran.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
-from mainstay.agents.attempt import ChatModel, ask
 from mainstay.agents.history import INTERRUPTED, dump, open_calls
 from mainstay.agents.model import AgentSettings
 from mainstay.agents.tools import AgentTool, ToolResult, run_tool
@@ -22,12 +22,18 @@ from mainstay.agents.work import Work
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, ModelHop, ToolRan
 from mainstay.messages import AnswerEvent, Status, Step, ToolFinished, ToolStarted
-from mainstay.recovery import chain, notices
-from mainstay.recovery.model import Candidate, Done, Failure, GaveUp, Hopped, Lost, Text
+from mainstay.models.cost import UsageBook
+from mainstay.recovery import notices
+from mainstay.recovery.call.candidate import Candidate
+from mainstay.recovery.call.fallback import Fallback
+from mainstay.recovery.call.model import Done, GaveUp, Hopped, Item, Lost, Piece, Waiting
+from mainstay.recovery.model import Failure
 
-__all__ = ["Agent", "Answered", "Broke", "End", "HandsOver", "Segment"]
+__all__ = ["Agent", "Answered", "Broke", "End", "HandsOver", "ModelCandidate", "Segment"]
 
 _log = logging.getLogger(__name__)
+
+ModelCandidate = Candidate[[Sequence[ModelMessage], ModelRequestParameters, UsageBook], Piece[str, ModelResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +47,7 @@ class Agent:
 
     name: str
     settings: AgentSettings
-    candidates: tuple[Candidate, ...]
-    models: Mapping[str, ChatModel]
+    candidates: tuple[ModelCandidate, ...]
     tools: Mapping[str, AgentTool]
     specialists: Mapping[str, str]
     hand_over_tools: tuple[ToolDefinition, ...]
@@ -51,6 +56,14 @@ class Agent:
         """The same agent with these models only, and without specialists."""
         left = tuple(candidate for candidate in self.candidates if candidate.name in models)
         return replace(self, candidates=left, specialists={}, hand_over_tools=())
+
+    def without(self, specialists: Collection[str]) -> "Agent":
+        """The same agent, who can not hand over to these."""
+        if not specialists:
+            return self
+        tools = {tool: name for tool, name in self.specialists.items() if name not in specialists}
+        left = tuple(tool for tool in self.hand_over_tools if tool.name in tools)
+        return replace(self, specialists=tools, hand_over_tools=left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +87,7 @@ class HandsOver:
 class Broke:
     """No model could answer."""
 
-    failure: Failure
+    gave_up: GaveUp
 
 
 End = Answered | HandsOver | Broke
@@ -126,40 +139,49 @@ class Segment:
                     if isinstance(event, Answered | Broke):
                         return
         too_many = f"no answer after {self._agent.settings.max_steps} steps"
-        yield Broke(Failure(category=Category.MALFORMED, message=too_many))
+        yield Broke(GaveUp(failure=Failure(category=Category.MALFORMED, message=too_many)))
 
     async def _ask(self) -> AsyncGenerator[AnswerEvent | Answered | Broke, None]:
         """Ask the chain once; ends with an answer, a failure, or calls at the end of the messages."""
-        work, parameters = self._work, self._parameters()
-        messages = self._with_instructions()
+        work, messages, parameters = self._work, self._with_instructions(), self._parameters()
         work.screen.new_stream()
-        asking = chain.call(
-            lambda name: ask(self._agent.models[name], messages, parameters, work.book),
-            self._agent.candidates,
-            deadline=work.turn.deadline,
-            clock=work.clock,
-        )
-        async with aclosing(asking) as events:
+        await work.refresh()
+        chain = Fallback(self._agent.candidates, settings=work.settings, clock=work.clock)
+
+        def begin(candidate: Candidate[..., Any]) -> AsyncGenerator[Piece[str, ModelResponse], None]:
+            return cast("AsyncGenerator[Any, None]", candidate.call(messages, parameters, work.book))
+
+        async with aclosing(chain.run(begin, deadline=work.turn.deadline)) as events:
             async for event in events:
                 match event:
-                    case Text(text):
+                    case Item(text):
                         yield work.screen.put(text)
-                    case Lost():
-                        self._lost(event)
-                    case Hopped(hop):
-                        work.hops.append(hop)
-                        work.screen.new_stream()
-                        work.bus.emit(_model_hop(self._agent.name, work.turn.turn_id, event))
-                        if hop.shown_chars:
-                            yield Status(notices.continuing(work.language))
-                    case GaveUp(failure):
-                        yield Broke(failure)
+                    case GaveUp():
+                        yield Broke(event)
                     case Done(response, model):
                         response = self._with_unique_calls(response)
                         self.messages.append(response)
                         if not response.tool_calls:
                             cut = response.finish_reason == "length"
                             yield Answered(text=work.screen.shown, model=model, cut=cut)
+                    case _:
+                        for status in self._trouble(event):
+                            yield status
+
+    def _trouble(self, event: Lost | Hopped | Waiting) -> Iterator[Status]:
+        """What is written down about an attempt that failed, and what the person is told meanwhile."""
+        work = self._work
+        match event:
+            case Lost():
+                self._lost(event)
+            case Hopped(hop):
+                work.hops.append(hop)
+                work.screen.new_stream()
+                work.bus.emit(_model_hop(self._agent.name, work.turn.turn_id, event))
+                if hop.shown_chars:
+                    yield Status(notices.continuing(work.language))
+            case Waiting(seconds=seconds):
+                yield Status(notices.waiting(work.language, seconds))
 
     async def _run_tools(self, calls: Sequence[ToolCallPart]) -> AsyncGenerator[AnswerEvent, None]:
         """Run them one after another: the checkpoint of each is then all that is needed to go on."""
@@ -233,20 +255,22 @@ class Segment:
         return None
 
     def _lost(self, lost: Lost) -> None:
-        self._work.failed[lost.model] = lost.failure.category
+        self._work.failed[lost.candidate] = lost.failure.category
         if lost.failure.category is Category.CANCELLED:
             return
         if lost.failure.category is Category.INTERNAL:
-            _log.error("asking %s raised an error that no rule knows", lost.model, exc_info=lost.error)
+            _log.error("asking %s raised an error that no rule knows", lost.candidate, exc_info=lost.error)
         self._work.bus.emit(
             AttemptFailed(
                 turn_id=self._work.turn.turn_id,
                 agent=self._agent.name,
-                model=lost.model,
+                model=lost.candidate,
                 category=lost.failure.category,
                 message=lost.failure.message,
-                shown_chars=lost.shown_chars,
+                shown_chars=lost.shown,
+                elapsed_s=lost.elapsed_s,
                 retry_after_s=lost.failure.retry_after_s,
+                nonsense=lost.failure.nonsense,
             )
         )
 

@@ -4,7 +4,8 @@ One object for one attempt at one turn: what the person sees, which calls were m
 circumstances that the segments share.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from mainstay.bus import Bus
 from mainstay.clock import Clock
@@ -12,9 +13,11 @@ from mainstay.errors import Category
 from mainstay.messages import Hop, Message, Step, TextAppended, TextReplaced, Turn
 from mainstay.models.cost import UsageBook
 from mainstay.models.model import Price
+from mainstay.recovery.breaker.registry import Breakers
+from mainstay.recovery.model import RecoverySettings
 from mainstay.recovery.notices import Language, language_of
 
-__all__ = ["Screen", "Work"]
+__all__ = ["Screen", "Surroundings", "Work", "up_to_date"]
 
 
 class Screen:
@@ -37,6 +40,27 @@ class Screen:
         return TextAppended(text)
 
 
+async def up_to_date() -> None:
+    """For a process that shares its breakers with no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all turns share.
+
+    Attributes:
+        breakers: of the process.
+        refresh: brings them up to what other processes know; see `mainstay.recovery.breaker.sqlite`.
+    """
+
+    bus: Bus
+    clock: Clock
+    prices: Mapping[str, Price | None]
+    recovery: RecoverySettings
+    breakers: Breakers
+    refresh: Callable[[], Awaitable[None]]
+
+
 class Work:
     """One attempt at one turn.
 
@@ -47,14 +71,14 @@ class Work:
         failed: the models that failed in this attempt, and why the last time.
     """
 
-    def __init__(
-        self, message: Message, turn: Turn, prices: Mapping[str, Price | None], bus: Bus, clock: Clock
-    ) -> None:
+    def __init__(self, message: Message, turn: Turn, around: Surroundings) -> None:
         self.message = message
         self.turn = turn
-        self.bus = bus
-        self.clock = clock
-        self.book = UsageBook(prices)
+        self.bus = around.bus
+        self.clock = around.clock
+        self.settings = around.recovery
+        self.refresh = around.refresh
+        self.book = UsageBook(around.prices)
         self.screen = Screen()
         self.language: Language = language_of(message.text)
         self.recorded: dict[str, Step] = {step.step_id: step for step in turn.steps.recorded}

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
-from mainstay.agents.model import AgentSettings
+from mainstay.agents.model import AgentSettings, Tier
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.health.model import HealthSettings
 from mainstay.inbox.model import InboxSettings
 from mainstay.logs.model import LogSettings
 from mainstay.memory.model import MemorySettings
 from mainstay.models.model import ModelSettings
+from mainstay.recovery.breaker.model import BreakerSettings
+from mainstay.recovery.model import RecoverySettings
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.settings import Secret, duration, setting
 from mainstay.storage.model import StorageSettings
@@ -108,10 +110,11 @@ class ServiceSettings:
         help="Accepted and kept; this version has no devtools page yet.",
         env=("ENABLE_DEVTOOLS",),
     )
-    model_tier: str = setting(
-        "primary",
-        help="Accepted and kept; the fallback chain of each agent decides which model is asked first.",
-        choices=("primary", "fallback"),
+    model_tier: Tier = setting(  # noqa: RUF009  a field, like dataclasses.field
+        "auto",
+        help="Forces a tier of every agent's chain: primary asks only the first model, fallback all but the first; "
+        "auto asks the first and falls back.",
+        choices=("auto", "primary", "fallback"),
         env=("AI_MODEL_TIER",),
     )
 
@@ -153,6 +156,8 @@ class Config:
     storage: StorageSettings = field(default_factory=StorageSettings)
     inbox: InboxSettings = field(default_factory=InboxSettings)
     turns: TurnSettings = field(default_factory=TurnSettings)
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     logs: LogSettings = field(default_factory=LogSettings)

@@ -20,6 +20,8 @@ from mainstay.inbox.model import InboxSettings
 from mainstay.logs.model import LogSettings
 from mainstay.memory.model import MemorySettings
 from mainstay.models.model import ModelSettings
+from mainstay.recovery.breaker.model import BreakerSettings
+from mainstay.recovery.model import RecoverySettings
 from mainstay.settings import SETTING, SettingInfo
 from mainstay.storage.model import StorageSettings
 from mainstay.turns.model import TurnSettings
@@ -91,6 +93,8 @@ SECTIONS: Final[dict[str, Section]] = {
         Section(name="storage", settings=StorageSettings),
         Section(name="inbox", settings=InboxSettings),
         Section(name="turns", settings=TurnSettings),
+        Section(name="recovery", settings=RecoverySettings),
+        Section(name="breaker", settings=BreakerSettings),
         Section(name="memory", settings=MemorySettings),
         Section(name="health", settings=HealthSettings),
         Section(name="logs", settings=LogSettings),

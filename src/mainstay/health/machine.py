@@ -10,14 +10,14 @@ failures never hold a status longer than promised. Memory does not grow with the
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from mainstay.checks import Condition
 from mainstay.health.model import HealthSettings, ServiceStatus
 from mainstay.units import format_duration
 
-__all__ = ["Counts", "Judge", "Tally", "Verdict", "kind_of", "readiness"]
+__all__ = ["Counts", "Judge", "Tally", "Verdict", "kind_of", "readiness", "with_conditions"]
 
 SLOTS_PER_WINDOW = 60
 
@@ -133,6 +133,21 @@ class Judge:
 
     def _slots(self, seconds: float) -> int:
         return max(1, int(seconds / self.slot_s + 1e-9))
+
+
+def with_conditions(verdict: Verdict, conditions: Sequence[Condition]) -> Verdict:
+    """The verdict, made worse by what the service depends on, where that has a say in it."""
+    status, reasons = verdict.status, list(verdict.reasons)
+    for condition in conditions:
+        if not condition.affects_status:
+            continue
+        if condition.reason:
+            reasons.append(condition.reason)
+        if condition.status == "down":
+            status = "unhealthy"
+        elif condition.status == "degraded" and status == "healthy":
+            status = "degraded"
+    return replace(verdict, status=status, reasons=tuple(reasons))
 
 
 def kind_of(category: str) -> str:

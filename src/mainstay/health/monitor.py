@@ -16,7 +16,7 @@ from mainstay.checks import Check, Condition
 from mainstay.clock import Clock, SystemClock, iso
 from mainstay.health.call import Call
 from mainstay.health.latency import Latencies
-from mainstay.health.machine import Judge, Tally, kind_of
+from mainstay.health.machine import Judge, Tally, kind_of, with_conditions
 from mainstay.health.model import AgentReport, HealthReport, HealthSettings, LastError
 from mainstay.health.names import MANAGER, OVERFLOW, agent_name, category_name, plain_text
 from mainstay.health.process import process_report
@@ -181,12 +181,13 @@ class HealthMonitor:
         without percentiles.
         """
         wall = self._clock.now()
+        conditions = self.conditions()
         with self._alone() as alone:
             now = self._now()
             if alone:
                 self._settle(now)
             self._follow_wall_clock(wall.timestamp() - now)
-            verdict = self._judge.status(self._tally, self._slot)
+            verdict = with_conditions(self._judge.status(self._tally, self._slot), conditions)
             agents = {
                 name: self._agent_report(entry, percentiles=alone) for name, entry in list(self._agents.items())
             }
@@ -200,7 +201,7 @@ class HealthMonitor:
             "errors": error_report(by_category),
             "window": window_report(verdict),
             "agents": agents,
-            "dependencies": {c.name: dependency_report(c) for c in self.conditions()},
+            "dependencies": {c.name: dependency_report(c) for c in conditions},
             "process": process_report(self._stamp(self._started)),
         }
         if last_error:

@@ -62,6 +62,13 @@ def _ran(event: happened.ToolRan) -> str:
     return f"{_name(event.agent)}: tool {event.tool} {result} after {event.duration_s:.2f} s"
 
 
+def _breaker(event: happened.BreakerChanged) -> str:
+    if event.state != "open":
+        return f"{event.target} is {event.state.replace('_', ' ')} again"
+    why = f" after Error {event.category}: {event.message}" if event.category else ""
+    return f"{event.target} is left alone for {event.open_s:.3g} s ({event.cause}){why}"
+
+
 LINES: Final[dict[type[happened.Event], Line]] = {
     happened.MessageAccepted: Line(logging.INFO, lambda e: f"message accepted from {e.channel}"),
     happened.MessageDuplicated: Line(logging.INFO, lambda e: f"message from {e.channel} was known already"),
@@ -89,6 +96,7 @@ LINES: Final[dict[type[happened.Event], Line]] = {
         logging.WARNING,
         lambda e: f"{_name(e.agent)} goes on with model {e.to_model} after {e.category} from {e.from_model}",
     ),
+    happened.BreakerChanged: Line(lambda e: logging.WARNING if e.state == "open" else logging.INFO, _breaker),
     happened.CardCreated: Line(logging.DEBUG, lambda _: "card created"),
     happened.CardSent: Line(logging.DEBUG, lambda _: "card sent"),
     happened.CardUpdated: Line(logging.DEBUG, lambda e: f"card shows {e.chars} characters"),

@@ -1,11 +1,14 @@
 """Which models are there, and how are they asked?"""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from hashlib import blake2s
 from typing import Literal
 
 from mainstay.settings import Secret, duration, setting
+from mainstay.units import parse_duration
 
 __all__ = ["ModelSettings", "Price", "parse_price"]
 
@@ -67,6 +70,23 @@ class ModelSettings:
         "30s", help="Between two pieces of content; comments of the stream do not count."
     )
     total_timeout: float = duration("120s", help="From the request to the end of the answer.")
+    slow_first_token: float | None = setting(
+        None,
+        help="A first content later than this is slow: most being slow, another model is preferred for a while; "
+        "half of first_token_timeout if absent.",
+        unit="s",
+        parse=parse_duration,
+    )
+    max_concurrent: int = setting(32, help="How many requests may be under way at once.")
+    max_waiting: int = setting(32, help="How many more may wait for that; the next one is told that it is busy.")
+    context_window: int | None = setting(
+        None,
+        help="How many tokens the model takes in: what was too long for it is not asked of one that takes no more.",
+    )
+    stream: bool = setting(
+        True,  # noqa: FBT003
+        help="false: for endpoints that can not stream; only total_timeout limits the wait then.",
+    )
     price: Price | None = setting(  # noqa: RUF009
         None,
         help="US dollars per million tokens, exact decimals in quotes; without it the cost is unknown.",
@@ -80,3 +100,17 @@ class ModelSettings:
         None, help="The most tokens of one answer; the endpoint's own if absent."
     )
     temperature: float | None = setting(None, help="How freely the model chooses; the endpoint's own if absent.")
+
+    @property
+    def identity(self) -> str:
+        """What this is, whatever it is called: equal for the same model at the same place with the same key."""
+        return _digest(self.provider, self.base_url, self.model, self.api_key.reveal())
+
+    @property
+    def account(self) -> str:
+        """Whose limits apply: equal for the same place with the same key."""
+        return _digest(self.provider, self.base_url, self.api_key.reveal())
+
+
+def _digest(*parts: str) -> str:
+    return blake2s(json.dumps(parts).encode(), digest_size=12).hexdigest()

@@ -1,31 +1,24 @@
-"""What is known about one call, and about its failure?"""
+"""What is a failure, what does it mean for what is done next, and what may be set about that?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Literal
 
 from mainstay.errors import Category, MainstayError
-from mainstay.messages import Hop
+from mainstay.settings import duration, setting
 
 __all__ = [
     "TRAITS",
-    "Alive",
     "AttemptError",
-    "Candidate",
-    "ChainEvent",
-    "Done",
     "Failure",
-    "GaveUp",
-    "Hopped",
-    "Limits",
-    "Lost",
-    "Piece",
-    "Text",
+    "Limit",
+    "RecoverySettings",
     "TimedOut",
     "Traits",
 ]
 
-T = TypeVar("T")
+Limit = Literal["first token", "idle", "total", "deadline"]
+"""Which of an attempt's limits ran out: see `mainstay.recovery.call.model.Limits`; the deadline is the turn's."""
 
 
 class AttemptError(MainstayError):
@@ -39,7 +32,7 @@ class AttemptError(MainstayError):
 class TimedOut(AttemptError):
     """One of the limits of an attempt has run out; ``limit`` says which."""
 
-    def __init__(self, limit: "Literal['first token', 'idle', 'total', 'deadline']", after_s: float) -> None:
+    def __init__(self, limit: Limit, after_s: float) -> None:
         super().__init__(Category.TIMEOUT, f"no answer within the {limit} limit ({after_s:.3g} s)")
         self.limit = limit
 
@@ -106,75 +99,36 @@ class Failure:
         return self.special or TRAITS[self.category]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long one attempt may take, in seconds.
-
-    Attributes:
-        first_token_s: from the start to the first content, be it text, thought or a tool call.
-        idle_s: between two pieces of content; comments that only keep the connection open do not count.
-        total_s: from the start to the end.
-    """
-
-    first_token_s: float
-    idle_s: float
-    total_s: float
+def _at_least_none(written: object) -> int:
+    number = int(str(written))
+    if number < 0:
+        raise ValueError(f"{written!r} is negative: write a whole number, 0 or more")
+    return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One model of the chain, under its configured name."""
+class RecoverySettings:
+    """``[recovery]``: what is done about one failed call."""
 
-    name: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Text that the person may see."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """Content that is not shown, such as a thought or a piece of a tool call: the model is at work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
-    """The attempt is complete; an attempt that ends without it was cut off."""
-
-    value: T
-    model: str = ""
-
-
-Piece = Text | Alive | Done[T]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
-    """An attempt failed. ``error`` is for the log of bugs only; ``failure`` is for everybody else."""
-
-    model: str
-    failure: Failure
-    error: BaseException
-    shown_chars: int
-    elapsed_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Hopped:
-    """The next model has been asked; its text takes the place of what this call has shown."""
-
-    hop: Hop
-
-
-@dataclass(frozen=True, slots=True)
-class GaveUp:
-    """No model is left to ask, or no time."""
-
-    failure: Failure
-
-
-ChainEvent = Text | Lost | Hopped | GaveUp | Done[T]
+    retries: int = setting(
+        2,
+        help="How often a model is asked again in one call when no other is left; some failures allow less.",
+        parse=_at_least_none,
+    )
+    retry_base: float = duration("500ms", help="The wait before a model is asked again; it doubles, with jitter.")
+    retry_cap: float = duration("8s", help="The longest such wait.")
+    longest_wait: float = duration(
+        "15s", help="The longest delay asked for by a provider (Retry-After) that a person is kept waiting for."
+    )
+    retry_budget: int = setting(
+        500,
+        help="Retries at one provider are paid for out of this many tokens: 5 each, 10 after a timeout; a good "
+        "answer gives 1 back. Without tokens nothing is retried: a provider in trouble gets no more load.",
+        parse=_at_least_none,
+    )
+    min_attempt: float = duration("500ms", help="With less time left than this no attempt is begun.")
+    chat_places: int = setting(8, help="How many questions of one chat are answered at once.")
+    chat_line: int = setting(16, help="How many more of it may wait; the next one is told that it is too much.")
+    content_filter_fallback: bool = setting(
+        default=False, help="Whether what one model's content filter stopped is asked of the next model."
+    )

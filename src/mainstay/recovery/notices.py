@@ -3,6 +3,7 @@
 One honest line in the language they wrote in, Chinese or English, without anything internal.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -13,76 +14,92 @@ __all__ = [
     "Language",
     "answered",
     "continuing",
+    "crowded",
     "failed",
     "gave_up",
     "interrupted",
     "language_of",
     "manager_instead",
+    "over_budget",
     "resuming",
     "too_late",
+    "waiting",
 ]
 
 Language = Literal["en", "zh"]
 
 _CHINESE: Final = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 
-_BUSY: Final = (
-    "The language model is busy right now. Please try again in a moment.",
-    "语言模型当前繁忙，请稍后再试。",
-)
-_CONNECTION: Final = (
-    "The connection to the language model failed. Please try again in a moment.",
-    "与语言模型的连接失败，请稍后再试。",
-)
-_OPERATOR: Final = (
-    "The language model refused the service's access. The operator has to look at this.",
-    "语言模型拒绝了本服务的访问，需要管理员处理。",
-)
+Advice = Literal["in a moment", "again", "operator", "none"]
 
-_FAILED: Final[Mapping[Category, tuple[str, str]]] = {
-    Category.RATE_LIMIT: _BUSY,
-    Category.OVERLOADED: _BUSY,
+_FAILED: Final[Mapping[Category, tuple[str, str, Advice]]] = {
+    Category.RATE_LIMIT: ("The language model is busy right now.", "语言模型当前繁忙。", "in a moment"),
+    Category.OVERLOADED: ("The language model is busy right now.", "语言模型当前繁忙。", "in a moment"),
     Category.QUOTA_EXHAUSTED: (
-        "The quota of the language model is used up. The operator has to look at this.",
-        "语言模型的额度已用完，需要管理员处理。",
+        "The quota of the language model is used up.",
+        "语言模型的额度已用完。",
+        "operator",
     ),
     Category.TIMEOUT: (
-        "The answer took too long and was given up. Please try again.",
-        "回答超时，已停止等待，请重试。",
+        "The answer took too long and was given up.",
+        "回答超时，已停止等待。",
+        "again",
     ),
-    Category.CONNECTION: _CONNECTION,
-    Category.SERVER_ERROR: (
-        "The language model failed. Please try again in a moment.",
-        "语言模型出错了，请稍后再试。",
+    Category.CONNECTION: (
+        "The connection to the language model failed.",
+        "与语言模型的连接失败。",
+        "in a moment",
     ),
-    Category.AUTH: _OPERATOR,
-    Category.PERMISSION: _OPERATOR,
+    Category.SERVER_ERROR: ("The language model failed.", "语言模型出错了。", "in a moment"),
+    Category.AUTH: (
+        "The language model refused the service's access.",
+        "语言模型拒绝了本服务的访问。",
+        "operator",
+    ),
+    Category.PERMISSION: (
+        "The language model refused the service's access.",
+        "语言模型拒绝了本服务的访问。",
+        "operator",
+    ),
     Category.INVALID_REQUEST: (
         "The language model did not accept this request.",
         "语言模型不接受这个请求。",
+        "none",
     ),
     Category.CONTEXT_LENGTH: (
         "This conversation is too long for the language model. Please start a new one.",
         "对话内容过长，超出了语言模型的限制，请开启新的对话。",
+        "none",
     ),
     Category.CONTENT_FILTER: (
         "The content filter of the language model stopped this answer.",
         "这个回答被语言模型的内容过滤拦截了。",
+        "none",
     ),
-    Category.CANCELLED: ("The answer was cancelled.", "回答已取消。"),
+    Category.CANCELLED: ("The answer was cancelled.", "回答已取消。", "none"),
     Category.MALFORMED: (
-        "The language model broke off in the middle of the answer. Please try again.",
-        "语言模型的回答中断或不完整，请重试。",
+        "The language model broke off in the middle of the answer.",
+        "语言模型的回答中断或不完整。",
+        "again",
     ),
     Category.DATABASE: (
-        "The service's storage is not available. Please try again in a moment.",
-        "服务的存储暂不可用，请稍后再试。",
+        "The service's storage is not available.",
+        "服务的存储暂不可用。",
+        "in a moment",
     ),
     Category.INTERNAL: (
         "Something went wrong inside the service. It has been recorded.",
         "服务内部出错，问题已被记录。",
+        "none",
     ),
 }
+_ADVICE: Final[Mapping[Advice, tuple[str, str]]] = {
+    "in a moment": ("Please try again in a moment.", "请稍后再试。"),
+    "again": ("Please try again.", "请重试。"),
+    "operator": ("The operator has to look at this.", "需要管理员处理。"),
+    "none": ("", ""),
+}
+_NAMED_FROM_S: Final = 5.0  # a shorter wait is "in a moment"
 
 
 def language_of(text: str) -> Language:
@@ -90,10 +107,59 @@ def language_of(text: str) -> Language:
     return "zh" if _CHINESE.search(text) else "en"
 
 
-def failed(category: Category, language: Language, *, had_effects: bool = False) -> str:
-    """Why there is no answer, and whether something was done all the same."""
+def failed(
+    category: Category, language: Language, *, had_effects: bool = False, wait_s: float | None = None
+) -> str:
+    """Why there is no answer, what to do about it, and whether something was done all the same.
+
+    Args:
+        category: why.
+        language: of the person.
+        had_effects: whether a tool with effects has run.
+        wait_s: when it may be worth trying again; None when nobody knows.
+    """
+    english, chinese, advice = _FAILED[category]
     done = _in(language, "Some actions had been carried out already.", "部分操作在此之前已经执行。")
-    return _join(language, _in(language, *_FAILED[category]), done if had_effects else "")
+    what_to_do = _try_again_in(wait_s, language) if wait_s is not None else ""
+    if not what_to_do or advice in ("operator", "none"):
+        what_to_do = _in(language, *_ADVICE[advice])
+    return _join(language, _in(language, english, chinese), what_to_do, done if had_effects else "")
+
+
+def crowded(language: Language) -> str:
+    """So many questions are being answered that this one was turned away at once."""
+    return _in(
+        language,
+        "Too many questions are being answered here right now. Please try again in a moment.",
+        "当前正在处理的问题过多，请稍后再试。",
+    )
+
+
+def over_budget(language: Language) -> str:
+    """The operator's budget for models does not allow another answer."""
+    return _in(
+        language,
+        "The budget for the language models is used up for now. The operator has to look at this.",
+        "语言模型的预算暂时用完了，需要管理员处理。",
+    )
+
+
+def waiting(language: Language, seconds: float) -> str:
+    """The model asked to be left alone for a moment, and the person is kept waiting that long."""
+    whole = max(1, round(seconds))
+    return _in(
+        language, f"The language model is busy; trying again in {whole} s…", f"语言模型繁忙，{whole} 秒后重试……"
+    )
+
+
+def _try_again_in(wait_s: float, language: Language) -> str:
+    if wait_s < _NAMED_FROM_S:
+        return ""
+    if wait_s < 90:
+        count = 5 * math.ceil(wait_s / 5)
+        return _in(language, f"Please try again in about {count} seconds.", f"请在约 {count} 秒后再试。")
+    count = math.ceil(wait_s / 60)
+    return _in(language, f"Please try again in about {count} minutes.", f"请在约 {count} 分钟后再试。")
 
 
 def answered(language: Language, *, cut: bool, unsure: bool) -> str:

@@ -38,6 +38,7 @@ class BreakerMachine:
         "_failure",
         "_failures",
         "_generation",
+        "_heeds_delays",
         "_lease_ends",
         "_level",
         "_opened",
@@ -50,9 +51,12 @@ class BreakerMachine:
         "_until",
     )
 
-    def __init__(self, settings: BreakerSettings, chance: Callable[[], float], now: float) -> None:
+    def __init__(
+        self, settings: BreakerSettings, chance: Callable[[], float], now: float, *, heeds_delays: bool = True
+    ) -> None:
         self._settings = settings
         self._chance = chance
+        self._heeds_delays = heeds_delays
         self._state = State.CLOSED
         self._generation = _UNSTAMPED + 1
         self._outcomes: deque[tuple[float, bool, bool]] = deque()
@@ -126,12 +130,12 @@ class BreakerMachine:
             if self._early:
                 self._state = State.OPEN
 
-    def hold(self, seconds: float, failure: Failure | None, now: float) -> Change | None:
+    def hold(self, seconds: float, failure: Failure | None, now: float, cause: Cause) -> Change | None:
         """Open for at least so long from now on; never shortens a pause."""
         if seconds <= 0 or now + seconds <= self._until:
             return None
         self._failure = failure or self._failure
-        return self._pause(now, seconds, "asked", self._failure)
+        return self._pause(now, seconds, cause, self._failure)
 
     def reset(self, now: float) -> Change | None:
         """Close, and forget what was judged."""
@@ -202,6 +206,8 @@ class BreakerMachine:
 
     def _asked_for(self, failure: Failure, now: float) -> float:
         """For how long the other side wants to be left alone; 0.0 when it did not say so."""
+        if not self._heeds_delays:
+            return 0.0
         asked_s = failure.retry_after_s
         match failure.category:
             case Category.QUOTA_EXHAUSTED:

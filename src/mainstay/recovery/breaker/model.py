@@ -53,11 +53,11 @@ class State(StrEnum):
     HALF_OPEN = "half_open"
 
 
-Cause = Literal["failures", "slow", "asked"]
+Cause = Literal["failures", "slow", "asked", "told"]
 """Why a breaker opened.
 
-Too many failures; too many slow first tokens; or the other side asked to be left alone (a rate limit, a used-up
-quota), which needs no statistics.
+Too many failures; too many slow first tokens; the other side asked to be left alone (a rate limit, a used-up
+quota), which needs no statistics; or another process found out and told this one.
 """
 
 

@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from mainstay.clock import Clock, SystemClock
 from mainstay.errors import MainstayError
 from mainstay.recovery.breaker.machine import BreakerMachine
-from mainstay.recovery.breaker.model import BreakerSettings, Change, Refusal, Snapshot, State
+from mainstay.recovery.breaker.model import BreakerSettings, Cause, Change, Refusal, Snapshot, State
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import Failure
 from mainstay.units import format_duration
@@ -71,6 +71,7 @@ class Breaker:
         name: for messages, reports and events.
         settings: see `BreakerSettings` for units and defaults.
         slow_after_s: a first token that took this many seconds or more is slow; None: none is.
+        heeds_delays: whether it opens at once when the other side asks to be left alone.
         clock: where monotonic seconds come from.
         on_change: told of each change of state, from whichever thread caused it; what it raises is dropped.
         chance: gives numbers from 0 to 1, for the jitter of the pauses.
@@ -84,6 +85,7 @@ class Breaker:
         settings: BreakerSettings | None = None,
         *,
         slow_after_s: float | None = None,
+        heeds_delays: bool = True,
         clock: Clock | None = None,
         on_change: "Callable[[Breaker, Change], object] | None" = None,
         chance: Callable[[], float] = _CHANCE,
@@ -93,7 +95,9 @@ class Breaker:
         self._now = (clock or SystemClock()).monotonic
         self._on_change = on_change
         self._lock = threading.Lock()
-        self._machine = BreakerMachine(settings or BreakerSettings(), chance, self._now())
+        self._machine = BreakerMachine(
+            settings or BreakerSettings(), chance, self._now(), heeds_delays=heeds_delays
+        )
 
     @property
     def state(self) -> State:
@@ -120,10 +124,10 @@ class Breaker:
             raise BreakerOpen(self.name, ticket)
         return Permit(self, ticket)
 
-    def open_for(self, seconds: float, failure: Failure | None = None) -> None:
+    def open_for(self, seconds: float, failure: Failure | None = None, *, cause: Cause = "asked") -> None:
         """Let nobody through for so long, as the other side asked; a pause that ends later stays as it is."""
         with self._lock:
-            change = self._machine.hold(seconds, failure, self._now())
+            change = self._machine.hold(seconds, failure, self._now(), cause)
         self._announce(change)
 
     def reset(self) -> None:

@@ -1,0 +1,97 @@
+"""Which breakers are there in this process?
+
+One for each thing that can fail by itself: ``model:NAME``, ``agent:NAME``, ``mcp:NAME``, a channel, the database.
+Two names of the same thing (the same model behind the same address with the same key) share one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from mainstay.bus import Bus
+from mainstay.clock import Clock, SystemClock
+from mainstay.events import BreakerChanged
+from mainstay.recovery.breaker.model import BreakerSettings, Change
+from mainstay.recovery.breaker.permits import Breaker
+
+__all__ = ["Breakers", "Listener"]
+
+Listener = Callable[[Breaker, Change], object]
+
+
+class Breakers:
+    """All of them, made when they are first asked for.
+
+    Attributes:
+        by_identity: each breaker once, by what it watches; an identity holds no secret.
+    """
+
+    def __init__(self, settings: BreakerSettings | None = None, *, clock: Clock | None = None) -> None:
+        self._settings = settings or BreakerSettings()
+        self._clock = clock or SystemClock()
+        self._listeners: list[Listener] = []
+        self._by_target: dict[str, Breaker] = {}
+        self.by_identity: dict[str, Breaker] = {}
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of every change of state, in the thread that caused it; it must not raise or wait."""
+        self._listeners.append(listener)
+
+    def announce(self, bus: Bus) -> None:
+        """Emit a `BreakerChanged` for each change, on the loop that runs now."""
+        loop = asyncio.get_running_loop()
+
+        def changed(breaker: Breaker, change: Change) -> None:
+            failure = change.failure
+            event = BreakerChanged(
+                target=breaker.name,
+                state=change.state,
+                cause=change.cause or "",
+                open_s=change.open_s,
+                category=failure.category if failure else None,
+                message=failure.message if failure else "",
+            )
+            if not loop.is_closed():
+                bus.emit_from_thread(loop, event)
+
+        self.listen(changed)
+
+    def of(
+        self,
+        target: str,
+        *,
+        identity: str = "",
+        slow_after_s: float | None = None,
+        heeds_delays: bool = True,
+    ) -> Breaker:
+        """The breaker of this target; the arguments of the first who asks hold.
+
+        Args:
+            target: its name in reports, e.g. ``"model:primary"``.
+            identity: what it is; targets of one identity share their breaker. The target itself if absent.
+            slow_after_s: see `Breaker`.
+            heeds_delays: see `Breaker`.
+        """
+        breaker = self._by_target.get(target)
+        if breaker is None:
+            breaker = self.by_identity.get(identity or target)
+        if breaker is None:
+            breaker = Breaker(
+                target,
+                self._settings,
+                slow_after_s=slow_after_s,
+                heeds_delays=heeds_delays,
+                clock=self._clock,
+                on_change=self._changed,
+            )
+            self.by_identity[identity or target] = breaker
+        self._by_target[target] = breaker
+        return breaker
+
+    @property
+    def by_target(self) -> Mapping[str, Breaker]:
+        """By the names under which they were asked for."""
+        return self._by_target
+
+    def _changed(self, breaker: Breaker, change: Change) -> None:
+        for listener in self._listeners:
+            listener(breaker, change)

@@ -1,0 +1,190 @@
+"""How is one call carried through, over failures, waits and limits, from candidate to candidate?
+
+::
+
+    answer = Fallback([Candidate("primary", ask_primary), Candidate("fallback", ask_fallback)])
+
+    text = await answer("what is a lease?")              # the candidates are async functions
+    async for event in answer.stream("and a fence?"):    # or they give async iterators
+        match event:
+            case Item(piece):
+                show(piece)
+            case Hopped():
+                ...  # what follows takes the place of what was shown
+
+From the outside in: the deadline; the chain (`mainstay.recovery.call.machine`); the retry budget; a place in the
+candidate's bulkhead; the permit of its breaker; the limits of one attempt. This is the one place that retries: turn
+the retries of an SDK below it off, or each of its tries is multiplied by those here.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
+
+from mainstay.clock import Clock, SystemClock
+from mainstay.errors import MainstayError
+from mainstay.recovery.breaker.permits import Breaker
+from mainstay.recovery.call.attempt import in_time, limited, streamed
+from mainstay.recovery.call.candidate import Candidate
+from mainstay.recovery.call.model import CallEvent, Done, GaveUp, Item, Lost, Piece, Waiting
+from mainstay.recovery.call.progress import Call, Chain, Place, Refuse
+from mainstay.recovery.model import RecoverySettings
+
+__all__ = ["Fallback", "NobodyAnswered"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_FOREVER: Final = float("inf")
+
+
+class NobodyAnswered(MainstayError):
+    """Every candidate failed, or none could be asked. Its cause is the last real error, if there was one.
+
+    Attributes:
+        gave_up: why, in words that are safe to show, and when it may be worth trying again.
+    """
+
+    def __init__(self, gave_up: GaveUp) -> None:
+        super().__init__(f"no candidate answered: {gave_up.failure.category}: {gave_up.failure.message}")
+        self.gave_up = gave_up
+
+
+class Fallback(Generic[P, T]):
+    """A chain of candidates that behaves like one function, or like one stream.
+
+    Reusable, and safe in any number of tasks of one event loop. Cancelling a call, or closing its stream, reaches
+    the attempt under way at once, and counts as nobody's failure.
+
+    Args:
+        candidates: in the order in which they are asked.
+        settings: see `RecoverySettings` for units and defaults.
+        timeout_s: for a whole call, all attempts and waits together; None: no limit but those of the attempts.
+        complete: whether a stream is complete with this piece. One that ends without such a piece was cut off, and
+            is a failure; None: its end is its end.
+        on_event: told of each attempt that failed, hop, wait and giving up; what it raises is logged and dropped.
+        clock: where monotonic seconds come from.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate[P, T]],
+        *,
+        settings: RecoverySettings | None = None,
+        timeout_s: float | None = None,
+        complete: Callable[[Any], bool] | None = None,
+        on_event: Callable[[CallEvent[Any, Any]], object] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._now = (clock or SystemClock()).monotonic
+        self._timeout_s = timeout_s
+        self._complete = complete
+        self._chain = Chain(
+            candidates=candidates,
+            breakers=[each.breaker or Breaker(each.name, clock=clock) for each in candidates],
+            windows=[each.window for each in candidates],
+            settings=settings or RecoverySettings(),
+            now=self._now,
+            listener=on_event,
+        )
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the candidates, which are async functions, until one returns.
+
+        Raises:
+            NobodyAnswered: when none did; its cause is the last real error.
+        """
+        call = Call(self._chain, self._deadline(_FOREVER))
+        while True:
+            place = await call.next()
+            if isinstance(place, GaveUp):
+                raise NobodyAnswered(place) from call.error
+            if isinstance(place, Waiting):
+                await asyncio.sleep(place.seconds)
+                continue
+            with place:
+                try:
+                    value = await in_time(
+                        cast("Awaitable[T]", place.candidate.call(*args, **kwargs)),
+                        place.candidate.limits,
+                        started=place.started,
+                        last=None,
+                        deadline=call.deadline,
+                        now=self._now,
+                    )
+                except Exception as error:  # noqa: BLE001  the other side's border: whatever it raised is a failure
+                    call.lost(place, error)
+                else:
+                    call.won(place)
+                    return value
+
+    async def stream(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[CallEvent[Any, None], None]:
+        """Call the candidates, which give async iterators, until one has been read to its end.
+
+        Yields an `Item` for each piece. After a `Hopped` what follows takes the place of what was shown. Ends with
+        exactly one `Done`, whose value is None, or `GaveUp`.
+        """
+
+        def begin(candidate: Candidate[..., Any]) -> AsyncGenerator[Piece[Any, None], None]:
+            return streamed(cast("AsyncIterator[Any]", candidate.call(*args, **kwargs)), self._complete)
+
+        async with aclosing(self.run(begin)) as events:
+            async for event in events:
+                yield event
+
+    async def run(
+        self,
+        begin: Callable[[Candidate[..., Any]], AsyncGenerator[Piece[Any, R], None]],
+        *,
+        deadline: float = _FOREVER,
+        refuse: Refuse | None = None,
+    ) -> AsyncGenerator[CallEvent[Any, R], None]:
+        """The same for streams that say by themselves when they are complete.
+
+        Args:
+            begin: opens an attempt, which yields `Piece` and ends with `Done`.
+            deadline: monotonic seconds of the clock; the earlier one of it and ``timeout_s`` holds.
+            refuse: see `Refuse`.
+        """
+        call = Call(self._chain, self._deadline(deadline), refuse)
+        while True:
+            place = await call.next()
+            if isinstance(place, GaveUp):
+                yield place
+                return
+            if isinstance(place, Waiting):
+                yield place
+                await asyncio.sleep(place.seconds)
+                continue
+            with place:
+                if place.hopped is not None:
+                    yield place.hopped
+                async with aclosing(self._attempt(call, place, begin(place.candidate))) as events:
+                    async for event in events:
+                        yield event
+                        if isinstance(event, Done):
+                            return
+
+    async def _attempt(
+        self, call: Call, place: Place, pieces: AsyncGenerator[Piece[Any, R], None]
+    ) -> AsyncGenerator[Item[Any] | Done[R] | Lost, None]:
+        """One attempt; ends with `Done` or `Lost`."""
+        permit, limits = place.permit, place.candidate.limits
+        try:
+            async with aclosing(limited(pieces, limits, deadline=call.deadline, now=self._now)) as within:
+                async for piece in within:
+                    if permit.first_token_s is None:
+                        permit.first_token_s = self._now() - place.started
+                    if isinstance(piece, Item):
+                        place.shown += piece.size
+                        yield piece
+                    elif isinstance(piece, Done):
+                        call.won(place)
+                        yield Done(piece.value, place.candidate.name)
+        except Exception as error:  # noqa: BLE001  the other side's border: whatever it raised is a failed attempt
+            yield call.lost(place, error)
+
+    def _deadline(self, deadline: float) -> float:
+        return deadline if self._timeout_s is None else min(deadline, self._now() + self._timeout_s)
