@@ -25,8 +25,9 @@ _TOO_SLOW = _Refused(408, b'{"error":"request body too slow"}')
 def capped(app: ASGIApp, *, max_body_bytes: int, body_timeout_s: float) -> ASGIApp:
     """``app``, but a request with a larger body is answered 413 and one whose body takes longer 408.
 
-    The application sees the refusal as an exception from ``receive``. The connection is closed: what is left of the
-    body would have to be read.
+    The application sees the refusal as an exception from ``receive``: of a body of which more is to come, only when
+    it asks for more, so that one with a lower limit of its own always gets to apply that first. The connection is
+    closed: what is left of the body would have to be read.
     """
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,15 +43,17 @@ def capped(app: ASGIApp, *, max_body_bytes: int, body_timeout_s: float) -> ASGIA
             nonlocal received, complete
             if complete:  # what comes now is the end of the connection, whenever that is
                 return await receive()
+            if received > max_body_bytes:
+                raise _TOO_LARGE
             try:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
                 raise _TOO_SLOW from None
             received += len(message.get("body", b""))
-            if received > max_body_bytes:
-                raise _TOO_LARGE
             complete = not message.get("more_body", False)
+            if received > max_body_bytes and complete:
+                raise _TOO_LARGE
             return message
 
         async def send_noting(message: MutableMapping[str, Any]) -> None:
