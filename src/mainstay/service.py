@@ -10,6 +10,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from socket import socket
 
 import httpx2
@@ -42,6 +43,7 @@ from mainstay.logs import events as event_log
 from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
+from mainstay.models.http import model_client
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.breaker.sqlite import SharedPauses
 from mainstay.recovery.classify import classify
@@ -61,6 +63,7 @@ __all__ = ["serve"]
 _log = logging.getLogger(__name__)
 
 _TIDY_EVERY_S = 60.0
+_UNLIMITED = httpx2.Limits(max_connections=None)
 _HTTP_DRAIN_S = 2.0  # for requests under way when the turns are done; all of ours are short
 
 
@@ -106,8 +109,8 @@ async def _serve(
         storage = Storage(config.storage, clock=clock)
         await storage.open(heads())
         stack.push_async_callback(storage.close)
-        # apart, so that a provider that holds on to its connections leaves the platform its own
-        to_platform, to_models = [await stack.enter_async_context(_http()) for _ in range(2)]
+        to_platform = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, limits=_UNLIMITED))
+        to_models = await stack.enter_async_context(model_client())
         sandbox = None
         if config.sandbox_needed:
             sandbox = await stack.enter_async_context(lent(config.home, config.sandbox))
@@ -141,7 +144,9 @@ async def _serve(
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
             background.append(
-                tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, to_models, breakers, pauses)))
+                tasks.create_task(
+                    _work(turns, partial(_responder, config, bus, clock, to_models, breakers, pauses))
+                )
             )
 
             stop.cut_off = turns.cut_off
@@ -155,10 +160,6 @@ async def _serve(
             for task in background:
                 task.cancel()
     announce("stopped")
-
-
-def _http() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(trust_env=False, limits=httpx2.Limits(max_connections=None))
 
 
 def _only_told(group: BaseExceptionGroup[BaseException]) -> MainstayError | None:

@@ -19,6 +19,7 @@ from mainstay.bus import Bus
 from mainstay.clock import SystemClock
 from mainstay.events import Event
 from mainstay.messages import AnswerEvent, Exchange, Finished, Message, Responder
+from mainstay.models.http import model_client
 from mainstay.models.model import ModelSettings, Price
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.model import RecoverySettings
@@ -31,12 +32,12 @@ ONCE = RecoverySettings(retries=0)
 """Each model is asked once in a call."""
 
 
-def message(text: str) -> Message:
+def message(text: str, chat: str = "chat") -> Message:
     return Message(
         channel="console",
         bot_id="bot",
         external_id=text,
-        chat_id="chat",
+        chat_id=chat,
         sender_id="somebody",
         text=text,
         sent_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -55,9 +56,10 @@ class Bench:
     recovery: RecoverySettings = ONCE
     breakers: Breakers = field(default_factory=Breakers)
     tier: Tier = "auto"
+    limits: dict[str, object] = field(default_factory=dict)
 
     def model(self, provider: ServedProvider) -> ModelSettings:
-        return ModelSettings(
+        usual = ModelSettings(
             base_url=provider.url,
             model="m",
             api_key=Secret(provider.token),
@@ -66,6 +68,7 @@ class Bench:
             total_timeout=5.0,
             price=Price(input=Decimal(1), output=Decimal(2)),
         )
+        return replace(usual, **self.limits)
 
     def responder(self, models: Sequence[str] = ("primary", "fallback"), **agents: AgentSettings) -> Responder:
         manager = agents.pop("manager", AgentSettings())
@@ -89,8 +92,9 @@ class Bench:
         notebook: NotebookInMemory | None = None,
         history: Sequence[Exchange] = (),
         timeout_s: float = 30.0,
+        chat: str = "chat",
     ) -> tuple[list[AnswerEvent], Finished]:
-        return await collect(self.begin(responder, text, steps, notebook, history, timeout_s))
+        return await collect(self.begin(responder, text, steps, notebook, history, timeout_s, chat))
 
     def begin(
         self,
@@ -100,10 +104,11 @@ class Bench:
         notebook: NotebookInMemory | None = None,
         history: Sequence[Exchange] = (),
         timeout_s: float = 30.0,
+        chat: str = "chat",
     ) -> AsyncGenerator[AnswerEvent, None]:
         return ask(
             responder,
-            message(text),
+            message(text, chat),
             clock=CLOCK,
             steps=steps,
             notebook=notebook,
@@ -117,7 +122,7 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncGenerator[Bench, None]:
-    async with served_provider() as primary, served_provider("fallback") as fallback, httpx2.AsyncClient() as http:
+    async with served_provider() as primary, served_provider("fallback") as fallback, model_client() as http:
         bench = Bench(primary, fallback, http)
         bench.bus.subscribe_all(bench.heard.append)
         yield bench

@@ -118,7 +118,9 @@ class RecoverySettings:
     retry_base: float = duration("500ms", help="The wait before a model is asked again; it doubles, with jitter.")
     retry_cap: float = duration("8s", help="The longest such wait.")
     longest_wait: float = duration(
-        "15s", help="The longest delay asked for by a provider (Retry-After) that a person is kept waiting for."
+        "15s",
+        help="How long a person is kept waiting at most, in one call, for models that asked for a delay "
+        "(Retry-After), are left alone or are asked again.",
     )
     retry_budget: int = setting(
         500,

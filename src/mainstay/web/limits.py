@@ -25,9 +25,9 @@ _TOO_SLOW = _Refused(408, b'{"error":"request body too slow"}')
 def capped(app: ASGIApp, *, max_body_bytes: int, body_timeout_s: float) -> ASGIApp:
     """``app``, but a request with a larger body is answered 413 and one whose body takes longer 408.
 
-    The application sees the refusal as an exception from ``receive``: of a body of which more is to come, only when
-    it asks for more, so that one with a lower limit of its own always gets to apply that first. The connection is
-    closed: what is left of the body would have to be read.
+    The application sees the refusal as an exception from ``receive``. It comes when more is asked for, so that an
+    application with a lower limit of its own always gets to apply that first. The connection is closed: what is left
+    of the body would have to be read.
     """
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,10 +51,9 @@ def capped(app: ASGIApp, *, max_body_bytes: int, body_timeout_s: float) -> ASGIA
             except TimeoutError:
                 raise _TOO_SLOW from None
             received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if received > max_body_bytes and complete:
-                raise _TOO_LARGE
-            return message
+            more = bool(message.get("more_body", False)) or received > max_body_bytes
+            complete = not more
+            return {**message, "more_body": more}
 
         async def send_noting(message: MutableMapping[str, Any]) -> None:
             nonlocal answering

@@ -6,7 +6,7 @@ in its order:
 1. Whoever was not asked yet comes first: while somebody is left who may do better, nobody waits and nothing is
    tried twice. The last of the chain is a *last resort*, for which its breaker makes one exception.
 2. When all were asked or had to be left alone, the one that may be tried first is waited for, if the failure is one
-   that passes, and the wait is one that a person can bear and that leaves time for an attempt.
+   that passes, and all waits together are no longer than a person can bear and leave time for an attempt.
 
 A failure that would be the same everywhere (a wrong request, a bug of ours) ends the walk at once.
 """
@@ -58,6 +58,7 @@ class Walk:
         "_next",
         "_settings",
         "_standings",
+        "_waited_s",
         "_why",
         "_windows",
     )
@@ -80,6 +81,7 @@ class Walk:
         self._next = 0
         self._failure: Failure | None = None
         self._why: Why = "failed"
+        self._waited_s = 0.0
 
     def next(self, now: float) -> Ask | Wait | GaveUp:
         """What to do now. After an `Ask` one of `lost`, `refused` or `unaffordable` is due, or the call is over."""
@@ -160,9 +162,10 @@ class Walk:
         if wait_s <= 0:
             after = standing.failure.category if standing.asked and standing.failure else None
             return Ask(first, last_resort=first == self._count - 1, after=after)
-        bearable = wait_s <= self._settings.longest_wait
+        bearable = self._waited_s + wait_s <= self._settings.longest_wait
         if not bearable or now + wait_s + self._settings.min_attempt > self._deadline:
             return self._give_up(now)
+        self._waited_s += wait_s
         return Wait(first, wait_s)
 
     def _give_up(self, now: float) -> GaveUp:
