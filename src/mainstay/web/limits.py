@@ -26,8 +26,8 @@ def capped(app: ASGIApp, *, max_body_bytes: int, body_timeout_s: float) -> ASGIA
     """``app``, but a request with a larger body is answered 413 and one whose body takes longer 408.
 
     The application sees the refusal as an exception from ``receive``. It comes when more is asked for, so that an
-    application with a lower limit of its own always gets to apply that first. The connection is closed: what is left
-    of the body would have to be read.
+    application with a lower limit of its own always gets to apply that first. The connection is closed: what is
+    left of the body would have to be read.
     """
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
