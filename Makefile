@@ -45,6 +45,7 @@ check: $(DEV) ## lint, types, import contracts, spelling, generated references
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/codespell
 	@$(BIN)/python -m mainstay.cli.reference --check
+	@$(BIN)/python -m tests.agents.fault_matrix
 
 .PHONY: bench
 bench: $(DEV) ## measure, with peers in the same run; nothing here is a test
@@ -57,6 +58,7 @@ soak: $(DEV) ## the long, seeded forms of the kill tests
 .PHONY: reference
 reference: $(DEV) ## write the generated pages of docs/reference
 	@$(BIN)/python -m mainstay.cli.reference --write
+	@$(BIN)/python -m tests.agents.fault_matrix --write
 
 .PHONY: lock
 lock: ## resolve the dependencies anew (needs uv)

@@ -29,14 +29,14 @@ CONFIGURATION = """
 [models.primary]
 provider = "sandbox"
 stream = STREAM
-first_token_timeout = "1s"
-total_timeout = "2s"
+first_token_timeout = "2s"
+total_timeout = "4s"
 
 [models.fallback]
 provider = "sandbox"
 stream = STREAM
-first_token_timeout = "1s"
-total_timeout = "2s"
+first_token_timeout = "2s"
+total_timeout = "4s"
 
 [agents.manager]
 models = CHAIN
