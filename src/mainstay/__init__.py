@@ -30,9 +30,9 @@ The house, from the roof to the ground; a room imports only what lies below it:
 ``storage``               where is it kept?
 ``logs``                  how is it written down?
 ``messages events bus``   the ground, which every room stands on: what a channel and an agent say
-``checks settings errors`` to each other, what can happen, how states and settings are declared,
-``units clock asgi``      what can go wrong, what time it is, whether a process
-``alive``                 is still there
+``checks guard settings`` to each other, what can happen, how states and settings are declared,
+``errors units clock``    whether a call may be made, what can go wrong, what time it is,
+``asgi alive``            whether a process is still there
 ``testing``               the fakes that the project's own tests use, for users' tests too
 ========================  ====================================================================
 

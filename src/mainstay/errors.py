@@ -8,6 +8,7 @@ Two vocabularies. *Exceptions* are for code::
     │   ├── StorageUnavailable full, read-only, locked or gone: try again
     │   └── SchemaMismatch     the database has another version             (exit 1, names the command)
     ├── LeaseLost              another worker has taken this message over
+    ├── LeftAlone              the call was not made: its target has failed too often of late
     └── DeliveryError          the platform refused what we sent
 
 *Categories* are for people and counters: whatever a call to a model, a platform or a database raised is one of
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigError",
     "DeliveryError",
     "LeaseLost",
+    "LeftAlone",
     "MainstayError",
     "SchemaMismatch",
     "StorageError",
@@ -62,6 +64,18 @@ class SchemaMismatch(StorageError):
 
 class LeaseLost(MainstayError):
     """This worker's claim on a message has run out and was taken over: its result must not be stored."""
+
+
+class LeftAlone(MainstayError):
+    """The call was not made: its target has failed too often, or asked to be left alone.
+
+    Attributes:
+        wait_s: seconds until a call may be tried; 0 while one is trying.
+    """
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class DeliveryError(MainstayError):

@@ -10,6 +10,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from socket import socket
 
@@ -44,6 +45,7 @@ from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
 from mainstay.models.http import model_client
+from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.breaker.sqlite import SharedPauses
 from mainstay.recovery.classify import classify
@@ -63,6 +65,8 @@ __all__ = ["serve"]
 _log = logging.getLogger(__name__)
 
 _TIDY_EVERY_S = 60.0
+_DATABASE_PAUSE_S = 1.0
+_LONGEST_DATABASE_PAUSE_S = 5.0
 _UNLIMITED = httpx2.Limits(max_connections=None)
 _HTTP_DRAIN_S = 2.0  # for requests under way when the turns are done; all of ours are short
 
@@ -106,7 +110,9 @@ async def _serve(
 
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(config.service.host, config.service.port))
-        storage = Storage(config.storage, clock=clock)
+        breakers = Breakers(config.breaker, clock=clock)
+        breakers.announce(bus)
+        storage = Storage(config.storage, clock=clock, guard=_of_storage(breakers, config))
         await storage.open(heads())
         stack.push_async_callback(storage.close)
         to_platform = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, limits=_UNLIMITED))
@@ -120,8 +126,6 @@ async def _serve(
         memory = Memory(storage, config.memory, clock=clock)
         turns = _turns(config, storage, inbox, memory, bus, clock)
         channels = _channels(config, storage, inbox, turns, bus, clock, to_platform)
-        breakers = Breakers(config.breaker, clock=clock)
-        breakers.announce(bus)
         pauses = SharedPauses(storage, breakers, clock=clock)
         standing = Standing(
             config.models, config.agents, root=ROOT, tier=config.service.model_tier, breakers=breakers
@@ -204,6 +208,12 @@ def _report_uncaught(bus: Bus) -> None:
 
     uncaught.watch(report)
     loop.set_exception_handler(uncaught.loop_handler(report))
+
+
+def _of_storage(breakers: Breakers, config: Config) -> Breaker:
+    """Of short pauses, as it is asked all the time; and not shared, as nobody could read that in a broken one."""
+    settings = replace(config.breaker, open_time=_DATABASE_PAUSE_S, longest_open=_LONGEST_DATABASE_PAUSE_S)
+    return breakers.of("database", settings=settings, shared=False)
 
 
 def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:

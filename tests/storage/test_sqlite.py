@@ -4,13 +4,15 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from mainstay.errors import ConfigError, SchemaMismatch, StorageUnavailable
+from mainstay.clock import SystemClock
+from mainstay.errors import ConfigError, LeftAlone, SchemaMismatch, StorageUnavailable
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 from mainstay.testing.clock import ManualClock
@@ -400,3 +402,24 @@ async def test_a_path_with_odd_characters_is_taken_literally(tmp_path) -> None:
     await storage.write(lambda tx: tx.exec_driver_sql("CREATE TABLE notes (note)").close())
     await storage.close()
     assert path.exists()
+
+
+class LeavesAlone:
+    """A `mainstay.guard.Guard` that lets nothing through."""
+
+    def permit(self) -> AbstractContextManager[object]:
+        raise LeftAlone("database is left alone for 5s more", wait_s=5)
+
+
+async def test_a_database_that_is_left_alone_is_neither_written_nor_read_nor_waited_for(tmp_path: Path) -> None:
+    settings = StorageSettings(url=f"sqlite:///{tmp_path / 'left.db'}")
+    storage = Storage(settings, clock=SystemClock(), guard=LeavesAlone())
+    await storage.open({})
+    ran: list[str] = []
+    try:
+        for call in (storage.write, storage.read):
+            with pytest.raises(StorageUnavailable, match="is left alone"):
+                await call(lambda tx: ran.append("ran"))
+    finally:
+        await storage.close()
+    assert ran == []

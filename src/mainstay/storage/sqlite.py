@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,8 @@ from sqlalchemy import Connection
 
 from mainstay.checks import Condition
 from mainstay.clock import Clock
-from mainstay.errors import SchemaMismatch, StorageUnavailable
+from mainstay.errors import LeftAlone, SchemaMismatch, StorageUnavailable
+from mainstay.guard import Guard, Unguarded
 from mainstay.storage.engine import connect_reader, connect_writer, create, faults, path_of
 from mainstay.storage.model import StorageSettings, StorageStats
 from mainstay.storage.schema import missing, revisions
@@ -30,12 +32,18 @@ T = TypeVar("T")
 class Storage:
     """One per process. `open` it before anything else and `close` it last.
 
+    Args:
+        settings: see `StorageSettings`.
+        clock: for deadlines.
+        guard: asked before each read and write.
+
     Raises:
         ConfigError: if the URL is not one of a SQLite file.
     """
 
-    def __init__(self, settings: StorageSettings, *, clock: Clock) -> None:
+    def __init__(self, settings: StorageSettings, *, clock: Clock, guard: Guard | None = None) -> None:
         self._settings = settings
+        self._guard = guard or Unguarded()
         self._path = path_of(settings.url)
         self._writing = connect_writer(settings)
         self._reading = connect_reader(settings)
@@ -79,7 +87,8 @@ class Storage:
             StorageUnavailable: if it could not be stored, or not within ``write_timeout``.
             Exception: whatever ``work`` raised; nothing of it is stored then.
         """
-        return await self._end(self._writer.submit(work), self._settings.write_timeout, "write")
+        with self._permit():
+            return await self._end(self._writer.submit(work), self._settings.write_timeout, "write")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on a snapshot of what was stored when it began.
@@ -88,6 +97,17 @@ class Storage:
             StorageUnavailable: if it could not be read, or not within ``read_timeout``.
             Exception: whatever ``work`` raised.
         """
+        with self._permit():
+            return await self._end(self._submit_read(work), self._settings.read_timeout, "read")
+
+    def _permit(self) -> AbstractContextManager[object]:
+        """Where the database has failed of late, nobody waits for it to fail once more."""
+        try:
+            return self._guard.permit()
+        except LeftAlone as error:
+            raise StorageUnavailable(str(error)) from error
+
+    def _submit_read(self, work: Callable[[Connection], T]) -> Future[T]:
         if not self._read_slots.acquire(blocking=False):
             self._reads_refused += 1
             raise StorageUnavailable(
@@ -99,7 +119,7 @@ class Storage:
             self._read_slots.release()
             raise StorageUnavailable(f"database {self._path}: it is closed") from error
         future.add_done_callback(lambda _: self._read_slots.release())
-        return await self._end(future, self._settings.read_timeout, "read")
+        return future
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         with faults(self._path), self._reading.connect() as connection, connection.begin():
@@ -141,6 +161,7 @@ class Storage:
             reason = f"database {self._path}: a write has taken {writer.busy_s:.0f} s so far"
         return Condition(
             name="database",
+            affects_status=bool(reason),
             status="down" if reason else "ok",
             reason=reason,
             detail={"queued": writer.queued, "lastCommitMs": round(writer.last_commit_s * 1000, 3)},

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from mainstay.clock import Clock, SystemClock
-from mainstay.errors import MainstayError
+from mainstay.errors import LeftAlone
 from mainstay.recovery.breaker.machine import BreakerMachine
 from mainstay.recovery.breaker.model import BreakerSettings, Cause, Change, Refusal, Snapshot, State
 from mainstay.recovery.classify import classify
@@ -38,21 +38,19 @@ R = TypeVar("R")
 _CHANCE = SystemRandom().random
 
 
-class BreakerOpen(MainstayError):
-    """The call was not made: its target has failed too often, or asked to be left alone.
+class BreakerOpen(LeftAlone):
+    """A breaker refused the call.
 
     Attributes:
         name: the breaker's.
-        wait_s: seconds until a call may be tried; 0 while one is trying.
         failure: the last real failure, which is why; None if slowness was.
     """
 
     def __init__(self, name: str, refusal: Refusal) -> None:
         why = f" after {refusal.failure.category}: {refusal.failure.message}" if refusal.failure else ""
         when = f"for {format_duration(refusal.wait_s)} more" if refusal.wait_s else "while one call tries"
-        super().__init__(f"{name} is left alone {when}{why}")
+        super().__init__(f"{name} is left alone {when}{why}", wait_s=refusal.wait_s)
         self.name = name
-        self.wait_s = refusal.wait_s
         self.failure = refusal.failure
 
 

@@ -5,7 +5,7 @@ Two names of the same thing (the same model behind the same address with the sam
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from mainstay.bus import Bus
 from mainstay.clock import Clock, SystemClock
@@ -22,14 +22,15 @@ class Breakers:
     """All of them, made when they are first asked for.
 
     Attributes:
-        by_identity: each breaker once, by what it watches; an identity holds no secret.
+        by_target: by the names under which they were asked for.
+        by_identity: those that processes share, each once, by what it watches; an identity holds no secret.
     """
 
     def __init__(self, settings: BreakerSettings | None = None, *, clock: Clock | None = None) -> None:
         self._settings = settings or BreakerSettings()
         self._clock = clock or SystemClock()
         self._listeners: list[Listener] = []
-        self._by_target: dict[str, Breaker] = {}
+        self.by_target: dict[str, Breaker] = {}
         self.by_identity: dict[str, Breaker] = {}
 
     def listen(self, listener: Listener) -> None:
@@ -60,37 +61,36 @@ class Breakers:
         target: str,
         *,
         identity: str = "",
+        settings: BreakerSettings | None = None,
         slow_after_s: float | None = None,
         heeds_delays: bool = True,
+        shared: bool = True,
     ) -> Breaker:
         """The breaker of this target; the arguments of the first who asks hold.
 
         Args:
             target: its name in reports, e.g. ``"model:primary"``.
             identity: what it is; targets of one identity share their breaker. The target itself if absent.
+            settings: in place of the general ones.
             slow_after_s: see `Breaker`.
             heeds_delays: see `Breaker`.
+            shared: whether other processes are to know of its pauses.
         """
-        breaker = self._by_target.get(target)
-        if breaker is None:
-            breaker = self.by_identity.get(identity or target)
+        identity = identity or target
+        breaker = self.by_target.get(target) or self.by_identity.get(identity)
         if breaker is None:
             breaker = Breaker(
                 target,
-                self._settings,
+                settings or self._settings,
                 slow_after_s=slow_after_s,
                 heeds_delays=heeds_delays,
                 clock=self._clock,
                 on_change=self._changed,
             )
-            self.by_identity[identity or target] = breaker
-        self._by_target[target] = breaker
+            if shared:
+                self.by_identity[identity] = breaker
+        self.by_target[target] = breaker
         return breaker
-
-    @property
-    def by_target(self) -> Mapping[str, Breaker]:
-        """By the names under which they were asked for."""
-        return self._by_target
 
     def _changed(self, breaker: Breaker, change: Change) -> None:
         for listener in self._listeners:

@@ -95,10 +95,9 @@ class SharedPauses:
         tx.execute(statement.on_conflict_do_update(index_elements=["identity"], set_=values, where=longer))
 
     def _changed(self, breaker: Breaker, change: Change) -> None:
-        if change.cause == "told":
-            return
-        identity = next((key for key, each in self._breakers.by_identity.items() if each is breaker), breaker.name)
-        self._loop.call_soon_threadsafe(self._put, identity, change)
+        identity = next((key for key, each in self._breakers.by_identity.items() if each is breaker), None)
+        if identity is not None and change.cause != "told":
+            self._loop.call_soon_threadsafe(self._put, identity, change)
 
     def _put(self, identity: str, change: Change) -> None:
         try:

@@ -1,0 +1,30 @@
+"""May this call be made, or is its target to be left alone?
+
+The seam between a room that calls something and the circuit breaker that watches it: the room knows no breaker, and
+the breaker no room. They are joined in `mainstay.service`.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+__all__ = ["Guard", "Unguarded"]
+
+
+class Guard(Protocol):
+    """Watches one target."""
+
+    def permit(self) -> AbstractContextManager[object]:
+        """Hold it while one call is made: how the block ends is how the call went.
+
+        Raises:
+            LeftAlone: if it must not be made now.
+        """
+        ...
+
+
+class Unguarded:
+    """Lets every call be made."""
+
+    def permit(self) -> AbstractContextManager[object]:
+        """See `Guard.permit`."""
+        return nullcontext()
