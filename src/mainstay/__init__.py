@@ -10,6 +10,11 @@ costs nothing and needs nothing installed but what is used::
         ...
     app.mount("/", monitor.asgi())
 
+    from mainstay import Candidate, Fallback
+
+    answer = Fallback([Candidate("primary", ask_primary), Candidate("fallback", ask_fallback)])
+    text = await answer("what is a lease?")
+
 The house, from the roof to the ground; a room imports only what lies below it:
 
 ========================  ====================================================================
@@ -44,43 +49,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mainstay.checks import Check, Condition
-    from mainstay.errors import Category, ConfigError, MainstayError
-    from mainstay.health.model import HealthSettings
+    from mainstay.errors import Category, MainstayError
     from mainstay.health.monitor import HealthMonitor, health_monitor
     from mainstay.messages import Finished, Message, Outcome, Responder, TextAppended, Turn
+    from mainstay.recovery.breaker.permits import Breaker
+    from mainstay.recovery.call.candidate import Candidate
+    from mainstay.recovery.call.fallback import Fallback
+    from mainstay.recovery.classify import classify
 
 __all__ = [
+    "Breaker",
+    "Candidate",
     "Category",
-    "Check",
-    "Condition",
-    "ConfigError",
+    "Fallback",
     "Finished",
     "HealthMonitor",
-    "HealthSettings",
     "MainstayError",
     "Message",
     "Outcome",
     "Responder",
     "TextAppended",
     "Turn",
+    "classify",
     "health_monitor",
 ]
 
 _HOMES = {
+    "Breaker": "mainstay.recovery.breaker.permits",
+    "Candidate": "mainstay.recovery.call.candidate",
     "Category": "mainstay.errors",
-    "Check": "mainstay.checks",
-    "Condition": "mainstay.checks",
-    "ConfigError": "mainstay.errors",
+    "Fallback": "mainstay.recovery.call.fallback",
     "Finished": "mainstay.messages",
     "HealthMonitor": "mainstay.health.monitor",
-    "HealthSettings": "mainstay.health.model",
     "MainstayError": "mainstay.errors",
     "Message": "mainstay.messages",
     "Outcome": "mainstay.messages",
     "Responder": "mainstay.messages",
     "TextAppended": "mainstay.messages",
     "Turn": "mainstay.messages",
+    "classify": "mainstay.recovery.classify",
     "health_monitor": "mainstay.health.monitor",
 }
 
