@@ -25,8 +25,10 @@ from mainstay.errors import Category
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import TRAITS, Traits
 
+Client = Callable[[str, float], None]
+
 SOON_S = 0.2
-GIVEN_UP_S = 10.0
+GIVEN_UP_S = 30.0
 HALF = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{"
 BUSY = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -103,44 +105,44 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return context
 
 
-def with_httpx(url: str) -> None:
-    httpx.get(url, timeout=SOON_S).raise_for_status().read()
+def with_httpx(url: str, timeout_s: float) -> None:
+    httpx.get(url, timeout=timeout_s).raise_for_status().read()
 
 
-def with_httpx2(url: str) -> None:
-    httpx2.get(url, timeout=SOON_S).raise_for_status().read()
+def with_httpx2(url: str, timeout_s: float) -> None:
+    httpx2.get(url, timeout=timeout_s).raise_for_status().read()
 
 
-def with_requests(url: str) -> None:
-    requests.get(url, timeout=SOON_S).raise_for_status()
+def with_requests(url: str, timeout_s: float) -> None:
+    requests.get(url, timeout=timeout_s).raise_for_status()
 
 
-def with_urllib(url: str) -> None:
-    with urllib.request.urlopen(url, timeout=SOON_S) as response:
+def with_urllib(url: str, timeout_s: float) -> None:
+    with urllib.request.urlopen(url, timeout=timeout_s) as response:
         response.read()
 
 
-def with_openai(url: str) -> None:
-    with openai.OpenAI(api_key="x", base_url=url, max_retries=0, timeout=SOON_S) as client:
+def with_openai(url: str, timeout_s: float) -> None:
+    with openai.OpenAI(api_key="x", base_url=url, max_retries=0, timeout=timeout_s) as client:
         client.models.list()
 
 
-def with_anthropic(url: str) -> None:
-    with anthropic.Anthropic(api_key="x", base_url=url, max_retries=0, timeout=SOON_S) as client:
+def with_anthropic(url: str, timeout_s: float) -> None:
+    with anthropic.Anthropic(api_key="x", base_url=url, max_retries=0, timeout=timeout_s) as client:
         client.models.list()
 
 
-def with_websockets(url: str) -> None:
+def with_websockets(url: str, timeout_s: float) -> None:
     context = ssl.create_default_context() if url.startswith("https") else None
-    websockets.sync.client.connect(url.replace("http", "ws", 1), open_timeout=SOON_S, ssl=context).close()
+    websockets.sync.client.connect(url.replace("http", "ws", 1), open_timeout=timeout_s, ssl=context).close()
 
 
 CLIENTS = [with_httpx, with_httpx2, with_requests, with_urllib, with_openai, with_anthropic, with_websockets]
 
 
-def raised(call: Callable[[str], None], url: str) -> Exception:
+def raised(client: Client, url: str, timeout_s: float = GIVEN_UP_S) -> Exception:
     try:
-        call(url)
+        client(url, timeout_s)
     except Exception as error:  # noqa: BLE001  what it is, is the question
         return error
     pytest.fail("no error")
@@ -158,23 +160,23 @@ def raised(call: Callable[[str], None], url: str) -> Exception:
     ],
 )
 def test_each_library_says_the_same_of_the_same_server(
-    client: Callable[[str], None], server: Callable[[], AbstractContextManager[str]], category: Category
+    client: Client, server: Callable[[], AbstractContextManager[str]], category: Category
 ) -> None:
     with server() as url:
-        failure = classify(raised(client, url))
+        failure = classify(raised(client, url, SOON_S if server is silent else GIVEN_UP_S))
     assert (failure.category, failure.traits) == (category, TRAITS[category])
     assert failure.retry_after_s == (7.0 if category is Category.RATE_LIMIT else None)
 
 
 @pytest.mark.parametrize("client", [each for each in CLIENTS if each is not with_websockets])
-def test_half_an_answer_is_a_lost_connection(client: Callable[[str], None]) -> None:
+def test_half_an_answer_is_a_lost_connection(client: Client) -> None:
     with saying(HALF)() as url:
         assert classify(raised(client, url)).category is Category.CONNECTION
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_certificate_that_is_not_accepted_is_never_tried_again_but_another_model_may_do(
-    client: Callable[[str], None], self_signed: ssl.SSLContext
+    client: Client, self_signed: ssl.SSLContext
 ) -> None:
     def shake_hands(connection: socket.socket) -> None:
         with self_signed.wrap_socket(connection, server_side=True):
