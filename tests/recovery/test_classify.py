@@ -1,149 +1,16 @@
-"""Every way in which a call has been seen to fail has its category."""
+"""Every way in which a call has been seen to fail has its category, its consequences and a clear message."""
 
 import asyncio
-import json
-import sqlite3
-import ssl
 
 import httpx2
 import openai
 import pytest
-from pydantic_ai import exceptions as ai
+from tests.recovery.known import KNOWN, REQUEST, SPECIAL, model_error, openai_error, raised_from
 
-from mainstay.errors import Category, StorageUnavailable
+from mainstay.errors import Category
+from mainstay.logs.redact import register
 from mainstay.recovery.classify import classify
-from mainstay.recovery.model import AttemptError
-
-REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1/chat/completions")
-
-
-def openai_error(status: int, body: object = None, headers: dict[str, str] | None = None) -> openai.APIStatusError:
-    """What the SDK raises for this response."""
-    response = httpx2.Response(status, headers=headers, json=body, request=REQUEST)
-    return openai.AsyncOpenAI(api_key="x", base_url="http://127.0.0.1/v1")._make_status_error_from_response(
-        response
-    )
-
-
-def model_error(status: int, code: str = "", message: str = "", **more: object) -> ai.ModelHTTPError:
-    return ai.ModelHTTPError(status, "m", {"code": code, "message": message, **more}, provider_error_code=code)
-
-
-def named(name: str, *bases: type[BaseException], **attributes: object) -> BaseException:
-    """An exception of an SDK that is not installed here, known by its name alone."""
-    error = type(name, bases or (Exception,), {})(name)
-    for key, value in attributes.items():
-        setattr(error, key, value)
-    return error
-
-
-def raised_from(cause: BaseException, error: BaseException) -> BaseException:
-    error.__cause__ = cause
-    return error
-
-
-KNOWN: list[tuple[BaseException, Category]] = [
-    # cancellation, and the timeout that looks like it
-    (asyncio.CancelledError(), Category.CANCELLED),
-    (GeneratorExit(), Category.CANCELLED),
-    (ai.RunCancelled("stopped"), Category.CANCELLED),
-    (ai.RunTimedOut("late"), Category.TIMEOUT),
-    (TimeoutError(), Category.TIMEOUT),
-    # a subclass before its base
-    (openai.APITimeoutError(REQUEST), Category.TIMEOUT),
-    (openai.APIConnectionError(request=REQUEST), Category.CONNECTION),
-    (ai.ModelTimeoutError("m", "late"), Category.TIMEOUT),
-    (ai.ModelRequestTimeout("m", 1.0), Category.TIMEOUT),
-    (ai.ModelConnectionError("m", "gone"), Category.CONNECTION),
-    (ai.ModelOverloadedError("m", "busy"), Category.OVERLOADED),
-    (ai.ModelUnavailableError("m", "busy"), Category.OVERLOADED),
-    (httpx2.ReadTimeout("slow"), Category.TIMEOUT),
-    (httpx2.PoolTimeout("ours"), Category.TIMEOUT),
-    (httpx2.RemoteProtocolError("cut"), Category.CONNECTION),
-    (httpx2.ConnectError("no"), Category.CONNECTION),
-    (ConnectionResetError(), Category.CONNECTION),
-    (ssl.SSLCertVerificationError("self-signed"), Category.CONNECTION),
-    # statuses
-    (openai_error(401), Category.AUTH),
-    (openai_error(402), Category.QUOTA_EXHAUSTED),
-    (openai_error(403), Category.PERMISSION),
-    (openai_error(404), Category.INVALID_REQUEST),
-    (openai_error(408), Category.TIMEOUT),
-    (openai_error(422), Category.INVALID_REQUEST),
-    (openai_error(429), Category.RATE_LIMIT),
-    (openai_error(500), Category.SERVER_ERROR),
-    (openai_error(502), Category.SERVER_ERROR),
-    (openai_error(503), Category.OVERLOADED),
-    (openai_error(504), Category.TIMEOUT),
-    (openai_error(529), Category.OVERLOADED),
-    (model_error(403), Category.PERMISSION),
-    # the body knows better than the status
-    (openai_error(429, {"error": {"code": "insufficient_quota"}}), Category.QUOTA_EXHAUSTED),
-    (openai_error(400, {"error": {"code": "context_length_exceeded"}}), Category.CONTEXT_LENGTH),
-    (openai_error(400, {"error": {"code": "content_filter"}}), Category.CONTENT_FILTER),
-    (
-        openai_error(
-            429,
-            {"error": {"type": "rate_limit_error", "details": {"error_code": "enforced_spend_limit_reached"}}},
-        ),
-        Category.QUOTA_EXHAUSTED,
-    ),
-    (
-        openai_error(400, {"error": {"status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}}),
-        Category.AUTH,
-    ),
-    (
-        openai_error(
-            429,
-            {
-                "error": {
-                    "status": "RESOURCE_EXHAUSTED",
-                    "details": [{"violations": [{"quotaId": "RequestsPerDay"}]}],
-                }
-            },
-        ),
-        Category.QUOTA_EXHAUSTED,
-    ),
-    (openai_error(403, {"error": {"metadata": {"reasons": ["violence"]}}}), Category.CONTENT_FILTER),
-    (model_error(400, "99991400"), Category.RATE_LIMIT),
-    (model_error(429, "rate_limit_exceeded"), Category.RATE_LIMIT),
-    # an error event inside a stream that began with 200
-    (openai.APIError("busy", REQUEST, body={"code": "server_is_overloaded"}), Category.OVERLOADED),
-    (named("APIStatusError", status_code=200, type="overloaded_error"), Category.OVERLOADED),
-    (named("APIStatusError", status_code=200, type="api_error"), Category.SERVER_ERROR),
-    (ai.ModelAPIError("m", "Streamed response ended without a `finish_reason`"), Category.MALFORMED),
-    (ai.ModelAPIError("m", "Failed to decode response as JSON: ..."), Category.MALFORMED),
-    (json.JSONDecodeError("no", "{", 0), Category.MALFORMED),
-    (ai.UnexpectedModelBehavior("odd"), Category.MALFORMED),
-    (ai.ContentFilterError("no"), Category.CONTENT_FILTER),
-    (ai.ModelContextWindowExceededError("m", "long"), Category.CONTEXT_LENGTH),
-    (ai.ModelQuotaExceededError("m", "empty"), Category.QUOTA_EXHAUSTED),
-    (ai.UserError("wrong"), Category.INVALID_REQUEST),
-    (named("ServerTimeoutError"), Category.TIMEOUT),
-    (named("ClientConnectorError", type("ClientConnectionError", (OSError,), {})), Category.CONNECTION),
-    # databases, whatever they call it
-    (sqlite3.OperationalError("database is locked"), Category.DATABASE),
-    (StorageUnavailable("the disk is full"), Category.DATABASE),
-    # words, at the very end
-    (Exception("Read timed out"), Category.TIMEOUT),
-    (Exception("connect ETIMEDOUT 10.0.0.1:443"), Category.TIMEOUT),
-    (Exception("connect ECONNREFUSED 127.0.0.1:443"), Category.CONNECTION),
-    (Exception("401 Incorrect API key provided"), Category.AUTH),
-    (Exception("Rate-limited upstream"), Category.RATE_LIMIT),
-    (Exception("RESOURCE_EXHAUSTED"), Category.RATE_LIMIT),
-    (Exception("quota exceeded"), Category.QUOTA_EXHAUSTED),
-    (Exception("This model's maximum context length is 8192 tokens"), Category.CONTEXT_LENGTH),
-    # numbers and names that only look like something
-    (Exception("took 4290ms"), Category.INTERNAL),
-    (Exception("request id 84299 failed"), Category.INTERNAL),
-    (ValueError("rate limit must be positive"), Category.INTERNAL),
-    (KeyError("timeout"), Category.INTERNAL),
-    # wrapped
-    (raised_from(TimeoutError(), RuntimeError("while asking")), Category.TIMEOUT),
-    (ExceptionGroup("both", [KeyError("x"), openai_error(429)]), Category.RATE_LIMIT),
-    (raised_from(ExceptionGroup("g", [sqlite3.Error()]), RuntimeError()), Category.DATABASE),
-    (AttemptError(Category.MALFORMED, "empty"), Category.MALFORMED),
-]
+from mainstay.recovery.model import TRAITS, AttemptError, Failure, Rule, Traits
 
 
 @pytest.mark.parametrize(
@@ -154,43 +21,109 @@ def test_each_known_failure_has_its_category(error: BaseException, category: Cat
     assert classify(error).category is category
 
 
-def test_errors_that_name_each_other_as_causes_do_not_loop() -> None:
-    first, second = RuntimeError("a"), RuntimeError("b")
-    first.__cause__, second.__cause__ = second, first
-    assert classify(first).category is Category.INTERNAL
+@pytest.mark.parametrize(
+    ("error", "traits"),
+    [pytest.param(*row, id=f"{number}-{type(row[0]).__name__}") for number, row in enumerate(SPECIAL)],
+)
+def test_what_means_something_else_than_its_category_says_so(error: BaseException, traits: Traits) -> None:
+    assert classify(error).traits == traits
+
+
+# What the caller knows of the response
+
+
+def test_a_status_a_header_and_a_body_are_enough_each_alone() -> None:
+    assert classify(status=429).category is Category.RATE_LIMIT
+    assert classify(body={"error": {"code": "insufficient_quota"}}).category is Category.QUOTA_EXHAUSTED
+    assert classify(headers={"Retry-After": "3"}).retry_after_s == 3.0
+    assert classify() == Failure(category=Category.INTERNAL, message="no more is known")
+    assert classify(status=200, body={"code": 0, "msg": "ok"}).category is Category.INTERNAL
+
+
+def test_what_the_caller_knows_goes_before_what_the_exception_says_of_the_response() -> None:
+    failure = classify(
+        openai_error(500, {"error": {"message": "old"}}, {"retry-after": "1"}),
+        status=429,
+        headers={"Retry-After": "9"},
+        body=b'{"error": {"message": "new"}}',
+    )
+    assert failure == Failure(category=Category.RATE_LIMIT, message="HTTP 429: new", retry_after_s=9.0, status=429)
+
+
+def test_what_the_caller_knows_counts_also_where_a_cause_decides() -> None:
+    error = raised_from(httpx2.ReadTimeout("slow"), RuntimeError("while asking"))
+    assert classify(error, headers={"retry-after": "9"}).retry_after_s == 9.0
+
+
+def test_a_402_that_says_when_to_come_back_is_no_empty_account() -> None:
+    assert classify(status=402, headers={"retry-after": "5"}).category is Category.RATE_LIMIT
+    assert classify(status=402, headers={"retry-after": "nonsense"}).category is Category.QUOTA_EXHAUSTED
+    assert classify(status=402).category is Category.QUOTA_EXHAUSTED
+
+
+def test_an_unknown_code_of_feishu_is_about_the_request() -> None:
+    assert classify(status=200, body={"code": 77, "msg": "?"}).category is Category.INVALID_REQUEST
+    assert classify(status=500, body={"code": 77, "msg": "?"}).category is Category.SERVER_ERROR
+    assert classify(status=200, body={"code": 1500, "message": "?"}).category is Category.INTERNAL  # not Feishu's
+
+
+# The user's own rules
+
+
+class MySdkError(Exception):
+    pass
+
+
+class MySdkBusy(MySdkError):
+    pass
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "seconds"),
+    ("rule", "error"),
     [
-        ({"retry-after": "7"}, None, 7.0),
-        ({"retry-after": "1.5"}, None, 1.5),
-        ({"retry-after-ms": "250"}, None, 0.25),
-        ({"retry-after": "Mon, 23 Nov 2026 08:00:30 GMT", "date": "Mon, 23 Nov 2026 08:00:00 GMT"}, None, 30.0),
-        ({"retry-after": "Mon, 23 Nov 2026 07:00:00 GMT", "date": "Mon, 23 Nov 2026 08:00:00 GMT"}, None, 0.0),
-        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, None, 360.0),
-        ({"x-ratelimit-remaining-tokens": "12", "x-ratelimit-reset-tokens": "6m0s"}, None, None),
-        (
-            {
-                "anthropic-ratelimit-tokens-remaining": "0",
-                "anthropic-ratelimit-tokens-reset": "2026-11-23T08:00:20Z",
-                "date": "Mon, 23 Nov 2026 08:00:00 GMT",
-            },
-            None,
-            20.0,
-        ),
-        ({"x-ogw-ratelimit-reset": "3"}, None, 3.0),
-        ({}, {"error": {"details": [{"retryDelay": "14s"}]}}, 14.0),
-        ({"retry-after": "soon"}, None, None),
-        ({"retry-after": "nan"}, None, None),
-        ({"retry-after": "-5"}, None, 0.0),
-        ({}, None, None),
+        (Rule(category=Category.OVERLOADED, class_name="MySdkBusy"), MySdkBusy()),
+        (Rule(category=Category.OVERLOADED, class_name="MySdkError"), MySdkBusy()),
+        (Rule(category=Category.OVERLOADED, class_name="MySdkBusy"), raised_from(MySdkBusy(), RuntimeError())),
+        (Rule(category=Category.OVERLOADED, class_name="MySdkBusy"), ExceptionGroup("g", [MySdkBusy()])),
+        (Rule(category=Category.OVERLOADED, code="TPM_exceeded"), model_error(429, "tpm_Exceeded")),
+        (Rule(category=Category.OVERLOADED, code="230001"), model_error(400, msg="no", code="230001")),
+        (Rule(category=Category.OVERLOADED, status=418), openai_error(418)),
+        (Rule(category=Category.OVERLOADED, text="TEA.?pot"), Exception("I am a teapot")),
+        (Rule(category=Category.OVERLOADED, text="teapot"), openai_error(400, {"error": {"message": "a teapot"}})),
+        (Rule(category=Category.OVERLOADED, status=418, text="teapot"), openai_error(418, {"error": "teapot"})),
     ],
 )
-def test_what_the_server_asks_for_is_understood(
-    headers: dict[str, str], body: object, seconds: float | None
-) -> None:
-    assert classify(openai_error(429, body, headers)).retry_after_s == seconds
+def test_a_rule_of_the_user_goes_before_those_that_are_built_in(rule: Rule, error: BaseException) -> None:
+    assert classify(error).category is not Category.OVERLOADED
+    failure = classify(error, rules=[rule])
+    assert (failure.category, failure.traits) == (Category.OVERLOADED, TRAITS[Category.OVERLOADED])
+
+
+def test_all_conditions_of_a_rule_have_to_hold_for_the_same_exception() -> None:
+    rule = Rule(category=Category.OVERLOADED, class_name="MySdkBusy", status=418)
+    assert classify(MySdkBusy(), rules=[rule]).category is Category.INTERNAL
+    assert classify(raised_from(openai_error(418), MySdkBusy()), rules=[rule]).category is Category.INVALID_REQUEST
+    assert classify(MySdkBusy(), status=418, rules=[rule]).category is Category.OVERLOADED
+
+
+def test_the_first_rule_that_fits_decides_and_brings_its_traits() -> None:
+    traits = Traits(fallback=False, retries=7, counts=False)
+    rules = [
+        Rule(category=Category.AUTH, status=500),
+        Rule(category=Category.TIMEOUT, status=418, traits=traits),
+        Rule(category=Category.OVERLOADED, status=418),
+    ]
+    failure = classify(openai_error(418, headers={"x-should-retry": "false"}), rules=rules)
+    assert (failure.category, failure.traits) == (Category.TIMEOUT, traits)
+
+
+def test_no_rule_makes_a_failure_of_a_cancellation() -> None:
+    everything = [Rule(category=Category.OVERLOADED, class_name="BaseException")]
+    assert classify(asyncio.CancelledError(), rules=everything).category is Category.CANCELLED
+    assert classify(RuntimeError(), rules=everything).category is Category.OVERLOADED
+
+
+# What is said about it
 
 
 def test_a_message_is_one_short_line_without_secrets() -> None:
@@ -202,11 +135,37 @@ def test_a_message_is_one_short_line_without_secrets() -> None:
     assert failure.status == 401
 
 
-def test_the_deepest_cause_says_what_a_bland_error_does_not() -> None:
-    error = raised_from(ConnectionRefusedError("port 4000 refuses"), openai.APIConnectionError(request=REQUEST))
-    assert classify(error).message == "Connection error (port 4000 refuses)"
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (classify(TimeoutError()), "TimeoutError"),
+        (
+            classify(raised_from(ConnectionError("port 1 refuses"), openai.APIConnectionError(request=REQUEST))),
+            "Connection error (port 1 refuses)",
+        ),
+        (classify(Exception("\u200b\ud800")), "Exception"),
+        (classify(AttemptError(Category.MALFORMED, "the stream ended")), "the stream ended"),
+        (classify(ExceptionGroup("g", [KeyError("x"), TimeoutError("late")])), "late"),
+        (classify(ExceptionGroup("g", [KeyError("x"), KeyError("y")])), "'x'"),
+        (classify(status=502, body="<html><title>502 Bad\nGateway</title></html>"), "HTTP 502: 502 Bad Gateway"),
+        (classify(status=502, body="<html>"), "HTTP 502: no more is known"),
+        (classify(status=503, body="upstream connect error"), "HTTP 503: upstream connect error"),
+        (classify(status=400, body={"code": 230001, "msg": "no"}), "HTTP 400: code 230001: no"),
+        (classify(status=503, body={"error": "Server overloaded"}), "HTTP 503: Server overloaded"),
+        (classify(status=401, body={"error": "invalid", "error_description": "no such"}), "HTTP 401: no such"),
+        (classify(status=422, body={"detail": "no such field"}), "HTTP 422: no such field"),
+    ],
+)  # fmt: skip
+def test_the_message_is_what_was_said_most_clearly(failure: Failure, message: str) -> None:
+    assert failure.message == message
 
 
-def test_a_model_that_is_not_there_is_the_one_wrong_request_that_another_model_can_answer() -> None:
-    assert classify(openai_error(404)).traits.fallback
-    assert not classify(openai_error(422)).traits.fallback
+def test_a_secret_at_the_end_of_what_is_read_is_not_shown_by_half() -> None:
+    register(["correct-horse-battery"])
+    for blanks in (3990, 7990):
+        assert "correct" not in classify(Exception(" " * blanks + "correct-horse-battery and more")).message
+
+
+def test_what_a_moderation_quotes_of_a_person_is_not_repeated() -> None:
+    body = {"error": {"code": 403, "message": "flagged", "metadata": {"flagged_input": "my own words"}}}
+    assert "my own words" not in classify(openai_error(403, body)).message

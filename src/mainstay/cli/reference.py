@@ -16,13 +16,24 @@ from typing import Any, Final
 from mainstay import errors, events
 from mainstay.cli.main import VERBS, parser
 from mainstay.config.written import settings_page
-from mainstay.recovery import classify
+from mainstay.recovery import rules
+from mainstay.recovery.classify import classify
+from mainstay.recovery.model import TRAITS, Rule, Traits
 
 __all__ = ["PAGES", "main"]
 
 _CATEGORIES: Final = (
     "In `/health`, `rate_limit` and `quota_exhausted` count as `rateLimits`, `timeout` as `timeouts`, the rest as "
     "`other`; `cancelled` is no error."
+)
+_COMBINED: Final = (
+    "What only several things together tell goes before the rest of the table, and so does a 402 that says when to "
+    "come back, which is a `rate_limit`."
+)
+_TRAITS_HEAD: Final = "another model | the same one again | counts for the breaker"
+_NEXT: Final = (
+    "What a failure means for the call that it ends. A limit or deadline of the call can make it less. A response "
+    "with `x-should-retry: false` is not tried again with the same model."
 )
 _ENVELOPE: Final = (
     "An event leaves the process as `{id, name, v, at, worker, turn_id, trace_id, data}`; `data` has the fields "
@@ -87,17 +98,44 @@ def _errors() -> Iterator[str]:
         kind = getattr(errors, name)
         if isinstance(kind, type) and issubclass(kind, errors.MainstayError):
             yield f"| `{name}` | {kind.exit_code} | {_first_paragraph(kind)} |"
-    yield from ("", "## Categories", "", _CATEGORIES, "", (inspect.getdoc(classify) or "").partition("\n\n")[2], "")
-    yield "| category | classes | codes of the provider | HTTP status |"
-    yield "|---|---|---|---|"
+    order = (inspect.getdoc(classify) or "").partition("\n\n")[2].partition("\n\nArgs:")[0]
+    yield from ("", "## Categories", "", _CATEGORIES, "", order, "")
+    yield "| category | classes | codes of the provider | Feishu's codes | HTTP status |"
+    yield "|---|---|---|---|---|"
     for category in errors.Category:
-        classes = _names({**classify._BY_CLASS, **classify._BY_VAGUE_CLASS}, category)
-        codes = _names({**classify._BY_CODE, **classify._BY_VAGUE_CODE}, category)
-        yield f"| `{category}` | {classes} | {codes} | {_names(classify._BY_STATUS, category)} |"
+        classes = _names({**rules.CLASSES, **rules.VAGUE_CLASSES}, category)
+        codes = _names({**rules.CODES, **rules.VAGUE_CODES}, category)
+        yield f"| `{category}` | {classes} | {codes} | {_names(rules.FEISHU, category)} | {_statuses(category)} |"
+    yield from ("", _COMBINED, "", "| category | conditions |", "|---|---|")
+    yield from (f"| `{rule.category}` | {_conditions(rule)} |" for rule in rules.COMBINED)
+    yield from ("", "## What happens next", "", _NEXT, "")
+    yield from (f"| category | when | {_TRAITS_HEAD} |", f"|---|---|{'---|' * 3}")
+    for category in errors.Category:
+        yield f"| `{category}` | | {_traits(TRAITS[category])} |"
+        special = [(why, rule) for why, rule in rules.SPECIAL if rule.category is category]
+        for why in dict.fromkeys(why for why, _ in special):
+            same = [rule for reason, rule in special if reason == why]
+            conditions = ", ".join(map(_conditions, same))
+            yield f"| | {why}: {conditions} | {_traits(same[0].traits or TRAITS[category])} |"
 
 
 def _names(table: Mapping[Any, errors.Category], category: errors.Category) -> str:
     return " ".join(f"`{name}`" for name, chosen in table.items() if chosen is category)
+
+
+def _statuses(category: errors.Category) -> str:
+    others = {errors.Category.INVALID_REQUEST: "other 4xx", errors.Category.SERVER_ERROR: "other 5xx"}
+    return " ".join(filter(None, (_names(rules.STATUSES, category), others.get(category))))
+
+
+def _conditions(rule: Rule) -> str:
+    given = (rule.class_name, rule.code, rule.status, rule.text)
+    return " and ".join(f"`{condition}`".replace("|", "\\|") for condition in given if condition)
+
+
+def _traits(traits: Traits) -> str:
+    again = {0: "no", 1: "once", 2: "twice"}.get(traits.retries, f"{traits.retries} times")
+    return f"{'yes' if traits.fallback else 'no'} | {again} | {'yes' if traits.counts else 'no'}"
 
 
 def _first_paragraph(kind: type) -> str:

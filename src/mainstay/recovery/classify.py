@@ -1,306 +1,258 @@
-"""Which of the fifteen categories is this error?
+"""Which of the fifteen categories is this error, and what does it ask for?
 
-Decided by class names, attributes and bodies, so that no SDK has to be imported. The order is fixed: cancellation,
-the names along the class's resolution order (so that a subclass wins over its base), the provider's own error code,
-the HTTP status, the names of classes that say little, and the text last of all. An error that says nothing is asked
-for its cause.
+What an error says about itself is read in `mainstay.recovery.evidence`, what is known about errors stands in
+`mainstay.recovery.rules`; here is the order in which the one is held against the other.
 """
 
-import asyncio
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from mainstay.errors import Category
-from mainstay.recovery.delay import asked_to_wait_s
-from mainstay.recovery.model import AttemptError, Failure, Traits
+from mainstay.recovery import rules as known
+from mainstay.recovery.delay import asked_to_wait
+from mainstay.recovery.evidence import Evidence, cause, gather, members
+from mainstay.recovery.model import TRAITS, AttemptError, Failure, Rule, Traits
 from mainstay.recovery.wording import one_line
 
 __all__ = ["classify"]
 
-_CANCELLED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
-
-_BY_CLASS: Final[Mapping[str, Category]] = {
-    # Timeouts come before connections by the resolution order, as SDKs derive the one from the other.
-    "RunTimedOut": Category.TIMEOUT,
-    "TimeoutError": Category.TIMEOUT,
-    "APITimeoutError": Category.TIMEOUT,
-    "TimeoutException": Category.TIMEOUT,
-    "Timeout": Category.TIMEOUT,
-    "ServerTimeoutError": Category.TIMEOUT,
-    "ModelTimeoutError": Category.TIMEOUT,
-    "ModelRequestTimeout": Category.TIMEOUT,
-    "RunCancelled": Category.CANCELLED,
-    "ClientClosedRequestError": Category.CANCELLED,
-    "JSONDecodeError": Category.MALFORMED,
-    "UnicodeDecodeError": Category.MALFORMED,
-    "ValidationError": Category.MALFORMED,
-    "APIResponseValidationError": Category.MALFORMED,
-    "LengthFinishReasonError": Category.MALFORMED,
-    "ContentFilterFinishReasonError": Category.CONTENT_FILTER,
-    "ContentFilterError": Category.CONTENT_FILTER,
-    "UnexpectedModelBehavior": Category.MALFORMED,
-    "ModelContextWindowExceededError": Category.CONTEXT_LENGTH,
-    "ContextWindowExceededError": Category.CONTEXT_LENGTH,
-    "ModelQuotaExceededError": Category.QUOTA_EXHAUSTED,
-    "PaymentRequiredError": Category.QUOTA_EXHAUSTED,
-    "BudgetExceededError": Category.QUOTA_EXHAUSTED,
-    "ModelOverloadedError": Category.OVERLOADED,
-    "OverloadedError": Category.OVERLOADED,
-    "UserError": Category.INVALID_REQUEST,
-    "StorageError": Category.DATABASE,
-    "ConnectionError": Category.CONNECTION,
-    "gaierror": Category.CONNECTION,
-    "SSLError": Category.CONNECTION,
-    "TransportError": Category.CONNECTION,
-    "ClientConnectionError": Category.CONNECTION,
-    "ClientPayloadError": Category.CONNECTION,
-    "ConnectionClosed": Category.CONNECTION,
-    "ServerUnreachable": Category.CONNECTION,
-    "APIConnectionError": Category.CONNECTION,
-    "ModelConnectionError": Category.CONNECTION,
-}
-"""Classes that decide by themselves."""
-
-_BY_VAGUE_CLASS: Final[Mapping[str, Category]] = {
-    "ModelRateLimitError": Category.RATE_LIMIT,
-    "RateLimitError": Category.RATE_LIMIT,
-    "ModelUnavailableError": Category.OVERLOADED,
-    "ModelAuthenticationError": Category.AUTH,
-    "AuthenticationError": Category.AUTH,
-    "PermissionDeniedError": Category.PERMISSION,
-    "ModelRequestRejectedError": Category.INVALID_REQUEST,
-    "BadRequestError": Category.INVALID_REQUEST,
-    "ModelServerError": Category.SERVER_ERROR,
-    "InternalServerError": Category.SERVER_ERROR,
-    "ServerError": Category.SERVER_ERROR,
-}
-"""Classes that a code in the body or the status makes more precise."""
-
-_DATABASES: Final = frozenset({"sqlite3", "sqlalchemy", "psycopg", "asyncpg", "redis"})
-_BUGS: Final = (TypeError, ValueError, LookupError, AttributeError, AssertionError, NameError, ArithmeticError)
-
-_CODES: Final[Mapping[Category, str]] = {
-    Category.QUOTA_EXHAUSTED: """
-        insufficient_quota credit_balance_exhausted billing_error billing_hard_limit_reached
-        enforced_spend_limit_reached contract_spend_limit_reached organization_spend_limit_exceeded
-        project_spend_limit_exceeded organization_usage_limit_exceeded exceeded_current_quota_error""",
-    Category.CONTEXT_LENGTH: "context_length_exceeded string_above_max_length request_too_large",
-    Category.CONTENT_FILTER: """
-        content_filter content_policy_violation responsibleaipolicyviolation safety data_inspection_failed
-        moderation refusal""",
-    Category.OVERLOADED: """
-        overloaded_error overloaded server_is_overloaded unavailable service_unavailable
-        service_unavailable_error engine_overloaded_error""",
-    Category.TIMEOUT: "timeout_error deadline_exceeded timeout",
-    Category.RATE_LIMIT: """
-        rate_limit_exceeded rate_limit_error rate_limit_reached_error too_many_requests resource_exhausted
-        throttlingexception 99991400""",
-    Category.AUTH: """
-        invalid_api_key authentication_error api_key_invalid unauthenticated
-        99991663 99991664 99991665 99991666 99991668""",
-    Category.PERMISSION: """
-        permission_denied permission_error unsupported_country_region_territory 99991672 99991679 230003""",
-}
-_VAGUE_CODES: Final[Mapping[Category, str]] = {
-    Category.SERVER_ERROR: "server_error internal_error internal api_error 1500",
-    Category.INVALID_REQUEST: "invalid_request_error model_not_found invalid_argument",
-}
-"""Codes that a status says better, if there is one."""
-
-_BY_CODE: Final = {code: category for category, codes in _CODES.items() for code in codes.split()}
-_BY_VAGUE_CODE: Final = {code: category for category, codes in _VAGUE_CODES.items() for code in codes.split()}
-
-_BY_STATUS: Final[Mapping[int, Category]] = {
-    401: Category.AUTH,
-    402: Category.QUOTA_EXHAUSTED,
-    403: Category.PERMISSION,
-    408: Category.TIMEOUT,
-    413: Category.CONTEXT_LENGTH,
-    429: Category.RATE_LIMIT,
-    499: Category.CANCELLED,
-    503: Category.OVERLOADED,
-    504: Category.TIMEOUT,
-    529: Category.OVERLOADED,
-}
-
-_ABSENT: Final = Traits(fallback=True, retries=0, counts=False)
-"""A model that is not there: no other request to it would do better, another model would."""
-
-_BY_TEXT: Final[tuple[tuple[Category, re.Pattern[str]], ...]] = tuple(
-    (category, re.compile(pattern, re.IGNORECASE))
-    for category, pattern in (
-        (
-            Category.CONTEXT_LENGTH,
-            r"maximum context length|context (window|length) (is )?exceeded|prompt is too long"
-            r"|reduce the length of the messages|input token count|too many (input )?tokens",
-        ),
-        (
-            Category.QUOTA_EXHAUSTED,
-            r"\bquota (has been |is )?(exceeded|exhausted)|\binsufficient (quota|balance|credits)",
-        ),
-        (Category.CONTENT_FILTER, r"\bcontent[_ ](filter|policy|management policy)|flagged by moderation"),
-        (
-            Category.MALFORMED,
-            r"without a `?finish_reason|failed to decode response|invalid json|unexpected end of json",
-        ),
-        (
-            Category.RATE_LIMIT,
-            r"\brate[- _]?limit(ed|s)?\b|\btoo many requests\b|\bRESOURCE_EXHAUSTED\b|\bHTTP 429\b",
-        ),
-        (Category.OVERLOADED, r"\boverloaded\b|\bover capacity\b|\bat capacity\b"),
-        (Category.TIMEOUT, r"\btimed? ?-?out\b|\bETIMEDOUT\b|\bdeadline exceeded\b"),
-        (Category.AUTH, r"\b(incorrect|invalid) api key\b|\bunauthori[sz]ed\b|\bauthentication failed\b"),
-        (Category.PERMISSION, r"\bpermission denied\b|\bforbidden\b|\bnot allowed to\b"),
-        (
-            Category.CONNECTION,
-            r"\bECONN(REFUSED|RESET|ABORTED)\b|\bEPIPE\b|\bENOTFOUND\b|\bsocket hang up\b"
-            r"|\bconnection (error|refused|reset|closed|aborted|lost)\b|\bpeer closed connection\b",
-        ),
-        (Category.SERVER_ERROR, r"\binternal server error\b|\bbad gateway\b"),
-    )
-)
+_MOST_ERRORS: Final = 100
+"""So many exceptions of a chain or group are looked at."""
 
 
-def classify(error: BaseException) -> Failure:
-    """The failure that this exception stands for; `Category.INTERNAL` when nothing along its causes says more."""
-    for each in _along_the_causes(error):
-        category = _category(each)
-        if category is not None:
-            return _failure(each, category)
-    return _failure(error, Category.INTERNAL)
+def classify(
+    error: BaseException | None = None,
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: object = None,
+    rules: Sequence[Rule] = (),
+    now: datetime | None = None,
+) -> Failure:
+    """What this failure is, what it means for the next step, and how long the other side asked to be left alone.
+
+    The order is fixed. A cancellation is one, whatever else is true of it. Then your own ``rules``, in their order,
+    each against the error and all that it was raised from. Then, for the error first and for its causes after it
+    until one of them says something: the class, along its resolution order, so that a subclass wins over its base;
+    the code in the body; the status; the text. A class, code or status that says little (``BadRequestError``,
+    ``invalid_request_error``, 400) is asked again after those that say more.
+
+    In a group the first member that says something decides. One that says nothing, which is a bug of ours, decides
+    only when no other member does, and a cancelled one only when nothing else is there: siblings are cancelled
+    because of the failure that counts.
+
+    What nobody knows is `Category.INTERNAL`, which is never tried again. The taxonomy follows the error pages of
+    OpenAI, Anthropic, Google AI, OpenRouter, Azure OpenAI and Feishu; its tables are ``docs/reference/errors.md``.
+
+    Args:
+        error: any exception, also a group; foreign ones are known by name, so no SDK is needed.
+        status: the HTTP status, if the response is at hand; it goes before what the exception says of it.
+        headers: of the response, in any case.
+        body: of the response: a mapping, JSON as text or bytes, or anything at all.
+        rules: tried before those that come with Mainstay; see `mainstay.recovery.model.parse_rules`.
+        now: the wall clock's time. Only needed where a response asks for a wait until a moment and has no ``Date``.
+
+    Returns:
+        The failure. ``traits`` say what is done next; ``retry_after_s`` are seconds from the response on, at most a
+        week, and ``nonsense`` names what asked for them and made no sense; ``message`` is one line that may be
+        logged and shown, at most 200 printable characters without credentials.
+
+    Raises:
+        Nothing, whatever the objects do. A KeyboardInterrupt that comes meanwhile passes.
+    """
+    try:
+        looked = _Look(error, gather(error, status=status, headers=headers, body=body))
+        finding = looked.by_rules(rules) or looked.judge(error)
+        return _failure(finding, looked, now)
+    except Exception:  # noqa: BLE001  the border to objects of others, which may do anything
+        return Failure(category=Category.INTERNAL, message="an error that can not be read")
 
 
-def _failure(error: BaseException, category: Category) -> Failure:
-    status = _status(error)
-    said = _said(error) or type(error).__name__
-    text = said if isinstance(error, AttemptError) or status is None or status < 400 else f"HTTP {status}: {said}"
-    return Failure(
-        category=category,
-        message=one_line(text),
-        retry_after_s=asked_to_wait_s(_read(error, "retry_after"), _headers(error), _body(error)),
-        status=status,
-        special=_ABSENT if category is Category.INVALID_REQUEST and status == 404 else None,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finding:
+    """Which exception decided, and what; no category if it says nothing."""
+
+    error: BaseException | None
+    evidence: Evidence
+    category: Category | None = None
+    rule: Rule | None = None
 
 
-def _along_the_causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what is grouped in it, and what it was raised from; each once."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        each = waiting.pop(0)
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        if isinstance(each, BaseExceptionGroup):
-            waiting.extend(each.exceptions)
-        if each.__cause__ is not None:
-            waiting.append(each.__cause__)
-        elif each.__context__ is not None and not each.__suppress_context__:
-            waiting.append(each.__context__)
+class _Look:
+    """One look at an error, its causes and members; each is read once, and not too many are."""
+
+    def __init__(self, error: BaseException | None, first: Evidence) -> None:
+        self.error = error
+        self.first = first
+        self._read: dict[int, Evidence] = {id(error): first}
+        self._judged: set[int] = set()
+
+    def evidence(self, error: BaseException) -> Evidence:
+        if id(error) not in self._read:
+            self._read[id(error)] = gather(error) if len(self._read) < _MOST_ERRORS else Evidence()
+        return self._read[id(error)]
+
+    def causes(self, error: BaseException | None) -> Iterator[BaseException]:
+        """The error and what it was raised from, down to a cancellation that it only happened to interrupt."""
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen and len(seen) < _MOST_ERRORS:
+            seen.add(id(error))
+            yield error
+            following, stated = cause(error)
+            error = following if stated or not _cancelled(following) else None
+
+    def by_rules(self, rules: Sequence[Rule]) -> _Finding | None:
+        """What the user's rules say, in their order."""
+        if not rules or _cancelled(self.error):
+            return None
+        reached: list[tuple[BaseException | None, Evidence]]
+        reached = [(each, self.evidence(each)) for each in self._reach()] or [(None, self.first)]
+        return next(
+            (
+                _Finding(error=error, evidence=evidence, category=rule.category, rule=rule)
+                for rule in rules
+                for error, evidence in reached
+                if _fits(rule, evidence)
+            ),
+            None,
+        )
+
+    def _reach(self) -> list[BaseException]:
+        reached: dict[int, BaseException] = {}
+        waiting = [] if self.error is None else [self.error]
+        while waiting and len(reached) < _MOST_ERRORS:
+            each = waiting.pop(0)
+            if id(each) not in reached and not _cancelled(each):
+                reached[id(each)] = each
+                following, _ = cause(each)
+                waiting += [*members(each), *([] if following is None else [following])]
+        return list(reached.values())
+
+    def judge(self, error: BaseException | None) -> _Finding:
+        """The first that says something: the error, or one of its members, or one of its causes."""
+        nothing = _Finding(error=error, evidence=self.first if error is None else self.evidence(error))
+        if error is None:
+            return replace(nothing, category=_category(self.first))
+        for each in self.causes(error):
+            if id(each) in self._judged or len(self._judged) >= _MOST_ERRORS:
+                break
+            self._judged.add(id(each))
+            if grouped := members(each):
+                finding = _most_telling([self.judge(member) for member in grouped])
+                nothing = finding if nothing.error is each else nothing
+            else:
+                evidence = self.evidence(each)
+                finding = _Finding(error=each, evidence=evidence, category=_category(evidence, each))
+            if finding.category is not None:
+                return finding
+        return nothing
 
 
-def _category(error: BaseException) -> Category | None:
-    """The category by this exception alone; None when it says nothing."""
+def _cancelled(error: BaseException | None) -> bool:
+    return issubclass(type(error), known.CANCELLED)
+
+
+def _most_telling(findings: list[_Finding]) -> _Finding:
+    telling = (each for each in findings if each.category not in (None, Category.CANCELLED))
+    silent = (each for each in findings if each.category is None)
+    return next(telling, None) or next(silent, findings[0])
+
+
+def _category(evidence: Evidence, error: BaseException | None = None) -> Category | None:
+    """The category by this evidence alone; None when it says nothing. The order is that of `classify`."""
+    if _cancelled(error):
+        return Category.CANCELLED
     if isinstance(error, AttemptError):
         return error.category
-    if isinstance(error, _CANCELLED):
-        return Category.CANCELLED
-    names = [cls.__name__ for cls in type(error).__mro__]
-    modules = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
-    if modules & _DATABASES:
+    for rule in known.COMBINED:
+        if _fits(rule, evidence):
+            return rule.category
+    if evidence.status == 402 and asked_to_wait(evidence.headers, evidence.waits).seconds is not None:
+        return Category.RATE_LIMIT  # who says when to come back has not run out of credit
+    if evidence.packages & known.DATABASES:
         return Category.DATABASE
-    if found := _first(names, _BY_CLASS):
-        return found
-    codes = _codes(error)
-    return _first(codes, _BY_CODE) or _by_status(_status(error)) or _by_rest(error, names, codes)
-
-
-def _by_rest(error: BaseException, names: list[str], codes: list[str]) -> Category | None:
-    if found := _first(names, _BY_VAGUE_CLASS) or _first(codes, _BY_VAGUE_CODE):
-        return found
-    if isinstance(error, (*_BUGS, BaseExceptionGroup)):
-        return None
-    text = _said(error)
-    return next((category for category, pattern in _BY_TEXT if pattern.search(text)), None)
+    return (
+        _first(evidence.names, known.CLASSES)
+        or known.FEISHU.get(evidence.feishu or 0)
+        or _first(evidence.codes, known.CODES)
+        or _by_status(evidence)
+        or _first(evidence.names, known.VAGUE_CLASSES)
+        or _first(evidence.codes, known.VAGUE_CODES)
+        or _by_text(evidence, known.WORDS)
+        or (Category.INVALID_REQUEST if evidence.feishu else None)
+    )
 
 
 def _first(names: Iterable[str], table: Mapping[str, Category]) -> Category | None:
     return next((table[name] for name in names if name in table), None)
 
 
-def _by_status(status: int | None) -> Category | None:
-    if status is None or status < 400:
-        return None
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    return Category.SERVER_ERROR if status >= 500 else Category.INVALID_REQUEST
+def _by_status(evidence: Evidence) -> Category | None:
+    """By the status, made more precise by the provider's own sentence where it says little."""
+    status = evidence.status if evidence.status is not None and evidence.status >= 400 else None
+    if status is None or status in known.VAGUE_STATUSES:
+        found = _by_text(evidence, known.PHRASES)
+        if found is not None or status is None:
+            return found
+    return known.STATUSES.get(status) or (Category.SERVER_ERROR if status >= 500 else Category.INVALID_REQUEST)
 
 
-def _read(holder: object, name: str) -> object:
-    """The attribute, if there is one. Properties of errors may raise; judging an error must not make another."""
-    try:
-        return getattr(holder, name, None)
-    except Exception:  # noqa: BLE001  see above
-        return None
+def _by_text(evidence: Evidence, table: Iterable[tuple[Category, re.Pattern[str]]]) -> Category | None:
+    text = evidence.said or ("" if known.BUGS & {*evidence.names} else evidence.own)
+    return next((category for category, pattern in table if pattern.search(text)), None)
 
 
-def _status(error: BaseException) -> int | None:
-    """``status_code`` or ``status`` of the error, or of its response."""
-    for holder in (error, _read(error, "response")):
-        for name in ("status_code", "status", "code"):
-            value = _read(holder, name)
-            if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600:
-                return value
-    return None
+def _fits(rule: Rule, evidence: Evidence) -> bool:
+    return (
+        (not rule.class_name or rule.class_name in evidence.names)
+        and (not rule.code or rule.code.lower() in evidence.codes)
+        and (rule.status is None or rule.status == evidence.status)
+        and (not rule.text or re.search(rule.text, f"{evidence.said}\n{evidence.own}", re.IGNORECASE) is not None)
+    )
 
 
-def _headers(error: BaseException) -> Mapping[str, str]:
-    for holder in (error, _read(error, "response")):
-        headers = _read(holder, "headers")
-        if headers is not None and hasattr(headers, "items"):
-            return {str(name).lower(): str(value) for name, value in headers.items()}
-    return {}
+def _failure(finding: _Finding, looked: _Look, now: datetime | None) -> Failure:
+    evidence, category = finding.evidence, finding.category or Category.INTERNAL
+    asked = asked_to_wait(evidence.headers or looked.first.headers, evidence.waits or looked.first.waits, now=now)
+    return Failure(
+        category=category,
+        message=_message(finding, looked),
+        retry_after_s=asked.seconds,
+        status=evidence.status,
+        nonsense=asked.nonsense,
+        special=finding.rule.traits if finding.rule else _special(category, finding, looked),
+    )
 
 
-def _body(error: BaseException) -> Mapping[str, object]:
-    """The provider's error object, out of its ``{"error": {...}}`` wrapping."""
-    body = _read(error, "body")
-    if not isinstance(body, Mapping):
-        return {}
-    inner = body.get("error")
-    return inner if isinstance(inner, Mapping) else body
+def _special(category: Category, finding: _Finding, looked: _Look) -> Traits | None:
+    along = [finding.evidence, *(looked.evidence(each) for each in looked.causes(finding.error))]
+    traits = next(
+        (
+            rule.traits
+            for _, rule in known.SPECIAL
+            if rule.category is category and any(_fits(rule, each) for each in along)
+        ),
+        None,
+    )
+    if finding.evidence.headers.get("x-should-retry") == "false":  # OpenAI and Anthropic; their SDKs obey it
+        return replace(traits or TRAITS[category], retries=0)
+    return traits
 
 
-def _codes(error: BaseException) -> list[str]:
-    """Every machine-readable name that the provider gave the error, the most telling first, in lower case."""
-    body = _body(error)
-    found: list[object] = []
-    if "perday" in str(body.get("details", "")).lower():  # Gemini's daily quota is worded as a rate limit
-        found.append("insufficient_quota")
-    if _flagged(body):
-        found.append("moderation")
-    for nested in (body.get("details"), body.get("innererror"), body.get("metadata")):
-        for each in nested if isinstance(nested, list) else [nested]:
-            if isinstance(each, Mapping):
-                found += [each.get(name) for name in ("error_code", "code", "reason", "error_type")]
-    found += [body.get(name) for name in ("code", "error_code", "type", "status")]
-    found += [_read(error, name) for name in ("provider_error_code", "provider_error_type", "code", "type")]
-    return [str(each).lower() for each in found if isinstance(each, str | int)]
-
-
-def _flagged(body: Mapping[str, object]) -> bool:
-    """Whether this is OpenRouter's 403 for a moderated request, which is no question of permission."""
-    metadata = body.get("metadata")
-    return isinstance(metadata, Mapping) and ("flagged_input" in metadata or "reasons" in metadata)
-
-
-def _said(error: BaseException) -> str:
-    """What the provider said if it said something, else the exception's own text with its deepest cause's."""
-    message = _body(error).get("message")
-    if isinstance(message, str) and message:
-        return message
-    own, root = str(error), str([*_along_the_causes(error)][-1])
-    return own if root in own else f"{own.rstrip('.')} ({root})"
+def _message(finding: _Finding, looked: _Look) -> str:
+    """What the provider said, else the exception's own text with that of its deepest cause, else its name."""
+    evidence = finding.evidence
+    name = one_line(next(iter(evidence.names), "")) or "no more is known"
+    said = one_line(evidence.said)
+    if not said:
+        own = one_line(evidence.own) or name
+        root = one_line([evidence.own, *(looked.evidence(each).own for each in looked.causes(finding.error))][-1])
+        said = own if root in own else f"{own.rstrip('.')} ({root})"
+    if evidence.feishu:
+        said = f"code {evidence.feishu}: {said}"
+    if evidence.status is not None and evidence.status >= 400 and not isinstance(finding.error, AttemptError):
+        said = f"HTTP {evidence.status}: {said}"
+    return one_line(said)

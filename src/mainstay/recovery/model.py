@@ -1,10 +1,11 @@
 """What is a failure, what does it mean for what is done next, and what may be set about that?"""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
-from mainstay.errors import Category, MainstayError
+from mainstay.errors import Category, MainstayError, nearest
 from mainstay.settings import duration, setting
 
 __all__ = [
@@ -13,10 +14,13 @@ __all__ = [
     "Failure",
     "Limit",
     "RecoverySettings",
+    "Rule",
     "TimedOut",
     "Traits",
+    "parse_rules",
 ]
 
+T = TypeVar("T", bool, int, str)
 Limit = Literal["first token", "idle", "total", "deadline"]
 """Which of an attempt's limits ran out: see `mainstay.recovery.call.model.Limits`; the deadline is the turn's."""
 
@@ -75,14 +79,110 @@ TRAITS: Final[Mapping[Category, Traits]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What one kind of error means: all of the conditions that are given have to hold for the same exception.
+
+    Attributes:
+        category: what it is then.
+        class_name: the name of its class or of one that it derives from (``"MySdkBusy"``).
+        code: a machine-readable code of the provider or of the exception, in any case (``"tpm_exceeded"``).
+        status: the HTTP status, 100 to 599.
+        text: a regular expression, found in what the provider said or in the exception's text, in any case.
+        traits: where they differ from those of the category.
+
+    Raises:
+        ValueError: if no condition is given, or one can not hold.
+    """
+
+    category: Category
+    class_name: str = ""
+    code: str = ""
+    status: int | None = None
+    text: str = ""
+    traits: Traits | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.class_name or self.code or self.text) and self.status is None:
+            raise ValueError("a rule without a condition would fit every error: give class, code, status or text")
+        if self.status is not None and not 100 <= self.status < 600:
+            raise ValueError(f"status = {self.status} is no HTTP status: write 100 to 599")
+        try:
+            re.compile(self.text)
+        except re.error as error:
+            raise ValueError(f"text = {self.text!r} is no regular expression: {error}") from None
+
+
+_KEYS: Final = ("category", "class", "code", "status", "text", "fallback", "retries", "counts")
+
+
+def parse_rules(value: object) -> tuple[Rule, ...]:
+    """Rules from ``[{ code = "tpm_exceeded", category = "rate_limit" }, { class = "MySdkBusy", … }]``.
+
+    A rule has a ``category`` and at least one of ``class``, ``code``, ``status`` and ``text``. It may set
+    ``fallback``, ``retries`` and ``counts`` (see `Traits`); each is the category's otherwise.
+
+    Raises:
+        ValueError: if a rule is not of that form; the message says which one, and what is allowed.
+    """
+    if not isinstance(value, list | tuple):
+        raise ValueError(  # noqa: TRY004  what was written is wrong, not a program
+            'rules are a list like [{ code = "tpm_exceeded", category = "rate_limit" }]'
+        )
+    rules = []
+    for number, written in enumerate(value, start=1):
+        try:
+            rules.append(written if isinstance(written, Rule) else _rule(written))
+        except ValueError as error:
+            raise ValueError(f"rule {number}: {error}") from None
+    return tuple(rules)
+
+
+def _rule(written: object) -> Rule:
+    if not isinstance(written, Mapping):
+        raise ValueError(f'{written!r} is no table like {{ code = "tpm_exceeded", category = "rate_limit" }}')  # noqa: TRY004
+    for key in written:
+        if key not in _KEYS:
+            raise ValueError(f"{key!r} is unknown{nearest(str(key), _KEYS)}")
+    name, known = written.get("category", ""), [str(each) for each in Category]
+    if name not in known:
+        raise ValueError(f"category = {name!r} is unknown{nearest(str(name), known)}")
+    code = written.get("code")
+    if type(code) is int:  # the codes of some platforms are numbers
+        written = {**written, "code": str(code)}
+    usual = TRAITS[Category(name)]
+    traits = Traits(
+        fallback=_given(written, "fallback", bool, usual.fallback),
+        retries=_given(written, "retries", int, usual.retries),
+        counts=_given(written, "counts", bool, usual.counts),
+    )
+    return Rule(
+        category=Category(name),
+        class_name=_given(written, "class", str, ""),
+        code=_given(written, "code", str, ""),
+        status=_given(written, "status", int, 0) if "status" in written else None,
+        text=_given(written, "text", str, ""),
+        traits=traits if traits != usual else None,
+    )
+
+
+def _given(written: Mapping[object, object], key: str, kind: type[T], otherwise: T) -> T:
+    value = written.get(key, otherwise)
+    if type(value) is not kind or (key in written and (value == "" or (isinstance(value, int) and value < 0))):
+        allowed = {bool: "true or false", int: "a whole number, 0 or more", str: "a text in quotes"}[kind]
+        raise ValueError(f"{key} = {value!r} does not fit: write {allowed}")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a call failed, in words that are safe to log, store and show.
 
     Attributes:
         message: at most 200 characters, credentials removed.
         retry_after_s: how long the other side asked to be left alone; None when it did not say.
-        status: the HTTP status, if there was one.
-        nonsense: the headers that asked for a delay and made no sense (``"retry-after"``); they were ignored.
+        status: the HTTP status, if there was one; after a 200 the one that the body names.
+        nonsense: the headers and fields (``"retry-after"``) that asked for a delay and made no sense; they were
+            ignored, and stand here to be counted.
         special: traits that differ from those of the category, e.g. a model that does not exist (404).
     """
 
@@ -133,4 +233,11 @@ class RecoverySettings:
     chat_line: int = setting(16, help="How many more of it may wait; the next one is told that it is too much.")
     content_filter_fallback: bool = setting(
         default=False, help="Whether what one model's content filter stopped is asked of the next model."
+    )
+    rules: tuple[Rule, ...] = setting(
+        (),
+        help='Failures that your providers word in their own way, before all other rules: { code = "tpm", '
+        'category = "rate_limit" }; a rule looks for code, status, text (a regular expression) or class, and may '
+        "set fallback, retries and counts.",
+        parse=parse_rules,
     )

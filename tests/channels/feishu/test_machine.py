@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainstay.channels.feishu import machine
 from mainstay.channels.feishu.machine import (
     Action,
     Degrade,
@@ -27,6 +28,7 @@ from mainstay.channels.feishu.machine import (
 from mainstay.channels.feishu.model import Delivery, Via
 from mainstay.errors import Category
 from mainstay.messages import Message, Outcome
+from mainstay.recovery.classify import classify as classify_any
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MESSAGE = Message(channel="feishu", bot_id="b", external_id="m", chat_id="c", sender_id="s", text="t", sent_at=NOW)
@@ -56,6 +58,8 @@ AS_TEXT = replace(DELIVERY, via=Via.TEXT)
         (77, 429, Action.WAIT, Category.RATE_LIMIT),
         (1500, 200, Action.WAIT, Category.SERVER_ERROR),
         (77, 500, Action.WAIT, Category.SERVER_ERROR),
+        (11020, 400, Action.WAIT, Category.RATE_LIMIT),
+        (99991403, 429, Action.QUOTA, Category.QUOTA_EXHAUSTED),
         (99991403, 400, Action.QUOTA, Category.QUOTA_EXHAUSTED),
         (99991663, 400, Action.REFRESH, Category.AUTH),
         (99991661, 401, Action.REFRESH, Category.AUTH),
@@ -198,3 +202,11 @@ def test_the_platform_s_limits_are_never_met(pauses):
 def test_a_pace_makes_nobody_wait_who_comes_seldom():
     pace = Pace(4.0, 1)
     assert [pace.reserve(now_s) for now_s in (0.0, 0.25, 0.75, 10.0, 10.0)] == [0.0, 0.0, 0.0, 0.0, 0.25]
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+def test_the_room_that_classifies_any_error_names_each_code_as_this_one_does(status: int) -> None:
+    for code in {*machine._ACTIONS, *machine._RATE}:
+        ours = classify(code, status, {}, "message").category
+        theirs = classify_any(status=status, body={"code": code, "msg": "message"}).category
+        assert (code, theirs) == (code, ours)

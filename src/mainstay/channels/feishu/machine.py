@@ -67,7 +67,8 @@ class Action(StrEnum):
 
 _CODES: Final[Mapping[Action, tuple[int, ...]]] = {
     Action.WAIT: (
-        99991400, 230020, 11232, 11233, 11247, 2200, 18121, 230049, 231015,  # too often, or still in progress
+        99991400, 99991402, 230020, 11020, 11021, 11232, 11233, 11247, 2200,  # too often
+        18121, 230049, 231015,  # still in progress
         1500, 5000, 10101, 300120,  # the platform's own trouble
         200810,  # the person is clicking on the card
     ),
@@ -86,7 +87,7 @@ _CODES: Final[Mapping[Action, tuple[int, ...]]] = {
     Action.CONFIGURE: (10003, 10014, 10015, 99991401, 99991672, 99991679, 230006, 230027),
 }  # fmt: skip
 _ACTIONS: Final = {code: action for action, codes in _CODES.items() for code in codes}
-_RATE: Final = {99991400, 230020, 11232, 11233, 11247, 2200}
+_RATE: Final = {99991400, 99991402, 230020, 11020, 11021, 11232, 11233, 11247, 2200}
 _SCOPE: Final = {99991672, 99991679, 230027}
 _CATEGORIES: Final[Mapping[Action, Category]] = {
     Action.WAIT: Category.SERVER_ERROR,
@@ -122,7 +123,7 @@ def classify(code: int, http_status: int, headers: Mapping[str, str], message: s
     ``headers`` are in lower case.
     """
     reason = f"code {code}, HTTP {http_status}: {message}"[:300]
-    if http_status == 429 or code in _RATE:
+    if code in _RATE or (http_status == 429 and code not in _ACTIONS):
         wait_s = _seconds(headers.get("x-ogw-ratelimit-reset", "") or headers.get("retry-after", ""))
         return Refusal(action=Action.WAIT, category=Category.RATE_LIMIT, reason=reason, wait_s=wait_s)
     action = _ACTIONS.get(code)

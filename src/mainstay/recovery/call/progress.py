@@ -128,7 +128,7 @@ class Call:
     def lost(self, place: Place, error: Exception) -> Lost:
         """The attempt failed."""
         self.error = error
-        failure, now = classify(error), self._chain.now()
+        failure, now = classify(error, rules=self._chain.settings.rules), self._chain.now()
         place.permit.fail(failure)
         self._walk.lost(place.index, failure, now)
         name, elapsed_s = place.candidate.name, now - place.started
