@@ -33,7 +33,7 @@ SETTINGS = BreakerSettings(
     jitter=0.25,
     probe_lease=3.0,
 )
-WAITS_S = (0.1, 0.5, 1.0, 2.0, 2.9, 3.0, 5.0, 9.0, 31.0, 60.0)
+WAITS_S = (0.1, 0.5, 1.0, 2.0, 2.9, 3.0, 5.0, 9.0, 20.0)
 LIMITS_S = (1.0, 3.0, 8.0, 40.0)
 
 
@@ -59,7 +59,7 @@ class World:
         self.drawn = 0
         self.now_s = 0.0
         self.machine = subject.BreakerMachine(SETTINGS, self.chance, 0.0)
-        self.phase, self.limited_until_s = "up", 0.0
+        self.phase, self.limited_until_s, self.asked = "up", 0.0, 0
         self.calls: list[Call] = []
         # The ledger.
         self.epoch = 0
@@ -90,11 +90,14 @@ class World:
     # The provider.
 
     def turn(self, what: int) -> None:
-        self.phase = ("up", "down", "slow", "busy", "confused")[what % 5]
+        self.phase = ("up", "down", "slow", "flaky", "busy", "confused")[what % 6]
 
     def answer(self) -> Failure | str:
+        self.asked += 1
         match self.phase:
-            case "down":
+            case "flaky" if self.asked % 3:
+                return "quick"
+            case "down" | "flaky":
                 return Failure(category=Category.CONNECTION, message="refused")
             case "limited" if self.now_s < self.limited_until_s:
                 left_s = self.limited_until_s - self.now_s
@@ -144,12 +147,15 @@ class World:
     def wait(self, what: int) -> None:
         self.now_s += WAITS_S[what % len(WAITS_S)]
 
+    def quiet(self, what: int) -> None:
+        self.now_s += SETTINGS.window + 1.0
+
     def wait_for_the_pause(self, what: int) -> None:
         self.now_s = max(self.now_s, self.until_s)
 
     def trouble(self, what: int) -> None:
         self.phase = ("down", "down", "slow")[what % 3]
-        self.crowd(7)
+        self.crowd(what % 4)
 
     def limit(self, what: int) -> None:
         self.phase, self.limited_until_s = "limited", self.now_s + LIMITS_S[what % 4]
@@ -316,7 +322,7 @@ class World:
 
 ACTIONS = (
     *("begin", "crowd", "finish", "turn", "wait", "wait_for_the_pause") * 2,
-    *("begin", "finish", "trouble", "recovery", "limit", "cancel", "vanish", "hold", "reset"),
+    *("begin", "finish", "trouble", "recovery", "limit", "quiet", "cancel", "vanish", "hold", "reset"),
 )
 happenings = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 839)), min_size=25, max_size=100)
 
@@ -400,8 +406,8 @@ MUTANTS = {
     "a minimum of one more": ("calls >= self._min_calls and", "calls > self._min_calls and"),
     "more than the share": ("bad >= rate * calls", "bad > rate * calls"),
     "one call more is judged": ("len(outcomes) > settings.calls", "len(outcomes) > settings.calls + 1"),
-    "old calls are judged": ("or outcomes[0][0] < oldest", ""),
-    "counts stay": ("self._failures -= failed", "pass"),
+    "old calls are judged": ("or outcomes[0][0] < now - settings.window", ""),
+    "counts stay": ("self._failures -= was_failed", "pass"),
     "closing forgets nothing": ("self._outcomes.clear()\n", "pass\n"),
     "successes are not judged": ("self._judged(now, failed=False, slow=slow)", "pass"),
     "what slowness let go is not judged": ("else ticket == -self._generation", "else False"),

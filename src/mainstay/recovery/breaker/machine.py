@@ -154,7 +154,7 @@ class BreakerMachine:
 
     def snapshot(self, now: float) -> Snapshot:
         """How it is."""
-        self._forget(now)
+        young = [outcome for outcome in self._outcomes if outcome[0] >= now - self._settings.window]
         if self._cause is None:
             state = State.CLOSED
         elif now >= self._until or (self._probe == self._generation and now < self._lease_ends):
@@ -165,9 +165,9 @@ class BreakerMachine:
             state=state,
             cause=self._cause,
             open_s=max(0.0, self._until - now),
-            calls=len(self._outcomes),
-            failures=self._failures,
-            slow=self._slow,
+            calls=len(young),
+            failures=sum(failed for _, failed, _ in young),
+            slow=sum(slow for _, _, slow in young),
             refused=self._refused,
             opened=self._opened,
             failure=self._failure,
@@ -178,20 +178,14 @@ class BreakerMachine:
         return ticket == self._generation if self._cause is None else ticket == -self._generation
 
     def _judged(self, now: float, *, failed: bool, slow: bool) -> None:
-        self._outcomes.append((now, failed, slow))
-        if failed:
-            self._failures += 1
-        if slow:
-            self._slow += 1
-        self._forget(now)
-
-    def _forget(self, now: float) -> None:
         outcomes, settings = self._outcomes, self._settings
-        oldest = now - settings.window
-        while outcomes and (len(outcomes) > settings.calls or outcomes[0][0] < oldest):
-            _, failed, slow = outcomes.popleft()
-            self._failures -= failed
-            self._slow -= slow
+        outcomes.append((now, failed, slow))
+        self._failures += failed
+        self._slow += slow
+        while len(outcomes) > settings.calls or outcomes[0][0] < now - settings.window:
+            _, was_failed, was_slow = outcomes.popleft()
+            self._failures -= was_failed
+            self._slow -= was_slow
 
     def _too_many(self, bad: int, rate: float) -> bool:
         calls = len(self._outcomes)

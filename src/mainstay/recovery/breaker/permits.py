@@ -219,7 +219,8 @@ class Permit:
     ) -> None:
         if error is None:
             self.succeed()
-        elif isinstance(error, Exception) and not isinstance(error, BreakerOpen):
+            return
+        if isinstance(error, Exception) and not isinstance(error, BreakerOpen):
             with suppress(Exception):  # an error that can not even be read must not take the place of itself
                 self.fail(classify(error))
         self.ignore()
