@@ -4,29 +4,35 @@ SHELL := /bin/sh
 BIN := .venv/bin
 BOT := .venv/installed-bot
 DEV := .venv/installed-dev
+BENCH := .venv-bench/installed
 
-# uv where the machine has it, else the standard library's venv and pip; both check every hash of the lock.
+# $(call install,LOCK,ENVIRONMENT): uv where the machine has it, else the standard library's venv and pip; both check
+# every hash of the lock.
 define install
 	@if command -v uv >/dev/null 2>&1; then \
 	  echo "mainstay: installing $(1) with uv"; \
-	  { [ -x $(BIN)/python ] || uv venv --quiet --no-python-downloads --python '>=3.11' .venv; } && \
-	  uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1) && \
-	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	  { [ -x $(2)/bin/python ] || uv venv --quiet --no-python-downloads --python '>=3.11' $(2); } && \
+	  uv pip install --quiet --python $(2)/bin/python --require-hashes -r $(1) && \
+	  uv pip install --quiet --python $(2)/bin/python --no-deps --no-build-isolation -e .; \
 	else \
 	  echo "mainstay: installing $(1) with pip"; \
-	  { [ -x $(BIN)/pip ] || python3 -m venv .venv; } && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	  { [ -x $(2)/bin/pip ] || python3 -m venv $(2); } && \
+	  $(2)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
+	  $(2)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 endef
 
 $(BOT): requirements/bot.txt pyproject.toml
-	$(call install,requirements/bot.txt)
+	$(call install,requirements/bot.txt,.venv)
 	@touch $@
 
 $(DEV): requirements/dev.txt pyproject.toml
-	$(call install,requirements/dev.txt)
+	$(call install,requirements/dev.txt,.venv)
 	@touch $@ $(BOT)
+
+$(BENCH): requirements/bench.txt pyproject.toml
+	$(call install,requirements/bench.txt,.venv-bench)
+	@touch $@
 
 .PHONY: run
 run: $(BOT) ## start the service with its sandbox, in the foreground; Ctrl-C stops it
@@ -48,8 +54,8 @@ check: $(DEV) ## lint, types, import contracts, spelling, generated references
 	@$(BIN)/python -m tests.agents.fault_matrix
 
 .PHONY: bench
-bench: $(DEV) ## measure, with peers in the same run; nothing here is a test
-	@$(BIN)/python -m bench
+bench: $(BENCH) ## measure, with peers in the same run (its own environment, 700 MB); nothing here is a test
+	@.venv-bench/bin/python -m bench
 
 .PHONY: soak
 soak: $(DEV) ## the long, seeded forms of the kill tests
@@ -62,13 +68,14 @@ reference: $(DEV) ## write the generated pages of docs/reference
 
 .PHONY: lock
 lock: ## resolve the dependencies anew (needs uv)
-	@for set in "bot build bot" "bot dev dev"; do set -- $$set; \
-	  uv pip compile pyproject.toml --extra $$1 --group $$2 --universal --python-version 3.11 --upgrade \
-	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements/$$3.txt; done
+	@for set in "build bot" "dev dev" "peers bench --constraint requirements/dev.txt"; do \
+	  set -- $$set; group=$$1; file=$$2; shift 2; \
+	  uv pip compile pyproject.toml --extra bot --group $$group "$$@" --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements/$$file.txt; done
 
 .PHONY: clean
 clean: ## remove what these targets made
-	@rm -rf .venv .mainstay .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	@rm -rf .venv .venv-bench .mainstay .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 .PHONY: help
 help: ## this list

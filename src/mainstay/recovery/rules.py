@@ -67,7 +67,7 @@ CLASSES: Final = _by_name(
             ContentFilterFinishReasonError ContentFilterError ContentPolicyViolationError""",
         Category.CONTEXT_LENGTH: "ModelContextWindowExceededError ContextWindowExceededError",
         Category.QUOTA_EXHAUSTED: "ModelQuotaExceededError PaymentRequiredError BudgetExceededError",
-        Category.OVERLOADED: "ModelOverloadedError OverloadedError ConcurrencyLimitExceeded",
+        Category.OVERLOADED: "ModelOverloadedError OverloadedError ConcurrencyLimitExceeded LeftAlone",
         Category.INVALID_REQUEST: "UserError SuspendedResponseExpired InvalidArgsException",
         Category.AUTH: "NoAuthorizationException CredentialsError",
         Category.DATABASE: "StorageError",
@@ -212,9 +212,17 @@ COMBINED: Final[tuple[Rule, ...]] = (
 
 _ABSENT: Final = Traits(fallback=True, retries=0, counts=False)
 _AGAIN: Final = Traits(fallback=True, retries=1, counts=False)
+_NOT_MADE: Final = Traits(fallback=True, retries=0, counts=False)
 _BROKEN: Final = Traits(fallback=True, retries=0, counts=True)
 
 SPECIAL: Final[tuple[tuple[str, Rule], ...]] = (
+    *(
+        (
+            "a breaker refused it: no call was made",
+            Rule(category=category, class_name="LeftAlone", traits=_NOT_MADE),
+        )
+        for category in (Category.OVERLOADED, Category.CONNECTION)
+    ),
     *(
         ("the certificate is not accepted: it would be refused again", rule)
         for rule in (

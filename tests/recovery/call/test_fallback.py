@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 CLOCK = SystemClock()
 ONCE = RecoverySettings(retries=0)
 UNLIMITED = Limits()
-QUICK = RecoverySettings(retry_base=0.001, retry_cap=0.002)
+QUICK = RecoverySettings(retry_base=0.1, retry_cap=0.1)
 Stream = Callable[[], AsyncGenerator[Piece[str, str], None]]
 Events = list[CallEvent[str, str]]
 

@@ -66,8 +66,8 @@ class Refusal:
     """A call that must not be made now.
 
     Attributes:
-        wait_s: seconds until the next one may be tried; 0 while a probe is under way.
-        failure: the last real failure, which is why; None if slowness was.
+        wait_s: seconds until the pause is over; 0 when it is, and one call is trying.
+        failure: the real failure that is why; None if slowness was, or if nobody said.
     """
 
     wait_s: float
@@ -76,7 +76,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """The state has changed, or an open one lasts longer.
+    """It has opened, stays open for another reason or for longer, or has closed.
+
+    That a pause is over is no change: nothing happens at that moment, the next call is let through.
 
     Attributes:
         open_s: of an open one: for how many seconds from now.

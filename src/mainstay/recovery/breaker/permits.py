@@ -43,7 +43,7 @@ class BreakerOpen(LeftAlone):
 
     Attributes:
         name: the breaker's.
-        failure: the last real failure, which is why; None if slowness was.
+        failure: the real failure that is why; None if slowness was, or if nobody said.
     """
 
     def __init__(self, name: str, refusal: Refusal) -> None:
@@ -71,7 +71,8 @@ class Breaker:
         slow_after_s: a first token that took this many seconds or more is slow; None: none is.
         heeds_delays: whether it opens at once when the other side asks to be left alone.
         clock: where monotonic seconds come from.
-        on_change: told of each change of state, from whichever thread caused it; what it raises is dropped.
+        on_change: told of each `Change`, from whichever thread caused it and after the lock is free, so that of two
+            at once the later may be heard first: the snapshot knows which one holds. What it raises is dropped.
         chance: gives numbers from 0 to 1, for the jitter of the pauses.
     """
 
@@ -92,7 +93,8 @@ class Breaker:
         self.slow_after_s = slow_after_s
         self._now = (clock or SystemClock()).monotonic
         self._on_change = on_change
-        self._lock = threading.Lock()
+        # reentrant: a signal handler, or a generator that the collector closes, may end its call inside of this one
+        self._lock = threading.RLock()
         self._machine = BreakerMachine(
             settings or BreakerSettings(), chance, self._now(), heeds_delays=heeds_delays
         )
@@ -116,10 +118,13 @@ class Breaker:
         Raises:
             BreakerOpen: if the call must not be made now.
         """
-        with self._lock:
-            ticket = self._machine.acquire(self._now(), last_resort=last_resort)
-        if isinstance(ticket, Refusal):
-            raise BreakerOpen(self.name, ticket)
+        ticket = self._machine.pass_closed()
+        if ticket is None:
+            with self._lock:
+                answer = self._machine.acquire(self._now(), last_resort=last_resort)
+            if isinstance(answer, Refusal):
+                raise BreakerOpen(self.name, answer)
+            ticket = answer
         return Permit(self, ticket)
 
     def open_for(self, seconds: float, failure: Failure | None = None, *, cause: Cause = "asked") -> None:
@@ -129,16 +134,17 @@ class Breaker:
         self._announce(change)
 
     def reset(self) -> None:
-        """Close it by hand."""
+        """Close it by hand, and forget all trouble: what fails now is judged as if it were the first time."""
         with self._lock:
             change = self._machine.reset(self._now())
         self._announce(change)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Make every call of ``function`` through the breaker; of an async one until it has returned."""
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        looks = (function, type(function).__call__)  # also an object may be called, and be async or a stream
+        if any(inspect.isasyncgenfunction(look) or inspect.isgeneratorfunction(look) for look in looks):
             raise TypeError("a stream is a success only when it was read to its end: use `permit` around that")
-        if inspect.iscoroutinefunction(function):
+        if any(inspect.iscoroutinefunction(look) for look in looks):
             asynchronous = cast("Callable[..., Any]", function)
 
             async def guarded(*args: object, **kwargs: object) -> object:
@@ -165,41 +171,47 @@ class Permit:
     """The right to make one call, and the duty to say how it went. The first outcome counts.
 
     Leaving the ``with`` block normally is a success, an `Exception` is classified, and anything else that ends it
-    (a cancellation, a closed generator, the end of the process) says nothing about the other side.
+    (a cancellation, a closed generator, the end of the process) says nothing about the other side; nor does a
+    `BreakerOpen` of another breaker within.
     """
 
     __slots__ = ("_breaker", "_ticket", "first_token_s")
 
     def __init__(self, breaker: Breaker, ticket: int) -> None:
-        self._breaker: Breaker | None = breaker
-        self._ticket = ticket
+        self._breaker = breaker
+        self._ticket: int | None = ticket
         self.first_token_s: float | None = None
         """Seconds until the first content, to be set by who measures it."""
 
     def succeed(self) -> None:
         """It went well."""
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
-            first_s, slow_s = self.first_token_s, breaker.slow_after_s
-            slow = first_s is not None and slow_s is not None and first_s >= slow_s
-            with breaker._lock:
-                change = breaker._machine.succeed(self._ticket, breaker._now(), slow=slow)
-            breaker._announce(change)
+        breaker = self._breaker
+        first_s, slow_s = self.first_token_s, breaker.slow_after_s
+        slow = first_s is not None and slow_s is not None and first_s >= slow_s
+        with breaker._lock:
+            ticket, self._ticket = self._ticket, None
+            if ticket is None:
+                return
+            change = breaker._machine.succeed(ticket, breaker._now(), slow=slow)
+        breaker._announce(change)
 
     def fail(self, failure: Failure) -> None:
         """It failed; the failure's traits say whether that counts."""
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
-            with breaker._lock:
-                change = breaker._machine.fail(self._ticket, failure, breaker._now())
-            breaker._announce(change)
+        breaker = self._breaker
+        with breaker._lock:
+            ticket, self._ticket = self._ticket, None
+            if ticket is None:
+                return
+            change = breaker._machine.fail(ticket, failure, breaker._now())
+        breaker._announce(change)
 
     def ignore(self) -> None:
         """It says nothing about the other side."""
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
-            with breaker._lock:
-                breaker._machine.ignore(self._ticket)
+        breaker = self._breaker
+        with breaker._lock:
+            ticket, self._ticket = self._ticket, None
+            if ticket is not None:
+                breaker._machine.ignore(ticket)
 
     def __enter__(self) -> Self:
         return self
