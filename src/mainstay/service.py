@@ -7,9 +7,9 @@ the agents in a thread (an acknowledgement must not wait for a framework to impo
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from socket import socket
 
 import httpx2
@@ -21,10 +21,14 @@ from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.clock import Clock, SystemClock
 from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
+from mainstay.containment import hooks
+from mainstay.containment.ending import Ending
+from mainstay.containment.model import Origin
+from mainstay.containment.parts import Parts
+from mainstay.containment.reporter import Reporter
 from mainstay.errors import MainstayError, StorageUnavailable
 from mainstay.events import (
     DeadLettered,
-    ErrorSeen,
     Event,
     MessageAccepted,
     MessageDuplicated,
@@ -37,11 +41,9 @@ from mainstay.health.monitor import HealthMonitor
 from mainstay.inbox.owner import is_alive, owner_name
 from mainstay.inbox.sqlite import Inbox
 from mainstay.logs import events as event_log
-from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
 from mainstay.models.states import ModelStates
-from mainstay.recovery.classify import classify
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.lent import lent
 from mainstay.sandbox.model import SandboxAddress
@@ -66,19 +68,23 @@ async def serve(
     *,
     announce: Callable[[str], None],
     observers: Sequence[Callable[[Event], None]] = (),
+    end_by: Callable[[float], None] = lambda _seconds: None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT, then drain; a second signal cuts the drain short.
+
+    After a fatal error it drains as well (see `mainstay.containment`), and raises why.
 
     Args:
         config: everything that was asked for.
         announce: told one readable line at a time: where things are, what happens.
         observers: more subscribers of every event.
+        end_by: ends the process that many seconds later, whatever it is doing then; called after a fatal error.
 
     Raises:
         MainstayError: what keeps it from running: a taken port, a wrong schema, a full disk, a missing tool.
     """
     try:
-        await _serve(config, announce, observers)
+        await _serve(config, announce, observers, end_by)
     except BaseExceptionGroup as group:
         told = _only_told(group)
         if told is None:
@@ -87,18 +93,23 @@ async def serve(
 
 
 async def _serve(
-    config: Config, announce: Callable[[str], None], observers: Sequence[Callable[[Event], None]]
+    config: Config,
+    announce: Callable[[str], None],
+    observers: Sequence[Callable[[Event], None]],
+    end_by: Callable[[float], None],
 ) -> None:
     if config.service.responder:
         plugin.find(config.service.responder)
     clock = SystemClock()
     began_s = clock.monotonic()
-    stop = _Stop()
     bus, monitor = Bus(), HealthMonitor(config.health, clock=clock)
     _observe(bus, monitor, observers)
-    _report_uncaught(bus)
+    drain_s = config.service.drain_timeout
+    ending = Ending(bus, within_s=drain_s + config.containment.exit_grace, end_by=end_by)
+    report = Reporter(config.containment, bus=bus, clock=clock, fail=ending.fail).report
 
     async with AsyncExitStack() as stack:
+        stack.enter_context(hooks.watching(report))
         listener = stack.enter_context(listen(config.service.host, config.service.port))
         storage = Storage(config.storage, clock=clock)
         await storage.open(heads())
@@ -123,26 +134,32 @@ async def _serve(
         app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
         origin = _origin(listener)
 
-        async with serving(app, listener, drain_s=_HTTP_DRAIN_S), asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(channel.run()) for channel in channels.values()]
-            background.append(tasks.create_task(_tidy(inbox, memory)))
+        failed = partial(report, Origin.VITAL, "the HTTP server")
+        async with (
+            serving(app, listener, drain_s=_HTTP_DRAIN_S, failed=failed),
+            Parts(config.containment, report=report, ending=ending, clock=clock) as parts,
+        ):
+            for name, channel in channels.items():
+                parts.keep_going(f"channel {name}", channel.run)
+            parts.keep_going("tidying up", lambda: _tidy(inbox, memory))
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
-            background.append(tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, to_models))))
+            make = partial(_responder, config, bus, clock, to_models)
+            parts.run_once("answering", lambda: _work(turns, make, partial(report, Origin.VITAL, "answering")))
 
-            stop.cut_off = turns.cut_off
-            await stop.asked.wait()
+            ending.cut_off = turns.cut_off
+            await ending.asked.wait()
             lifecycle.draining = True
-            drain_s = config.service.drain_timeout
+            app.draining = ending.failure is not None  # a process that failed is to promise nothing more
             bus.emit(ServiceStopping(drain_s=drain_s))
             _say_goodbye(announce, turns.running, drain_s)
             await turns.drain(drain_s)
             app.draining = True
-            for task in background:
-                task.cancel()
+    if ending.failure is not None:
+        raise ending.failure
     announce("stopped")
 
 
@@ -159,39 +176,11 @@ def _only_told(group: BaseExceptionGroup[BaseException]) -> MainstayError | None
     return error if rest is None and isinstance(error, MainstayError) else None
 
 
-class _Stop:
-    """The signals that end the service; the second one ends its patience (``cut_off``) too."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.cut_off: Callable[[], None] = self.asked.set
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received)
-
-    def _received(self) -> None:
-        if self.asked.is_set():
-            self.cut_off()
-        self.asked.set()
-
-
 def _observe(bus: Bus, monitor: HealthMonitor, observers: Sequence[Callable[[Event], None]]) -> None:
     observe.watch(bus, monitor)
     event_log.watch(bus)
     for observer in observers:
         bus.subscribe_all(observer)
-
-
-def _report_uncaught(bus: Bus) -> None:
-    loop = asyncio.get_running_loop()
-
-    def report(error: BaseException | str) -> None:
-        failure = classify(error if isinstance(error, BaseException) else RuntimeError(error))
-        event = ErrorSeen(category=failure.category, message=failure.message, where="uncaught")
-        if not loop.is_closed():
-            bus.emit_from_thread(loop, event)
-
-    uncaught.watch(report)
-    loop.set_exception_handler(uncaught.loop_handler(report))
 
 
 def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
@@ -302,8 +291,8 @@ async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> Non
         await client.subscribe(event, card)
 
 
-async def _work(turns: Turns, make: Callable[[], Responder]) -> None:
-    await turns.run(await unpaused(make))
+async def _work(turns: Turns, make: Callable[[], Responder], failed: Callable[[Exception], None]) -> None:
+    await turns.run(await unpaused(make), failed=failed)
 
 
 def _responder(config: Config, bus: Bus, clock: Clock, http: httpx2.AsyncClient) -> Responder:

@@ -7,7 +7,7 @@ together. `serving` then runs uvicorn on it, inside of the caller's scope, and o
 import asyncio
 import socket
 from asyncio import TimerHandle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from errno import EADDRINUSE
 
@@ -138,12 +138,33 @@ class Server(uvicorn.Server):
         yield
 
 
+async def _run(server: Server, failed: Callable[[Exception], None] | None) -> None:
+    try:
+        await server.run_until_stopped()
+    except Exception as error:
+        if failed is None or not server.ready.is_set():
+            raise
+        failed(error)
+    else:
+        if failed is not None and not server.should_exit:
+            failed(RuntimeError("it came to its end by itself"))
+
+
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket, *, drain_s: float) -> AsyncIterator[Server]:
+async def serving(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    drain_s: float,
+    failed: Callable[[Exception], None] | None = None,
+) -> AsyncIterator[Server]:
     """Serve ``app`` while the block runs.
 
     On leaving it no more connections are accepted, and running requests get ``drain_s`` seconds to finish. When the
     block is cancelled, they get none.
+
+    ``failed`` is told when the server ends before the block does, so that the block can come to a good end. Without
+    it the block is cancelled, and what the server raised is raised.
     """
     config = uvicorn.Config(
         app,
@@ -160,7 +181,7 @@ async def serving(app: ASGIApp, listener: socket.socket, *, drain_s: float) -> A
     server = Server(config, listener)
     failure: BaseException | None = None
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(server.run_until_stopped())
+        running = group.create_task(_run(server, failed))
         await server.ready.wait()
         try:
             yield server
