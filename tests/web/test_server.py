@@ -91,8 +91,8 @@ def test_a_taken_port_names_the_process_that_holds_it() -> None:
 def test_the_holder_of_a_port_is_found_on_both_protocols(host: str) -> None:
     with listen(host, 0) as listener:
         port = listener.getsockname()[1]
-        assert holder(port).startswith(f"process {os.getpid()} (")
-    assert holder(port) == ""
+        assert holder(host, port).startswith(f"process {os.getpid()} (")
+    assert holder(host, port) == ""
 
 
 @linux
@@ -103,7 +103,24 @@ def test_who_has_only_a_connection_does_not_hold_the_port() -> None:
         listener.settimeout(10)
         accepted, _ = listener.accept()
     with client, accepted:
-        assert holder(address[1]) == ""
+        assert holder(*address) == ""
+
+
+@linux
+@pytest.mark.parametrize(
+    ("taken", "wanted", "is_the_one"),
+    [
+        ("127.0.0.2", "127.0.0.1", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("::", "127.0.0.1", True),
+        ("::1", "127.0.0.1", False),
+        ("::ffff:127.0.0.1", "127.0.0.1", True),
+    ],
+)
+def test_only_who_is_in_the_way_is_named(taken: str, wanted: str, is_the_one: bool) -> None:
+    with listen(taken, 0) as listener:
+        assert bool(holder(wanted, listener.getsockname()[1])) is is_the_one
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host.invalid"])

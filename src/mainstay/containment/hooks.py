@@ -73,7 +73,7 @@ def _place(context: dict[str, Any]) -> tuple[Origin, str]:
 
 
 def _shown(thing: object) -> str:
-    """What its author calls it; else what it says of itself, redacted before it is cut: half a secret still is one."""
+    """What its author calls it; else what it says of itself, redacted before it is cut: half a secret is one too."""
     try:
         text = str(getattr(thing, "__qualname__", "")) or repr(thing)
     except Exception:  # noqa: BLE001  the object's own code

@@ -46,14 +46,14 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise MainstayError(_why_not(host, port, error)) from None
+        raise MainstayError(_why_not(host, str(address[0]), port, error)) from None
     listener.settimeout(0)
     return listener
 
 
-def _why_not(host: str, port: int, error: OSError) -> str:
+def _why_not(host: str, address: str, port: int, error: OSError) -> str:
     if error.errno == EADDRINUSE:
-        by = holder(port) or "another process"
+        by = holder(address, port) or "another process"
         return f"port {port} on {host} is taken by {by}: stop it, or set another service.port"
     return f"can not listen on {host}, port {port}: {error.strerror}: set another service.host or service.port"
 
