@@ -1,11 +1,14 @@
 """A responder with every kind of fault: it does to the service what it is told, and says that it did."""
 
 import asyncio
+import ctypes
 import gc
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+
+import uvicorn.server
 
 from mainstay.channels.feishu.sqlite import Backlog, Outbox
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, TextAppended, Turn
@@ -139,6 +142,21 @@ def in_a_thread_while_the_loop_is_held_up() -> None:
         time.sleep(1)
 
 
+def below_python() -> None:
+    ctypes.string_at(0)
+
+
+def in_the_http_server() -> None:
+    def date(*_: object, **__: object) -> str:
+        raise RuntimeError(BOOM)
+
+    uvicorn.server.formatdate = date
+
+
+def stopping_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+
+
 async def slowly() -> AsyncGenerator[str, None]:
     """Until somebody puts a file there."""
     yield "begun "
@@ -164,7 +182,7 @@ class Faulty:
             yield TextAppended("let me see: ")
             await asyncio.to_thread(look_up)
         fault: Callable[[], object] | None = globals().get(message.text.replace(" ", "_"))
-        if fault is not None:
+        if fault is not None and turn.attempt == 1:
             done = fault()
             if asyncio.iscoroutine(done):
                 await done

@@ -211,6 +211,41 @@ async def test_a_process_that_can_not_end_by_itself_is_ended(tmp_path: Path, fau
         assert "Timeout (0:00:01)!" in made.log()
 
 
+async def test_a_server_that_fails_lets_answers_finish_and_ends_the_process(tmp_path: Path) -> None:
+    async with running(tmp_path) as made:
+        slow = await made.sandbox.say("slowly", sender=nobody())
+        await begun(made, slow.message_id)
+        await made.sandbox.say("in the http server", sender=nobody())
+        await failing(made)
+        (tmp_path / "go").touch()
+        assert await made.ended() == 1
+        assert complaints(made)[0].startswith(
+            "mainstay: the HTTP server ended with RuntimeError: boom *** token=***"
+        )
+        assert len(told(made, "[FATAL]")) == 1
+        assert (await verdict_on(made, slow.message_id)).texts == ("begun and done",)
+
+
+async def test_a_loop_that_is_stopped_ends_the_process_with_one_line(tmp_path: Path) -> None:
+    async with running(tmp_path) as made:
+        said = await made.sandbox.say("stopping the loop", sender=nobody())
+        assert await made.ended() == 1
+        assert len(told(made, "[FATAL] Uncaught exception: RuntimeError: Event loop stopped")) == 1
+        assert len(complaints(made)) == 1
+        await made.start(INSTALLED, "serve")
+        await end_of(made, said.message_id)
+        assert (await verdict_on(made, said.message_id)).outcomes == 1
+
+
+async def test_a_crash_below_python_leaves_the_stacks_of_all_threads(tmp_path: Path) -> None:
+    async with running(tmp_path) as made:
+        await made.sandbox.say("below python", sender=nobody())
+        assert await made.ended() == -signal.SIGSEGV
+        assert "Fatal Python error: Segmentation fault" in made.log()
+        assert "in below_python" in made.log()
+        assert made.log().count("Thread 0x") > 1
+
+
 async def test_a_port_that_is_taken_ends_the_start_before_anything_else_began(made: Project) -> None:
     async with visiting(made) as http:
         before = (await http.get("/health")).json()["uptime"]

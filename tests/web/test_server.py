@@ -278,3 +278,60 @@ def test_the_listening_socket_is_not_inherited() -> None:
     with listen("127.0.0.1", 0) as listener:
         assert not listener.get_inheritable()
         assert listener.family is socket.AF_INET
+
+
+class Failing(server.Server):
+    """A server with a bug in its loop."""
+
+    broken: asyncio.Event
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.broken.is_set():
+            raise LookupError("a bug")
+        return await super().on_tick(counter)
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Once set, the server fails."""
+    event = asyncio.Event()
+    monkeypatch.setattr(Failing, "broken", event, raising=False)
+    monkeypatch.setattr(server, "Server", Failing)
+    return event
+
+
+async def test_who_asks_is_told_that_the_server_failed_and_may_come_to_a_good_end(broken: asyncio.Event) -> None:
+    failures: list[Exception] = []
+    told = asyncio.Event()
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        told.set()
+
+    async with serving(Slow(), listen("127.0.0.1", 0), drain_s=1, failed=failed):
+        broken.set()
+        async with asyncio.timeout(20):
+            await told.wait()
+        await asyncio.sleep(0.2)
+    assert [repr(error) for error in failures] == ["LookupError('a bug')"]
+
+
+async def test_a_server_that_just_ends_has_failed(broken: asyncio.Event) -> None:
+    failures: asyncio.Queue[Exception] = asyncio.Queue()
+    async with serving(Slow(), listen("127.0.0.1", 0), drain_s=1, failed=failures.put_nowait) as running:
+        assert isinstance(running, Failing)
+        running.limit_max_requests = 0
+        async with asyncio.timeout(20):
+            assert str(await failures.get()) == "it came to its end by itself"
+    assert failures.empty()
+
+
+async def test_without_somebody_to_tell_a_failed_server_ends_the_block(broken: asyncio.Event) -> None:
+    async def serve() -> None:
+        async with serving(Slow(), listen("127.0.0.1", 0), drain_s=1):
+            broken.set()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await serve()
+    assert caught.group_contains(LookupError)

@@ -33,11 +33,11 @@ def watching(report: Report) -> Iterator[None]:
             before[0](kind, error, trace)
         else:
             thread = threading.current_thread()
-            main = thread is threading.main_thread()
-            report(Origin.MAIN if main else Origin.THREAD, _thread(thread), error)
+            in_main = thread is threading.main_thread()
+            report(Origin.MAIN if in_main else Origin.THREAD, _named(thread), error)
 
     def in_thread(args: threading.ExceptHookArgs) -> None:
-        report(Origin.THREAD, _thread(args.thread), args.exc_value, args.exc_type.__name__)
+        report(Origin.THREAD, _named(args.thread), args.exc_value, args.exc_type.__name__)
 
     def in_finalizer(args: "sys.UnraisableHookArgs") -> None:
         where = f"{args.err_msg or 'finalizer'} {_shown(args.object)}"
@@ -56,8 +56,10 @@ def watching(report: Report) -> Iterator[None]:
         loop.set_exception_handler(before[3])
 
 
-def _thread(thread: threading.Thread | None) -> str:
-    return f"thread {thread.name if thread else 'unknown'}"
+def _named(thread: threading.Thread | None) -> str:
+    if thread is threading.main_thread():
+        return "main thread"
+    return f"thread {thread.name if thread else 'without a name'}"
 
 
 def _place(context: dict[str, Any]) -> tuple[Origin, str]:
@@ -73,7 +75,7 @@ def _place(context: dict[str, Any]) -> tuple[Origin, str]:
 
 
 def _shown(thing: object) -> str:
-    """What its author calls it; else what it says of itself, redacted before it is cut: half a secret is one too."""
+    """What its author calls it, else what it says of itself; redacted before it is cut: half a secret is one."""
     try:
         text = str(getattr(thing, "__qualname__", "")) or repr(thing)
     except Exception:  # noqa: BLE001  the object's own code
