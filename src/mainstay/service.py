@@ -25,7 +25,7 @@ from mainstay.containment import hooks
 from mainstay.containment.ending import Ending
 from mainstay.containment.model import Origin
 from mainstay.containment.parts import Parts
-from mainstay.containment.reporter import Reporter
+from mainstay.containment.reporter import Report, Reporter
 from mainstay.errors import MainstayError, StorageUnavailable
 from mainstay.events import (
     DeadLettered,
@@ -131,7 +131,7 @@ async def _serve(
         for check in (storage.check, *connections, *models.checks()):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
-        app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
+        app = _web(config, monitor, lifecycle, channels, report, sandbox=sandbox is not None)
         origin = _origin(listener)
 
         failed = partial(report, Origin.VITAL, "the HTTP server")
@@ -240,6 +240,7 @@ def _web(
     monitor: HealthMonitor,
     lifecycle: health_http.Lifecycle,
     channels: Mapping[str, FeishuChannel],
+    report: Report,
     *,
     sandbox: bool,
 ) -> App:
@@ -267,6 +268,7 @@ def _web(
         service=config.service.name,
         mode="webhook" if by_webhook else "subscription",
         sandbox=sandbox,
+        failed=lambda path, error: report(Origin.REQUEST, f"request to {path}", error),
     )
 
 

@@ -79,7 +79,7 @@ class World:
         if error is not None:
             self.last = error, self.now_s
         hole = memory or origin in HOLES
-        if not hole and (origin is Origin.PART or category not in OTHERS):
+        if not hole and (origin is Origin.PART or (origin is not Origin.REQUEST and category not in OTHERS)):
             self.counted.append(self.now_s)
         recent = [at for at in self.counted if self.now_s - at <= SETTINGS.window]
         if hole or len(recent) > SETTINGS.max_errors:
@@ -203,11 +203,12 @@ MUTANTS = {
     "errors count for ever": ("now - self._counted[0] <= self._settings.window", "True"),
     "errors count for half the time": ("<= self._settings.window", "<= self._settings.window / 2"),
     "a provider ends the process": ("uncaught.category not in _FAULTS_OF_OTHERS", "True"),
+    "whoever sends requests ends the process": ("uncaught.origin is not Origin.REQUEST and ", ""),
     "a database does not count": (
         "        Category.PERMISSION,\n",
         "        Category.PERMISSION, Category.DATABASE,\n",
     ),
-    "a part of our own does not count": ("uncaught.origin is Origin.PART or ", ""),
+    "a part of our own does not count": ("if uncaught.origin is Origin.PART:", "if False:"),
     "told by two counts twice": ("< _ONE_REPORT_S:", "< 0.0:"),
     "an object counts only once for ever": ("< _ONE_REPORT_S:", "< 1e9:"),
     "an object counts as long as it is quiet in between": (

@@ -9,8 +9,11 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import uvicorn.server
+from starlette.responses import Response
 
+from mainstay.channels.feishu.envelope import Envelope
 from mainstay.channels.feishu.sqlite import Backlog, Outbox
+from mainstay.channels.feishu.webhook import Webhook
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, TextAppended, Turn
 
 SECRET = "correct-horse-battery-staple"
@@ -122,6 +125,16 @@ def in_the_channel_always() -> None:
         raise RuntimeError(BOOM)
 
     Outbox.backlog = backlog  # type: ignore[method-assign]
+
+
+def in_the_webhook_once() -> None:
+    take = Webhook._take
+
+    async def raising(self: Webhook, envelope: Envelope) -> Response:
+        Webhook._take = take  # type: ignore[method-assign]
+        raise RuntimeError(BOOM)
+
+    Webhook._take = raising  # type: ignore[method-assign]
 
 
 def everything_is_cancelled() -> None:

@@ -78,8 +78,13 @@ def restart(failures: int, ran_s: float, settings: ContainmentSettings) -> tuple
 
 
 def _counts(uncaught: Uncaught) -> bool:
-    """No restart mends a provider or a network; only what our own parts let through is a bug whatever it is."""
-    return uncaught.origin is Origin.PART or uncaught.category not in _FAULTS_OF_OTHERS
+    """No restart mends a provider or a network; only what our own parts let through is a bug whatever it is.
+
+    Nor may somebody who sends requests end the service, whatever bug he has found.
+    """
+    if uncaught.origin is Origin.PART:
+        return True
+    return uncaught.origin is not Origin.REQUEST and uncaught.category not in _FAULTS_OF_OTHERS
 
 
 def _told(error: BaseException, now: float) -> bool:

@@ -32,6 +32,7 @@ class Origin(StrEnum):
     PART = "part that is started again"
     TASK = "task"
     CALLBACK = "callback"
+    REQUEST = "request"
     GENERATOR = "generator"
     FINALIZER = "finalizer"
 
