@@ -44,16 +44,21 @@ class Ending:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._received)
 
+    @property
+    def near(self) -> bool:
+        """Whether the service is to end, for whatever reason; known at once in every thread."""
+        return self.failure is not None or self.asked.is_set()
+
     def fail(self, failure: MainstayError) -> None:
         """End the service with this error; from any thread. Only the first failure counts."""
         with self._lock:
             if self.failure is not None:
                 return
             self.failure = failure
-        with suppress(RuntimeError):  # no thread can be started any more to watch the end: it is tried all the same
-            self._end_by(self._within_s)
-        with suppress(RuntimeError):  # the loop is closed: the end is near anyway
+        with suppress(RuntimeError):  # the loop is closed: this is the end
             self._loop.call_soon_threadsafe(self._failing, failure)
+        with suppress(Exception):  # there may be no thread left to watch the end: it is tried all the same
+            self._end_by(self._within_s)
 
     def _failing(self, failure: MainstayError) -> None:
         self._bus.emit(ServiceFailing(reason=str(failure)))

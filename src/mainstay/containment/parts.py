@@ -74,7 +74,7 @@ class Parts:
         error = await self._failure_of(part)
         if isinstance(error, MainstayError):  # it says itself what is wrong and what to do
             self._ending.fail(error)
-        elif error is not None or not self._ending.asked.is_set():
+        elif error is not None or not self._ending.near:
             self._report(Origin.VITAL, name, error, _TOO_SOON)
 
     async def _failure_of(self, part: Part, *, after_s: float = 0.0) -> Exception | None:
