@@ -7,7 +7,7 @@ import pytest
 from tests.containment.conftest import Ended, Reports
 
 from mainstay.clock import SystemClock
-from mainstay.containment.model import ContainmentSettings, Origin
+from mainstay.containment.model import ContainmentSettings, Origin, ServiceFailed
 from mainstay.containment.parts import Parts
 from mainstay.errors import ConfigError
 
@@ -59,9 +59,15 @@ async def is_cancelled_by_a_stranger() -> None:
     await asyncio.Event().wait()
 
 
+async def loses_a_task_of_its_own() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(raises())
+        await asyncio.Event().wait()
+
+
 async def test_a_part_is_started_again_whatever_ended_it(ended: Ended) -> None:
     reports = Reports()
-    ends = (raises, returns, cancels_itself, is_cancelled_by_a_stranger, raises)
+    ends = (raises, returns, cancels_itself, is_cancelled_by_a_stranger, loses_a_task_of_its_own)
     part, other = Part(*ends), Part()
     async with asyncio.timeout(20), parts_of(ended, reports) as parts:
         parts.keep_going("a part", part.run)
@@ -75,7 +81,7 @@ async def test_a_part_is_started_again_whatever_ended_it(ended: Ended) -> None:
         "it came to its end, although it runs as long as the service",
         "it was cancelled, and not by the service",
         "it was cancelled, and not by the service",
-        "boom",
+        "unhandled errors in a TaskGroup (1 sub-exception)",
     ]
     assert ended.ending.failure is None
 
@@ -131,6 +137,18 @@ async def test_a_part_may_come_to_its_end_with_the_service_but_not_fail(ended: E
         parts.run_once("two", raises)
         await reports.count(1)
     assert [where for _, where, _, _ in reports.seen] == ["two"]
+
+
+async def test_a_part_that_ends_because_the_service_has_failed_is_no_second_failure(ended: Ended) -> None:
+    async def fails_as_a_whole() -> None:
+        ended.ending.fail(ServiceFailed("a thread died"))
+
+    reports = Reports()
+    async with asyncio.timeout(20), parts_of(ended, reports) as parts:
+        parts.run_once("a part", fails_as_a_whole)
+        await ended.ending.asked.wait()
+        await asyncio.sleep(0)
+    assert reports.seen == []
 
 
 async def test_nothing_is_reported_of_parts_that_end_with_their_block(ended: Ended) -> None:

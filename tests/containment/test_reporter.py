@@ -203,6 +203,27 @@ async def test_errors_of_many_threads_are_counted_exactly(start: Start) -> None:
     assert len(desk.failures) == 1
 
 
+async def test_an_error_that_many_threads_report_at_once_is_one(start: Start) -> None:
+    start()
+    desk, errors = Desk(ContainmentSettings(max_errors=9000)), [RuntimeError("boom") for _ in range(1000)]
+    ready = threading.Barrier(8)
+
+    def all_of_them() -> None:
+        for error in errors:
+            ready.wait()
+            desk.report(Origin.TASK, "task", error)
+
+    threads = [threading.Thread(target=all_of_them) for _ in range(8)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    sys.setswitchinterval(before)
+    assert len(await desk.counted()) == len(errors)
+
+
 @pytest.mark.parametrize(
     "error", [ConfigError("wrong"), SystemExit(3), KeyboardInterrupt(), FileNotFoundError(2, "no", "here")]
 )

@@ -326,6 +326,20 @@ async def test_a_server_that_just_ends_has_failed(broken: asyncio.Event) -> None
     assert failures.empty()
 
 
+async def test_a_server_that_does_not_start_begins_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stillborn(server.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            raise LookupError("a bug")
+
+    monkeypatch.setattr(server, "Server", Stillborn)
+    failures: list[Exception] = []
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.timeout(20), serving(Slow(), listen("127.0.0.1", 0), drain_s=1, failed=failures.append):
+            failures.append(AssertionError("the block began"))
+    assert caught.group_contains(LookupError)
+    assert failures == []
+
+
 async def test_without_somebody_to_tell_a_failed_server_ends_the_block(broken: asyncio.Event) -> None:
     async def serve() -> None:
         async with serving(Slow(), listen("127.0.0.1", 0), drain_s=1):
