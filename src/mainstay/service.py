@@ -106,7 +106,8 @@ async def _serve(
     _observe(bus, monitor, observers)
     drain_s = config.service.drain_timeout
     ending = Ending(bus, within_s=drain_s + config.containment.exit_grace, end_by=end_by)
-    report = Reporter(config.containment, bus=bus, clock=clock, fail=ending.fail).report
+    count = partial(bus.emit_from_thread, asyncio.get_running_loop())
+    report = Reporter(config.containment, clock=clock, count=count, fail=ending.fail).report
 
     async with AsyncExitStack() as stack:
         stack.enter_context(hooks.watching(report))

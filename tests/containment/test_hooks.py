@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -176,3 +177,60 @@ async def test_afterwards_every_hook_is_what_it_was() -> None:
     with pytest.raises(LookupError), watching(Reports()):
         await differing(before, hooks())
     assert hooks() == before
+
+
+PROGRAM = """
+import asyncio, sys, threading
+from mainstay.clock import SystemClock
+from mainstay.containment.hooks import until_the_end
+from mainstay.containment.model import ContainmentSettings
+from mainstay.containment.reporter import Reporter
+from mainstay.logs.model import LogSettings
+from mainstay.logs.setup import setup
+setup(LogSettings(format="text"))
+until_the_end(Reporter(ContainmentSettings(), clock=SystemClock()).report)
+
+def fail():
+    raise OSError("token=abc123abc")
+
+async def stop():
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+
+class Finalized:
+    def __del__(self):
+        fail()
+
+match sys.argv[1]:
+    case "main thread":
+        fail()
+    case "loop":
+        asyncio.run(stop())
+    case "thread":
+        threading.Thread(target=fail, name="poller").start()
+    case "finalizer":
+        Finalized()
+    case "exit":
+        sys.exit(3)
+    case "exit of a thread":
+        threading.Thread(target=sys.exit).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "line", "code"),
+    [
+        ("main thread", "[FATAL] Uncaught exception: OSError: token=*** (in main thread)", 1),
+        ("loop", "[FATAL] Uncaught exception: RuntimeError: Event loop stopped before Future completed", 1),
+        ("thread", "[FATAL] Uncaught exception: OSError: token=*** (in thread poller)", 0),
+        ("finalizer", "[WARN] Unhandled rejection: OSError: token=*** (in finalizer Finalized.__del__)", 0),
+        ("exit", "", 3),
+        ("exit of a thread", "", 0),
+    ],
+)
+def test_where_no_service_runs_an_error_is_still_written_once_and_masked(what: str, line: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, what], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert line in done.stderr
+    assert done.stderr.count("Traceback") == bool(line)
+    assert "abc123abc" not in done.stderr

@@ -60,7 +60,7 @@ class World:
     def __init__(self, subject: Any) -> None:  # noqa: ANN401  a module, possibly a mutant of it
         self.machine = subject
         self.now_s = 1000.0
-        self.last: tuple[BaseException, float] | None = None
+        self.last: tuple[BaseException | None, float] = (None, 0.0)
         self.start()
 
     def start(self) -> None:
@@ -72,19 +72,21 @@ class World:
     ) -> None:
         uncaught = Uncaught(origin=origin, where="here", said="X", category=category, error=error)
         verdict = self.containment.judge(uncaught, self.now_s)
-        known = self.last is not None and error is self.last[0] and self.now_s - self.last[1] < 1.0
-        if isinstance(error, SystemExit | KeyboardInterrupt) or (error is not None and known):
+        last, told_s = self.last
+        told = error is not None and error is last and self.now_s - told_s < 1.0
+        hole = memory or origin in HOLES
+        if isinstance(error, SystemExit | KeyboardInterrupt) or (told and not hole):
             assert verdict is None, "no error, or none that is new, was told"
             return
-        if error is not None:
+        if error is not None and not told:
             self.last = error, self.now_s
-        hole = memory or origin in HOLES
         if not hole and (origin is Origin.PART or (origin is not Origin.REQUEST and category not in OTHERS)):
             self.counted.append(self.now_s)
         recent = [at for at in self.counted if self.now_s - at <= SETTINGS.window]
         if hole or len(recent) > SETTINGS.max_errors:
             assert isinstance(verdict, Fatal), "a process lives on with something missing"
             assert ("memory" in verdict.reason) == memory, "the reason is another one"
+            assert verdict.told == told, "an error is told twice, or never"
             self.start()
         else:
             assert isinstance(verdict, Contained), "a process was ended that missed nothing"
@@ -99,9 +101,9 @@ class World:
                 self.happens(out_of_memory(number), origin, Category.INTERNAL, memory=True)
             case "exit":
                 self.happens((SystemExit(1), KeyboardInterrupt())[number % 2], origin, Category.INTERNAL)
-            case "again" if self.last is not None and not isinstance(self.last[0], ExceptionGroup):
-                memory = isinstance(self.last[0], MemoryError) or isinstance(self.last[0].__cause__, MemoryError)
-                self.happens(self.last[0], Origin.TASK, Category.INTERNAL, memory=memory)
+            case "again" if type(self.last[0]) is RuntimeError:
+                memory = isinstance(self.last[0].__cause__, MemoryError)
+                self.happens(self.last[0], (Origin.TASK, origin)[number % 2], Category.INTERNAL, memory=memory)
             case "again and again":
                 for _ in range(4):
                     self.step("again", origin, category, number)
@@ -210,6 +212,11 @@ MUTANTS = {
     ),
     "a part of our own does not count": ("if uncaught.origin is Origin.PART:", "if False:"),
     "told by two counts twice": ("< _ONE_REPORT_S:", "< 0.0:"),
+    "what was told before leaves no hole": (
+        "        if error is not None and any(",
+        "        if told:\n            return None\n        if error is not None and any(",
+    ),
+    "a hole is told twice": ('ended with {uncaught.said}", told)', 'ended with {uncaught.said}")'),
     "an object counts only once for ever": ("< _ONE_REPORT_S:", "< 1e9:"),
     "an object counts as long as it is quiet in between": (
         "    if now - vars(error).get(_TOLD",

@@ -5,14 +5,15 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from tests.logs.conftest import Written
 
 from mainstay.bus import Bus
-from mainstay.containment.model import ContainmentSettings, Origin, ServiceFailed
-from mainstay.containment.reporter import Reporter, last_resort
-from mainstay.errors import Category, ConfigError, MainstayError
+from mainstay.containment.model import ContainmentSettings, Origin
+from mainstay.containment.reporter import Reporter
+from mainstay.errors import Category, MainstayError
 from mainstay.events import ErrorSeen, Event
 from mainstay.logs.events import watch
 from mainstay.testing.clock import ManualClock
@@ -30,9 +31,9 @@ class Desk:
         self.events: list[Event] = []
         self.bus.subscribe_all(self.events.append)
         self.failures: list[MainstayError] = []
-        self.report = Reporter(
-            settings or ContainmentSettings(), bus=self.bus, clock=ManualClock(), fail=self.failures.append
-        ).report
+        count = partial(self.bus.emit_from_thread, asyncio.get_running_loop())
+        settings = settings or ContainmentSettings()
+        self.report = Reporter(settings, clock=ManualClock(), count=count, fail=self.failures.append).report
 
     async def counted(self) -> list[Event]:
         await asyncio.sleep(0)
@@ -82,13 +83,15 @@ async def test_what_is_fatal_is_written_as_such_and_ends_the_service(start: Star
     assert len(desk.events) == 2
 
 
-async def test_an_error_that_two_report_is_one(start: Start) -> None:
+async def test_an_error_that_several_report_is_one_and_a_thread_that_died_of_it_is_missing(start: Start) -> None:
     written, desk = start(), Desk()
     error = raised(RuntimeError("boom"))
     desk.report(Origin.TASK, "task one", error)
-    desk.report(Origin.THREAD, "thread two", error)
-    assert len(await desk.counted()) == len(written.json) == 1
+    desk.report(Origin.TASK, "task two", error)
     assert desk.failures == []
+    desk.report(Origin.THREAD, "thread three", error)
+    assert len(await desk.counted()) == len(written.json) == 1
+    assert [str(each).partition(";")[0] for each in desk.failures] == ["thread three ended with RuntimeError: boom"]
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
@@ -222,42 +225,3 @@ async def test_an_error_that_many_threads_report_at_once_is_one(start: Start) ->
         await asyncio.to_thread(thread.join)
     sys.setswitchinterval(before)
     assert len(await desk.counted()) == len(errors)
-
-
-@pytest.mark.parametrize(
-    "error", [ConfigError("wrong"), SystemExit(3), KeyboardInterrupt(), FileNotFoundError(2, "no", "here")]
-)
-def test_what_says_itself_what_is_wrong_ends_the_loop_as_it_is(start: Start, error: BaseException) -> None:
-    written = start()
-    with pytest.raises(type(error)), last_resort():
-        raise error
-    assert written.text == ""
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("boom"), TimeoutError("boom"), BaseExceptionGroup("boom", [GeneratorExit(), KeyError()])]
-)
-def test_what_ends_the_loop_otherwise_is_written_and_said_in_one_line(start: Start, error: BaseException) -> None:
-    written = start()
-    with (
-        pytest.raises(ServiceFailed, match=r"^main thread ended with .*boom.*; its traceback") as caught,
-        last_resort(),
-    ):
-        raise error
-    assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
-    [line] = written.json
-    assert "[FATAL] Uncaught exception" in line["message"]
-    assert "boom" in line["exception"]
-
-
-def test_a_loop_that_somebody_stops_is_an_error(start: Start) -> None:
-    written = start()
-
-    async def stopping() -> None:
-        asyncio.get_running_loop().stop()
-        await asyncio.sleep(0)
-
-    with pytest.raises(ServiceFailed), last_resort():
-        asyncio.run(stopping())
-    assert "Event loop stopped before Future completed" in written.json[0]["message"]

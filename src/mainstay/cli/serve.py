@@ -26,7 +26,9 @@ def run(args: argparse.Namespace) -> int:
     config = load(file, flags={"service.host": args.host, "service.port": args.port})
     import uvloop
 
-    from mainstay.containment.reporter import last_resort
+    from mainstay.clock import SystemClock
+    from mainstay.containment.hooks import until_the_end
+    from mainstay.containment.reporter import Reporter
     from mainstay.inbox.owner import owner_name
     from mainstay.logs.setup import setup
     from mainstay.service import serve
@@ -34,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
     # agents and tools of the user's own live beside the configuration, also for the installed command
     sys.path.insert(0, str(config.file.parent if config.file else Path.cwd()))
     setup(config.logs, worker=owner_name(), secrets=config.secrets)
-    with last_resort():
-        uvloop.run(serve(config, announce=_announce, end_by=_end_by))
+    # also where no service runs: before it, after it, and in what ended its loop
+    until_the_end(Reporter(config.containment, clock=SystemClock()).report)
+    uvloop.run(serve(config, announce=_announce, end_by=_end_by))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Where do errors end up that nobody caught, and who is told?
 
 The interpreter has a hook for the main thread, one for all others and one for finalizers; the event loop has one
-for tasks, callbacks and generators. All of them report here, for as long as a service runs.
+for tasks, callbacks and generators. All of them report here.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from mainstay.containment.model import Origin
 from mainstay.containment.reporter import Report
 from mainstay.logs.redact import redact
 
-__all__ = ["watching"]
+__all__ = ["until_the_end", "watching"]
 
 _READ_CHARS: Final = 4096
 _SHOWN_CHARS: Final = 200
@@ -26,11 +26,31 @@ _SHOWN_CHARS: Final = 200
 def watching(report: Report) -> Iterator[None]:
     """Report what nobody catches while the block runs; afterwards every hook is again what it was before."""
     loop = asyncio.get_running_loop()
-    before = sys.excepthook, threading.excepthook, sys.unraisablehook, loop.get_exception_handler()
+    before, on_loop_before = (
+        (sys.excepthook, threading.excepthook, sys.unraisablehook),
+        loop.get_exception_handler(),
+    )
+
+    def on_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        origin, where = _place(context)
+        report(origin, where, context.get("exception"), str(context.get("message", "")))
+
+    until_the_end(report)
+    loop.set_exception_handler(on_loop)
+    try:
+        yield
+    finally:
+        sys.excepthook, threading.excepthook, sys.unraisablehook = before
+        loop.set_exception_handler(on_loop_before)
+
+
+def until_the_end(report: Report) -> None:
+    """Report what nobody catches in this process from now on; what its event loops know is not among it."""
+    by_default = sys.excepthook
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, KeyboardInterrupt):
-            before[0](kind, error, trace)
+            by_default(kind, error, trace)
         else:
             thread = threading.current_thread()
             in_main = thread is threading.main_thread()
@@ -43,17 +63,7 @@ def watching(report: Report) -> Iterator[None]:
         where = f"{args.err_msg or 'finalizer'} {_shown(args.object)}"
         report(Origin.FINALIZER, where, args.exc_value, args.exc_type.__name__)
 
-    def on_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        origin, where = _place(context)
-        report(origin, where, context.get("exception"), str(context.get("message", "")))
-
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, in_finalizer
-    loop.set_exception_handler(on_loop)
-    try:
-        yield
-    finally:
-        sys.excepthook, threading.excepthook, sys.unraisablehook = before[:3]
-        loop.set_exception_handler(before[3])
 
 
 def _named(thread: threading.Thread | None) -> str:

@@ -41,14 +41,17 @@ class Containment:
         self._counted: deque[float] = deque(maxlen=settings.max_errors + 1)
 
     def judge(self, uncaught: Uncaught, now: float) -> Contained | Fatal | None:
-        """What the error means; None for what is no error, or was told already."""
+        """What the error means; None for what is no error, or was told already and means nothing more."""
         error = uncaught.error
-        if isinstance(error, SystemExit | KeyboardInterrupt) or (error is not None and _told(error, now)):
+        if isinstance(error, SystemExit | KeyboardInterrupt):
             return None
+        told = error is not None and _told(error, now)
         if error is not None and any(isinstance(each, MemoryError) for each in _in_and_behind(error)):
-            return Fatal(f"out of memory in {uncaught.where}")
+            return Fatal(f"out of memory in {uncaught.where}", told)
         if uncaught.origin in _LEAVES_A_HOLE:
-            return Fatal(f"{uncaught.where} ended with {uncaught.said}")
+            return Fatal(f"{uncaught.where} ended with {uncaught.said}", told)
+        if told:
+            return None
         if _counts(uncaught) and self._too_many(now):
             limit, window = self._settings.max_errors, format_duration(self._settings.window)
             return Fatal(

@@ -63,9 +63,15 @@ class Contained:
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """The service must not go on as it is; ``reason`` says why, in one line."""
+    """The service must not go on as it is.
+
+    Attributes:
+        reason: why, in one line.
+        told: the error was written and counted already; only what it means is new.
+    """
 
     reason: str
+    told: bool = False
 
 
 class ServiceFailed(MainstayError):

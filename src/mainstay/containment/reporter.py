@@ -4,16 +4,14 @@ From any thread, once each, in the words that people grep for, and so that nothi
 the error or keeps a fatal one from ending the service.
 """
 
-import asyncio
 import logging
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
-from mainstay.bus import Bus
 from mainstay.clock import Clock
 from mainstay.containment.machine import Containment
 from mainstay.containment.model import Contained, ContainmentSettings, Fatal, Origin, ServiceFailed, Uncaught
@@ -23,7 +21,7 @@ from mainstay.logs.redact import redact
 from mainstay.recovery.classify import classify
 from mainstay.recovery.wording import one_line
 
-__all__ = ["Report", "Reporter", "last_resort"]
+__all__ = ["Report", "Reporter"]
 
 _log = logging.getLogger("mainstay.uncaught")
 _LONGEST: Final = 500
@@ -44,20 +42,27 @@ class Report(Protocol):
 
 
 class Reporter:
-    """One per service, made on its event loop. `report` is a `Report`.
+    """Judges, writes and counts the errors of one process. `report` is a `Report`.
 
     Args:
-        fail: ends the service; may be called from any thread, and more than once.
+        settings: of the containment.
+        clock: for how long an error counts.
+        count: told of each error; from any thread.
+        fail: ends the service; from any thread, and more than once.
     """
 
     def __init__(
-        self, settings: ContainmentSettings, *, bus: Bus, clock: Clock, fail: Callable[[MainstayError], None]
+        self,
+        settings: ContainmentSettings,
+        *,
+        clock: Clock,
+        count: Callable[[ErrorSeen], None] = lambda _event: None,
+        fail: Callable[[MainstayError], None] = lambda _failure: None,
     ) -> None:
         self._containment = Containment(settings)
-        self._bus = bus
         self._clock = clock
+        self._count = count
         self._fail = fail
-        self._loop = asyncio.get_running_loop()
         # reentrant, for a finalizer that fails while its own thread is in here
         self._lock = threading.RLock()
 
@@ -72,40 +77,24 @@ class Reporter:
     def _report(self, uncaught: Uncaught) -> None:
         with self._lock:
             verdict = self._containment.judge(uncaught, self._clock.monotonic())
-        if verdict is None:
-            return
+        match verdict:
+            case Contained():
+                self._tell(uncaught, fatal=False)
+            case Fatal(reason, told):
+                if not told:
+                    self._tell(uncaught, fatal=True)
+                self._fail(ServiceFailed(f"{reason}; its traceback is in the log"))
+            case None:
+                pass
+
+    def _tell(self, uncaught: Uncaught, *, fatal: bool) -> None:
         try:
-            _write(uncaught, verdict)
+            _write(uncaught, fatal=fatal)
         except Exception:  # noqa: BLE001  whatever is wrong with the log: the error itself is to be read
             _last_words(f"{uncaught.said} (in {uncaught.where})", uncaught.error)
+        where = f"uncaught in {uncaught.where}"
         with suppress(RuntimeError):  # the loop is closed: nobody counts any more
-            self._loop.call_soon_threadsafe(self._bus.emit, _seen(uncaught))
-        if isinstance(verdict, Fatal):
-            self._fail(_failed(verdict.reason))
-
-
-@contextmanager
-def last_resort() -> Iterator[None]:
-    """Around the event loop: what ends it is written down too, and leaves as an error that says it in one line.
-
-    Raises:
-        ServiceFailed: in place of an error that says nothing to the reader.
-    """
-    try:
-        yield
-    except (SystemExit, KeyboardInterrupt, MainstayError):
-        raise
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename:  # a file that can not be read says which one
-            raise
-        uncaught = _uncaught(Origin.MAIN, "main thread", error, "")
-        reason = f"{uncaught.where} ended with {uncaught.said}"
-        _write(uncaught, Fatal(reason))
-        raise _failed(reason) from None
-
-
-def _failed(reason: str) -> ServiceFailed:
-    return ServiceFailed(f"{reason}; its traceback is in the log")
+            self._count(ErrorSeen(category=uncaught.category, message=uncaught.said, where=where, logged=True))
 
 
 def _uncaught(origin: Origin, where: str, error: BaseException | None, words: str) -> Uncaught:
@@ -129,15 +118,11 @@ def _alone(error: BaseException) -> BaseException:
     return error
 
 
-def _write(uncaught: Uncaught, verdict: Contained | Fatal) -> None:
-    if isinstance(verdict, Fatal):
-        level, words = logging.CRITICAL, "[FATAL] Uncaught exception"
-    else:
-        level, words = logging.ERROR, "[WARN] Unhandled rejection"
+def _write(uncaught: Uncaught, *, fatal: bool) -> None:
     _log.log(
-        level,
+        logging.CRITICAL if fatal else logging.ERROR,
         "%s: %s (in %s)",
-        words,
+        "[FATAL] Uncaught exception" if fatal else "[WARN] Unhandled rejection",
         uncaught.said,
         uncaught.where,
         exc_info=uncaught.error,
@@ -149,9 +134,3 @@ def _last_words(what: str, error: BaseException | None) -> None:
     with suppress(Exception):
         trace = "".join(traceback.format_exception(error)) if error else ""
         sys.stderr.write(redact(f"Error: {what}\n{trace}"))
-
-
-def _seen(uncaught: Uncaught) -> ErrorSeen:
-    return ErrorSeen(
-        category=uncaught.category, message=uncaught.said, where=f"uncaught in {uncaught.where}", logged=True
-    )
