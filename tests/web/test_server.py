@@ -333,8 +333,8 @@ async def test_a_server_that_does_not_start_begins_no_block(monkeypatch: pytest.
 
     monkeypatch.setattr(server, "Server", Stillborn)
     failures: list[Exception] = []
-    with pytest.raises(ExceptionGroup) as caught:
-        async with asyncio.timeout(20), serving(Slow(), listen("127.0.0.1", 0), drain_s=1, failed=failures.append):
+    with listen("127.0.0.1", 0) as listener, pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.timeout(20), serving(Slow(), listener, drain_s=1, failed=failures.append):
             failures.append(AssertionError("the block began"))
     assert caught.group_contains(LookupError)
     assert failures == []
