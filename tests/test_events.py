@@ -48,7 +48,7 @@ def test_the_envelope_holds_where_when_and_what() -> None:
         "worker": "h:1:2",
         "turn_id": "t1",
         "trace_id": "tr",
-        "data": {"category": "database", "message": "full", "where": "inbox"},
+        "data": {"category": "database", "message": "full", "where": "inbox", "logged": False},
     }
 
 

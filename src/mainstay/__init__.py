@@ -27,6 +27,7 @@ The house, from the roof to the ground; a room imports only what lies below it:
 ``channels``              how does this platform talk?
 ``agents``                how does a message become an answer?
 ``health``                how well is the service?
+``containment``           what becomes of an error that nobody caught?
 ``sandbox``               what if it fails? (a platform and a model that misbehave on command)
 ``recovery``              what is done about one failed call?
 ``models``                which model answers, at what price?

@@ -31,6 +31,7 @@ __all__ = [
     "MessageRefused",
     "ModelHop",
     "OutcomeDelivered",
+    "ServiceFailing",
     "ServiceReady",
     "ServiceStopping",
     "ToolRan",
@@ -271,13 +272,17 @@ class DeadLettered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorSeen(Event):
-    """Something failed outside of a model attempt: a bug, the database, the platform."""
+    """Something failed outside of a model attempt: a bug, the database, the platform.
+
+    ``logged``: its line, with the traceback, is in the log already.
+    """
 
     name: ClassVar[str] = "error.seen"
     category: Category
     message: str
     where: str
     turn_id: str = ""
+    logged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +291,14 @@ class ServiceReady(Event):
 
     name: ClassVar[str] = "service.ready"
     startup_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceFailing(Event):
+    """The service can not go on: it takes nothing more in, drains, and the process ends with an error."""
+
+    name: ClassVar[str] = "service.failing"
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

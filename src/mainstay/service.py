@@ -7,7 +7,6 @@ the agents in a thread (an acknowledgement must not wait for a framework to impo
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -25,10 +24,14 @@ from mainstay.clock import Clock, SystemClock
 from mainstay.config.machine import ROOT
 from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
+from mainstay.containment import hooks
+from mainstay.containment.ending import Ending
+from mainstay.containment.model import Origin
+from mainstay.containment.parts import Parts
+from mainstay.containment.reporter import Report, Reporter
 from mainstay.errors import MainstayError, StorageUnavailable
 from mainstay.events import (
     DeadLettered,
-    ErrorSeen,
     Event,
     MessageAccepted,
     MessageDuplicated,
@@ -41,14 +44,12 @@ from mainstay.health.monitor import HealthMonitor
 from mainstay.inbox.owner import is_alive, owner_name
 from mainstay.inbox.sqlite import Inbox
 from mainstay.logs import events as event_log
-from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
 from mainstay.models.http import model_client
 from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.breaker.sqlite import SharedPauses
-from mainstay.recovery.classify import classify
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.lent import lent
 from mainstay.sandbox.model import SandboxAddress
@@ -76,19 +77,23 @@ async def serve(
     *,
     announce: Callable[[str], None],
     observers: Sequence[Callable[[Event], None]] = (),
+    end_by: Callable[[float], None] = lambda _seconds: None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT, then drain; a second signal cuts the drain short.
+
+    After a fatal error it drains as well (see `mainstay.containment`), and raises why.
 
     Args:
         config: everything that was asked for.
         announce: told one readable line at a time: where things are, what happens.
         observers: more subscribers of every event.
+        end_by: ends the process that many seconds later, whatever it is doing then; called after a fatal error.
 
     Raises:
         MainstayError: what keeps it from running: a taken port, a wrong schema, a full disk, a missing tool.
     """
     try:
-        await _serve(config, announce, observers)
+        await _serve(config, announce, observers, end_by)
     except BaseExceptionGroup as group:
         told = _only_told(group)
         if told is None:
@@ -97,18 +102,24 @@ async def serve(
 
 
 async def _serve(
-    config: Config, announce: Callable[[str], None], observers: Sequence[Callable[[Event], None]]
+    config: Config,
+    announce: Callable[[str], None],
+    observers: Sequence[Callable[[Event], None]],
+    end_by: Callable[[float], None],
 ) -> None:
     if config.service.responder:
         plugin.find(config.service.responder)
     clock = SystemClock()
     began_s = clock.monotonic()
-    stop = _Stop()
     bus, monitor = Bus(), HealthMonitor(config.health, clock=clock)
     _observe(bus, monitor, observers)
-    _report_uncaught(bus)
+    drain_s = config.service.drain_timeout
+    ending = Ending(bus, within_s=drain_s + config.containment.exit_grace, end_by=end_by)
+    count = partial(bus.emit_from_thread, asyncio.get_running_loop())
+    report = Reporter(config.containment, clock=clock, count=count, fail=ending.fail).report
 
     async with AsyncExitStack() as stack:
+        stack.enter_context(hooks.watching(report))
         listener = stack.enter_context(listen(config.service.host, config.service.port))
         breakers = Breakers(config.breaker, clock=clock)
         breakers.announce(bus)
@@ -135,34 +146,36 @@ async def _serve(
         for check in (storage.check, *connections, *standing.checks()):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
-        app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
+        app = _web(config, monitor, lifecycle, channels, report, sandbox=sandbox is not None)
         origin = _origin(listener)
 
-        async with serving(app, listener, drain_s=_HTTP_DRAIN_S), asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(channel.run()) for channel in channels.values()]
-            background.append(tasks.create_task(_tidy(inbox, memory)))
-            background.append(tasks.create_task(pauses.run()))
+        failed = partial(report, Origin.VITAL, "the HTTP server")
+        async with (
+            serving(app, listener, drain_s=_HTTP_DRAIN_S, failed=failed),
+            Parts(config.containment, report=report, ending=ending, clock=clock) as parts,
+        ):
+            for name, channel in channels.items():
+                parts.keep_going(f"channel {name}", channel.run)
+            parts.keep_going("tidying up", lambda: _tidy(inbox, memory))
+            parts.keep_going("sharing breakers", pauses.run)
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
-            background.append(
-                tasks.create_task(
-                    _work(turns, partial(_responder, config, bus, clock, to_models, breakers, pauses))
-                )
-            )
+            make = partial(_responder, config, bus, clock, to_models, breakers, pauses)
+            parts.run_once("answering", lambda: _work(turns, make, partial(report, Origin.VITAL, "answering")))
 
-            stop.cut_off = turns.cut_off
-            await stop.asked.wait()
+            ending.cut_off = turns.cut_off
+            await ending.asked.wait()
             lifecycle.draining = True
-            drain_s = config.service.drain_timeout
+            app.draining = ending.failure is not None  # a process that failed is to promise nothing more
             bus.emit(ServiceStopping(drain_s=drain_s))
             _say_goodbye(announce, turns.running, drain_s)
             await turns.drain(drain_s)
             app.draining = True
-            for task in background:
-                task.cancel()
+    if ending.failure is not None:
+        raise ending.failure
     announce("stopped")
 
 
@@ -175,39 +188,11 @@ def _only_told(group: BaseExceptionGroup[BaseException]) -> MainstayError | None
     return error if rest is None and isinstance(error, MainstayError) else None
 
 
-class _Stop:
-    """The signals that end the service; the second one ends its patience (``cut_off``) too."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.cut_off: Callable[[], None] = self.asked.set
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received)
-
-    def _received(self) -> None:
-        if self.asked.is_set():
-            self.cut_off()
-        self.asked.set()
-
-
 def _observe(bus: Bus, monitor: HealthMonitor, observers: Sequence[Callable[[Event], None]]) -> None:
     observe.watch(bus, monitor)
     event_log.watch(bus)
     for observer in observers:
         bus.subscribe_all(observer)
-
-
-def _report_uncaught(bus: Bus) -> None:
-    loop = asyncio.get_running_loop()
-
-    def report(error: BaseException | str) -> None:
-        failure = classify(error if isinstance(error, BaseException) else RuntimeError(error))
-        event = ErrorSeen(category=failure.category, message=failure.message, where="uncaught")
-        if not loop.is_closed():
-            bus.emit_from_thread(loop, event)
-
-    uncaught.watch(report)
-    loop.set_exception_handler(uncaught.loop_handler(report))
 
 
 def _of_storage(breakers: Breakers, config: Config) -> Breaker:
@@ -273,6 +258,7 @@ def _web(
     monitor: HealthMonitor,
     lifecycle: health_http.Lifecycle,
     channels: Mapping[str, FeishuChannel],
+    report: Report,
     *,
     sandbox: bool,
 ) -> App:
@@ -300,6 +286,7 @@ def _web(
         service=config.service.name,
         mode="webhook" if by_webhook else "subscription",
         sandbox=sandbox,
+        failed=lambda path, error: report(Origin.REQUEST, f"request to {path}", error),
     )
 
 
@@ -324,8 +311,8 @@ async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> Non
         await client.subscribe(event, card)
 
 
-async def _work(turns: Turns, make: Callable[[], Responder]) -> None:
-    await turns.run(await unpaused(make))
+async def _work(turns: Turns, make: Callable[[], Responder], failed: Callable[[Exception], None]) -> None:
+    await turns.run(await unpaused(make), failed=failed)
 
 
 def _responder(

@@ -59,6 +59,12 @@ CANCELLED = finished(outcome=Outcome.CANCELLED)
         (HANDED_OVER, "info", "Manager handed over to Okr (rule, 0.60)"),
         (events.ServiceReady(startup_s=0.41), "info", "ready for messages after 0.41 s; Health is at /health"),
         (FULL, "error", "Error database in inbox: full"),
+        (replace(FULL, logged=True), "debug", "Error database in inbox: full"),
+        (
+            events.ServiceFailing(reason="thread poller ended with OSError: gone"),
+            "error",
+            "Error: the service ends itself, it takes nothing more in: thread poller ended with OSError: gone",
+        ),
     ],
 )
 def test_a_line_says_what_people_look_for(start, event: events.Event, level: str, expected: str) -> None:

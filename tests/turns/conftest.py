@@ -58,6 +58,7 @@ class World:
     turns: Turns
     bus: Bus
     events: list[Event] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
     repliers: dict[str, list[RecordingReplier]] = field(default_factory=dict)
     _seen: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -154,6 +155,7 @@ async def world(
     bus.subscribe_all(made.on_event)
     try:
         yield made
+        assert made.failures == []
     finally:
         await storage.close()
 
@@ -161,7 +163,7 @@ async def world(
 @asynccontextmanager
 async def working(made: World, responder: ScriptedResponder) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(made.turns.run(responder))
+        running = tasks.create_task(made.turns.run(responder, failed=made.failures.append))
         try:
             yield
         finally:

@@ -194,7 +194,7 @@ async def test_a_tool_step_is_known_to_the_next_attempt_and_forgotten_with_the_o
         yield Finished(outcome=Outcome.ANSWERED, text="done")
 
     async with world(tmp_path) as made, asyncio.TaskGroup() as tasks:
-        tasks.create_task(made.turns.run(ScriptedResponder(script)))
+        tasks.create_task(made.turns.run(ScriptedResponder(script), failed=made.failures.append))
         await made.inbox.put(message(1))
         await paid.wait()
         await made.turns.drain(0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterable
 from pathlib import Path
 
 import pytest
@@ -87,7 +87,7 @@ async def test_a_drain_lets_running_answers_finish(tmp_path: Path) -> None:
         yield Finished(outcome=Outcome.ANSWERED, text="done")
 
     async with world(tmp_path) as made, asyncio.TaskGroup() as tasks:
-        tasks.create_task(made.turns.run(ScriptedResponder(script)))
+        tasks.create_task(made.turns.run(ScriptedResponder(script), failed=made.failures.append))
         await made.inbox.put(message(1))
         await started.wait()
         draining = tasks.create_task(made.turns.drain(10))
@@ -97,6 +97,47 @@ async def test_a_drain_lets_running_answers_finish(tmp_path: Path) -> None:
         await draining
         assert [final.text for final in made.outcomes(message(1))] == ["done"]
         assert message(2).turn_id not in made.repliers
+
+
+@pytest.mark.parametrize("broken", ["claim", "renew"])
+async def test_what_keeps_it_from_going_on_is_told_at_once_and_ends_no_answer(tmp_path: Path, broken: str) -> None:
+    started, go_on, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    failures: list[Exception] = []
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        told.set()
+
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        started.set()
+        await go_on.wait()
+        yield Finished(outcome=Outcome.ANSWERED, text="done")
+
+    class Breaking(Inbox):
+        async def claim(self, limit: int, *, but: Collection[str] = ()) -> list[Claim]:
+            if started.is_set() and broken == "claim":
+                raise KeyError("a bug")
+            return await super().claim(limit, but=but)
+
+        async def renew(self, claims: Iterable[Claim]) -> set[str]:
+            if broken == "renew":
+                raise KeyError("a bug")
+            return await super().renew(claims)
+
+    slow = InboxSettings(lease=0.6)
+    async with world(tmp_path, queue=Breaking, inbox=slow) as made, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(made.turns.run(ScriptedResponder(script), failed=failed))
+        await made.inbox.put(message(1))
+        await started.wait()
+        await made.inbox.put(message(2, chat="another"))
+        async with asyncio.timeout(20):
+            await told.wait()
+        assert made.turns.running > 0
+        go_on.set()
+        await made.turns.drain(10)
+        await running
+        assert [final.text for final in made.outcomes(message(1))] == ["done"]
+        assert [repr(error) for error in failures] == ["KeyError('a bug')"]
 
 
 async def test_a_drain_does_not_wait_for_a_disk_that_stays_full(tmp_path: Path) -> None:
@@ -142,7 +183,7 @@ async def test_what_a_drain_cuts_off_goes_on_in_the_next_process(tmp_path: Path)
 
     responder = ScriptedResponder(endless)
     async with world(tmp_path) as made, asyncio.TaskGroup() as tasks:
-        tasks.create_task(made.turns.run(responder))
+        tasks.create_task(made.turns.run(responder, failed=made.failures.append))
         await made.inbox.put(message(1))
         await started.wait()
         await made.turns.drain(0)

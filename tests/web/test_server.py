@@ -91,8 +91,8 @@ def test_a_taken_port_names_the_process_that_holds_it() -> None:
 def test_the_holder_of_a_port_is_found_on_both_protocols(host: str) -> None:
     with listen(host, 0) as listener:
         port = listener.getsockname()[1]
-        assert holder(port).startswith(f"process {os.getpid()} (")
-    assert holder(port) == ""
+        assert holder(host, port).startswith(f"process {os.getpid()} (")
+    assert holder(host, port) == ""
 
 
 @linux
@@ -103,7 +103,24 @@ def test_who_has_only_a_connection_does_not_hold_the_port() -> None:
         listener.settimeout(10)
         accepted, _ = listener.accept()
     with client, accepted:
-        assert holder(address[1]) == ""
+        assert holder(*address) == ""
+
+
+@linux
+@pytest.mark.parametrize(
+    ("taken", "wanted", "is_the_one"),
+    [
+        ("127.0.0.2", "127.0.0.1", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("::", "127.0.0.1", True),
+        ("::1", "127.0.0.1", False),
+        ("::ffff:127.0.0.1", "127.0.0.1", True),
+    ],
+)
+def test_only_who_is_in_the_way_is_named(taken: str, wanted: str, is_the_one: bool) -> None:
+    with listen(taken, 0) as listener:
+        assert bool(holder(wanted, listener.getsockname()[1])) is is_the_one
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host.invalid"])
@@ -261,3 +278,74 @@ def test_the_listening_socket_is_not_inherited() -> None:
     with listen("127.0.0.1", 0) as listener:
         assert not listener.get_inheritable()
         assert listener.family is socket.AF_INET
+
+
+class Failing(server.Server):
+    """A server with a bug in its loop."""
+
+    broken: asyncio.Event
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.broken.is_set():
+            raise LookupError("a bug")
+        return await super().on_tick(counter)
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Once set, the server fails."""
+    event = asyncio.Event()
+    monkeypatch.setattr(Failing, "broken", event, raising=False)
+    monkeypatch.setattr(server, "Server", Failing)
+    return event
+
+
+async def test_who_asks_is_told_that_the_server_failed_and_may_come_to_a_good_end(broken: asyncio.Event) -> None:
+    failures: list[Exception] = []
+    told = asyncio.Event()
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        told.set()
+
+    async with serving(Slow(), listen("127.0.0.1", 0), drain_s=1, failed=failed):
+        broken.set()
+        async with asyncio.timeout(20):
+            await told.wait()
+        await asyncio.sleep(0.2)
+    assert [repr(error) for error in failures] == ["LookupError('a bug')"]
+
+
+async def test_a_server_that_just_ends_has_failed(broken: asyncio.Event) -> None:
+    failures: asyncio.Queue[Exception] = asyncio.Queue()
+    async with serving(Slow(), listen("127.0.0.1", 0), drain_s=1, failed=failures.put_nowait) as running:
+        assert isinstance(running, Failing)
+        running.limit_max_requests = 0
+        async with asyncio.timeout(20):
+            assert str(await failures.get()) == "it came to its end by itself"
+    assert failures.empty()
+
+
+async def test_a_server_that_does_not_start_begins_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stillborn(server.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            raise LookupError("a bug")
+
+    monkeypatch.setattr(server, "Server", Stillborn)
+    failures: list[Exception] = []
+    with listen("127.0.0.1", 0) as listener, pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.timeout(20), serving(Slow(), listener, drain_s=1, failed=failures.append):
+            failures.append(AssertionError("the block began"))
+    assert caught.group_contains(LookupError)
+    assert failures == []
+
+
+async def test_without_somebody_to_tell_a_failed_server_ends_the_block(broken: asyncio.Event) -> None:
+    async def serve() -> None:
+        async with serving(Slow(), listen("127.0.0.1", 0), drain_s=1):
+            broken.set()
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await serve()
+    assert caught.group_contains(LookupError)

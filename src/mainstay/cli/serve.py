@@ -1,6 +1,7 @@
 """``mainstay serve``: run the service in the foreground."""
 
 import argparse
+import faulthandler
 import os
 import sys
 from pathlib import Path
@@ -17,13 +18,17 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM, SIGINT, or an error that the service can not go on with."""
     from mainstay.config.load import load
 
+    faulthandler.enable()  # a crash below Python leaves the stacks of all threads on standard error
     file: Path | None = getattr(args, "config", None)
     config = load(file, flags={"service.host": args.host, "service.port": args.port})
     import uvloop
 
+    from mainstay.clock import SystemClock
+    from mainstay.containment.hooks import until_the_end
+    from mainstay.containment.reporter import Reporter
     from mainstay.inbox.owner import owner_name
     from mainstay.logs.setup import setup
     from mainstay.service import serve
@@ -31,8 +36,15 @@ def run(args: argparse.Namespace) -> int:
     # agents and tools of the user's own live beside the configuration, also for the installed command
     sys.path.insert(0, str(config.file.parent if config.file else Path.cwd()))
     setup(config.logs, worker=owner_name(), secrets=config.secrets)
-    uvloop.run(serve(config, announce=_announce))
+    # also where no service runs: before it, after it, and in what ended its loop
+    until_the_end(Reporter(config.containment, clock=SystemClock()).report)
+    uvloop.run(serve(config, announce=_announce, end_by=_end_by))
     return 0
+
+
+def _end_by(seconds: float) -> None:
+    """With the stacks of all threads, and without Python: who holds its lock for ever is ended too."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
 
 
 def _announce(line: str) -> None:

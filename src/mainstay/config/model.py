@@ -12,6 +12,7 @@ from typing import Final
 
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.containment.model import ContainmentSettings
 from mainstay.health.model import HealthSettings
 from mainstay.inbox.model import InboxSettings
 from mainstay.logs.model import LogSettings
@@ -161,6 +162,7 @@ class Config:
     memory: MemorySettings = field(default_factory=MemorySettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    containment: ContainmentSettings = field(default_factory=ContainmentSettings)
     sandbox: SandboxSection = field(default_factory=SandboxSection)
     origins: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from typing import Any, Final
 from mainstay.agents.model import AgentSettings
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.config.model import SandboxSection, ServiceSettings
+from mainstay.containment.model import ContainmentSettings
 from mainstay.health.model import HealthSettings
 from mainstay.inbox.model import InboxSettings
 from mainstay.logs.model import LogSettings
@@ -98,6 +99,7 @@ SECTIONS: Final[dict[str, Section]] = {
         Section(name="memory", settings=MemorySettings),
         Section(name="health", settings=HealthSettings),
         Section(name="logs", settings=LogSettings),
+        Section(name="containment", settings=ContainmentSettings),
         Section(name="sandbox", settings=SandboxSection),
     )
 }

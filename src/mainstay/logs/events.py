@@ -105,9 +105,15 @@ LINES: Final[dict[type[happened.Event], Line]] = {
         logging.WARNING, lambda e: f"outcome not taken by the platform yet, after {e.tries} tries: {e.reason}"
     ),
     happened.DeadLettered: Line(logging.ERROR, lambda e: f"Error: dead letter, nobody will see it: {e.reason}"),
-    happened.ErrorSeen: Line(logging.ERROR, lambda e: f"Error {e.category} in {e.where}: {e.message}"),
+    happened.ErrorSeen: Line(
+        lambda e: logging.DEBUG if e.logged else logging.ERROR,
+        lambda e: f"Error {e.category} in {e.where}: {e.message}",
+    ),
     happened.ServiceReady: Line(
         logging.INFO, lambda e: f"ready for messages after {e.startup_s:.2f} s; Health is at /health"
+    ),
+    happened.ServiceFailing: Line(
+        logging.ERROR, lambda e: f"Error: the service ends itself, it takes nothing more in: {e.reason}"
     ),
     happened.ServiceStopping: Line(
         logging.INFO, lambda e: f"stopping: no new messages; answers may finish for {e.drain_s:g} s"

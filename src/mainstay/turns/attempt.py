@@ -53,10 +53,11 @@ class Rooms:
     turn_timeout_s: float
     lease_s: float
 
-    def saw(self, error: BaseException, where: str, turn_id: str = "") -> None:
-        """Tell everybody about an error that is no failed call to a model."""
+    def saw(self, error: BaseException, where: str, turn_id: str = "", *, logged: bool = False) -> None:
+        """Tell everybody about an error that is no failed call to a model; ``logged``: its line is written."""
         failure = classify(error)
-        self.bus.emit(ErrorSeen(category=failure.category, message=failure.message, where=where, turn_id=turn_id))
+        category, message = failure.category, failure.message
+        self.bus.emit(ErrorSeen(category=category, message=message, where=where, turn_id=turn_id, logged=logged))
 
 
 class Attempt:
@@ -135,7 +136,7 @@ class Attempt:
             return None
         except Exception as error:  # noqa: BLE001
             _log.exception("the responder %s raised", responder.name)
-            self._rooms.saw(error, f"responder {responder.name}", turn_id)
+            self._rooms.saw(error, f"responder {responder.name}", turn_id, logged=True)
             return self._failed(classify(error).category)
         if self._transcript.final is None:
             error_text = f"the responder {responder.name} ended without a Finished event"
@@ -175,7 +176,7 @@ class Attempt:
             return final if await self._settled(final, started) else None
         except Exception as error:  # noqa: BLE001  a text that is no Unicode, a record that is no bytes
             _log.exception("the outcome can not be stored")
-            self._rooms.saw(error, "turns.settle", self.claim.turn_id)
+            self._rooms.saw(error, "turns.settle", self.claim.turn_id, logged=True)
         self._transcript = Transcript()
         told = self._failed(Category.INTERNAL)
         return told if await self._settled(told, started) else None

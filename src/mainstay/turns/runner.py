@@ -6,7 +6,7 @@ drain when the service stops.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from mainstay.errors import LeaseLost, StorageUnavailable
@@ -46,22 +46,38 @@ class Turns:
         """How many messages are being worked on."""
         return len(self._attempts)
 
-    async def run(self, responder: Responder) -> None:
-        """Claim and answer, until `drain` has ended."""
+    async def run(self, responder: Responder, *, failed: Callable[[Exception], None]) -> None:
+        """Claim and answer, until `drain` has ended.
+
+        Args:
+            responder: who answers.
+            failed: told, at once, what keeps this from going on; answers under way may finish all the same.
+        """
         async with asyncio.TaskGroup() as tasks:
-            renewing = tasks.create_task(self._renew())
-            while not self._draining:
-                self._rooms.inbox.changed.clear()
-                self._claiming = True
-                self._idle.clear()
-                wait_s = await self._claim(responder, tasks)
-                self._claiming = False
-                self._rest()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        await self._rooms.inbox.changed.wait()
+            renewing = tasks.create_task(self._attempted(self._renew(), failed))
+            await self._attempted(self._claim_all(responder, tasks), failed)
             await self._idle.wait()
             renewing.cancel()
+
+    async def _attempted(self, loop: Coroutine[None, None, None], failed: Callable[[Exception], None]) -> None:
+        try:
+            await loop
+        except Exception as error:  # noqa: BLE001  the room's border: not at the cost of the answers under way
+            failed(error)
+
+    async def _claim_all(self, responder: Responder, tasks: asyncio.TaskGroup) -> None:
+        while not self._draining:
+            self._rooms.inbox.changed.clear()
+            self._claiming = True
+            self._idle.clear()
+            try:
+                wait_s = await self._claim(responder, tasks)
+            finally:
+                self._claiming = False
+                self._rest()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._rooms.inbox.changed.wait()
 
     async def drain(self, timeout_s: float) -> None:
         """Claim nothing more, give running attempts ``timeout_s`` seconds, then cut off what is left.

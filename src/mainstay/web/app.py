@@ -5,8 +5,7 @@ what does not exist needs the same token as one for what does: without it nobody
 """
 
 import json
-import logging
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
@@ -16,7 +15,6 @@ from mainstay.web.limits import capped
 
 __all__ = ["App", "Mount", "build"]
 
-_log = logging.getLogger(__name__)
 _CHALLENGE = [(b"www-authenticate", b"Bearer")]
 _RETRY_AFTER = [(b"retry-after", b"5")]  # seconds: by then a successor has the port
 
@@ -43,13 +41,19 @@ class Mount:
 class App:
     """The ASGI application of the service.
 
+    Args:
+        mounts: what answers.
+        access: who may see it.
+        failed: told of the path where an application raised, and what.
+
     Attributes:
         draining: once true, all that is not public is 503, for the successor to take.
     """
 
-    def __init__(self, mounts: Iterable[Mount], access: Access) -> None:
+    def __init__(self, mounts: Iterable[Mount], access: Access, failed: Callable[[str, Exception], None]) -> None:
         self.draining = False
         self._access = access
+        self._failed = failed
         self._mounts: dict[str, Mount] = {}
         self._apps: dict[str, ASGIApp] = {}
         for mount in mounts:
@@ -79,11 +83,10 @@ class App:
 
         try:
             await self._apps[path](scope, receive, send_noting)
-        except Exception:
-            _log.exception("[WARN] a request to %s failed", path)
-            if answering:  # half an answer can only be broken off, which the server does
-                raise
-            await respond(scope, send, 500, _error("internal error"))
+        except Exception as error:  # noqa: BLE001  the border of whatever is mounted
+            self._failed(path, error)
+            if not answering:  # else the server breaks off what is half an answer
+                await respond(scope, send, 500, _error("internal error"))
 
     def _refusal(self, scope: Scope, mount: Mount | None) -> tuple[int, str] | None:
         access = mount.access if mount else "viewer"
@@ -124,6 +127,7 @@ def build(
     service: str,
     mode: Literal["subscription", "webhook"],
     sandbox: bool,
+    failed: Callable[[str, Exception], None],
 ) -> App:
     """The application of these mounts and ``GET /``, which says what this is.
 
@@ -133,6 +137,7 @@ def build(
         service: the configured name of the service.
         mode: how messages come in.
         sandbox: whether the platform or a model is the embedded one.
+        failed: see `App`.
     """
     front = json.dumps({"status": "ok", "service": service, "mode": mode, "sandbox": sandbox}).encode()
 
@@ -142,7 +147,7 @@ def build(
         else:
             await respond(scope, send, 405, _error("method not allowed"), headers=[(b"allow", b"GET, HEAD")])
 
-    return App([Mount(path="/", app=front_page, access="public"), *mounts], access)
+    return App([Mount(path="/", app=front_page, access="public"), *mounts], access, failed)
 
 
 def _path_on_the_wire(scope: Scope) -> str:

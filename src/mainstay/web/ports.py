@@ -3,27 +3,46 @@
 Read from ``/proc``, so on Linux only, and of other users' processes only their existence can be seen.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 __all__ = ["holder"]
 
+Address = IPv4Address | IPv6Address
 _LISTENING = "0A"
 _SHOWN_CHARS = 120
 
 
-def holder(port: int, proc: Path = Path("/proc")) -> str:
-    """Who listens on a TCP port, like ``process 4711 (python app.py)``; empty if it can not be seen."""
-    sockets = {f"socket:[{inode}]" for inode in _listening(port, proc)}
+def holder(address: str, port: int, proc: Path = Path("/proc")) -> str:
+    """Who keeps others from listening there, like ``process 4711 (python app.py)``; empty if it can not be seen.
+
+    Args:
+        address: of this machine; others may listen on the same port of another one.
+        port: of TCP.
+        proc: where the kernel shows its processes.
+    """
+    wanted = ip_address(address)
+    sockets = {f"socket:[{inode}]" for listening, inode in _listening(port, proc) if _collide(listening, wanted)}
     for process in proc.iterdir() if sockets else ():
         if process.name.isdigit() and _holds(process, sockets):
-            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            return f"process {process.name} ({' '.join(words).strip()[:_SHOWN_CHARS]})"
+            with suppress(OSError):  # it has just gone
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                return f"process {process.name} ({' '.join(words).strip()[:_SHOWN_CHARS]})"
     return ""
 
 
-def _listening(port: int, proc: Path) -> Iterator[str]:
+def _collide(one: Address, other: Address) -> bool:
+    """Whether two sockets can not have the same port; an unspecified address stands for all others."""
+    if one.is_unspecified or other.is_unspecified:
+        return True
+    plain = [getattr(each, "ipv4_mapped", None) or each for each in (one, other)]
+    return plain[0] == plain[1]
+
+
+def _listening(port: int, proc: Path) -> Iterator[tuple[Address, str]]:
     for table in ("tcp", "tcp6"):
         try:
             lines = (proc / "net" / table).read_text().splitlines()[1:]
@@ -31,8 +50,15 @@ def _listening(port: int, proc: Path) -> Iterator[str]:
             continue
         for line in lines:
             _, local, _, state, *rest = line.split()
-            if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
-                yield rest[5]
+            address, _, number = local.rpartition(":")
+            if state == _LISTENING and int(number, 16) == port:
+                yield _address(address), rest[5]
+
+
+def _address(written: str) -> Address:
+    """The kernel writes the words of an address as numbers, in the machine's own order of bytes."""
+    words = [int(written[start : start + 8], 16) for start in range(0, len(written), 8)]
+    return ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
 
 
 def _holds(process: Path, sockets: set[str]) -> bool:

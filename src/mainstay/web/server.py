@@ -7,7 +7,7 @@ together. `serving` then runs uvicorn on it, inside of the caller's scope, and o
 import asyncio
 import socket
 from asyncio import TimerHandle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from errno import EADDRINUSE
 
@@ -46,14 +46,14 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise MainstayError(_why_not(host, port, error)) from None
+        raise MainstayError(_why_not(host, str(address[0]), port, error)) from None
     listener.settimeout(0)
     return listener
 
 
-def _why_not(host: str, port: int, error: OSError) -> str:
+def _why_not(host: str, address: str, port: int, error: OSError) -> str:
     if error.errno == EADDRINUSE:
-        by = holder(port) or "another process"
+        by = holder(address, port) or "another process"
         return f"port {port} on {host} is taken by {by}: stop it, or set another service.port"
     return f"can not listen on {host}, port {port}: {error.strerror}: set another service.host or service.port"
 
@@ -138,12 +138,33 @@ class Server(uvicorn.Server):
         yield
 
 
+async def _run(server: Server, failed: Callable[[Exception], None] | None) -> None:
+    try:
+        await server.run_until_stopped()
+    except Exception as error:
+        if failed is None or not server.ready.is_set():
+            raise
+        failed(error)
+    else:
+        if failed is not None and not server.should_exit:
+            failed(RuntimeError("it came to its end by itself"))
+
+
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket, *, drain_s: float) -> AsyncIterator[Server]:
+async def serving(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    drain_s: float,
+    failed: Callable[[Exception], None] | None = None,
+) -> AsyncIterator[Server]:
     """Serve ``app`` while the block runs.
 
     On leaving it no more connections are accepted, and running requests get ``drain_s`` seconds to finish. When the
     block is cancelled, they get none.
+
+    ``failed`` is told when the server ends before the block does, so that the block can come to a good end. Without
+    it the block is cancelled, and what the server raised is raised.
     """
     config = uvicorn.Config(
         app,
@@ -160,7 +181,7 @@ async def serving(app: ASGIApp, listener: socket.socket, *, drain_s: float) -> A
     server = Server(config, listener)
     failure: BaseException | None = None
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(server.run_until_stopped())
+        running = group.create_task(_run(server, failed))
         await server.ready.wait()
         try:
             yield server
