@@ -152,7 +152,8 @@ class _Look:
 
 
 def _cancelled(error: BaseException | None) -> bool:
-    return issubclass(type(error), known.CANCELLED)
+    kind = type(error)
+    return not issubclass(kind, Exception) and any(each.__name__ in known.CANCELLED for each in kind.__mro__)
 
 
 def _most_telling(findings: list[_Finding]) -> _Finding:

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from mainstay.units import parse_duration
@@ -125,6 +124,8 @@ def _moment(text: str) -> datetime | None:
         if _RFC_3339.fullmatch(text):
             at = datetime.fromisoformat(text)
         elif _HTTP_DATE.fullmatch(text):
+            from email.utils import parsedate_to_datetime  # with a socket library behind it; dates are rare
+
             at = parsedate_to_datetime(text)
         else:
             return None

@@ -7,7 +7,6 @@ Debugging", Azure OpenAI "Content filtering" and "Quotas and limits", Feishu "Ge
 exception classes of the SDKs. Recorded bodies that it is tried against are in ``tests/recovery/bodies``.
 """
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -32,8 +31,8 @@ __all__ = [
     "WORDS",
 ]
 
-CANCELLED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-"""Somebody wants it to end: whatever else is true of it, it is no failure."""
+CANCELLED: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
+"""Somebody wants it to end: whatever else is true of it, it is no failure. By name: asyncio takes long to import."""
 
 DATABASES: Final = frozenset(
     {"sqlite3", "sqlalchemy", "psycopg", "psycopg2", "psycopg_pool", "asyncpg", "aiosqlite", "redis"}
