@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 CANCELLED: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
-"""Somebody wants it to end: whatever else is true of it, it is no failure. By name: asyncio takes long to import."""
+"""Somebody wants it to end: whatever else is true of it, it is no failure. By name: asyncio imports much."""
 
 DATABASES: Final = frozenset(
     {"sqlite3", "sqlalchemy", "psycopg", "psycopg2", "psycopg_pool", "asyncpg", "aiosqlite", "redis"}
