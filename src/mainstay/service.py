@@ -42,6 +42,8 @@ from mainstay.logs import events as event_log
 from mainstay.logs import uncaught
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
+from mainstay.models.budget.ledger import Ledger
+from mainstay.models.budget.sqlite import StoredSpending
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.breaker.sqlite import SharedPauses
 from mainstay.recovery.classify import classify
@@ -120,8 +122,15 @@ async def _serve(
         breakers = Breakers(config.breaker, clock=clock)
         breakers.announce(bus)
         pauses = SharedPauses(storage, breakers, clock=clock)
+        ledger = Ledger(config.budget, config.models, bus=bus, clock=clock)
+        spending = StoredSpending(storage, ledger, retention_s=config.budget.retention, clock=clock)
         standing = Standing(
-            config.models, config.agents, root=ROOT, tier=config.service.model_tier, breakers=breakers
+            config.models,
+            config.agents,
+            root=ROOT,
+            tier=config.service.model_tier,
+            breakers=breakers,
+            ledger=ledger,
         )
         standing.watch(bus)
         connections = [check for channel in channels.values() for check in channel.checks()]
@@ -133,15 +142,18 @@ async def _serve(
 
         async with serving(app, listener, drain_s=_HTTP_DRAIN_S), asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(channel.run()) for channel in channels.values()]
-            background.append(tasks.create_task(_tidy(inbox, memory)))
+            background.append(tasks.create_task(_tidy(inbox, memory, spending)))
             background.append(tasks.create_task(pauses.run()))
+            background.append(tasks.create_task(spending.run()))
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
             background.append(
-                tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, to_models, breakers, pauses)))
+                tasks.create_task(
+                    _work(turns, lambda: _responder(config, bus, clock, to_models, breakers, pauses, ledger))
+                )
             )
 
             stop.cut_off = turns.cut_off
@@ -151,6 +163,7 @@ async def _serve(
             bus.emit(ServiceStopping(drain_s=drain_s))
             _say_goodbye(announce, turns.running, drain_s)
             await turns.drain(drain_s)
+            await spending.flush()
             app.draining = True
             for task in background:
                 task.cancel()
@@ -324,6 +337,7 @@ def _responder(
     http: httpx2.AsyncClient,
     breakers: Breakers,
     pauses: SharedPauses,
+    ledger: Ledger,
 ) -> Responder:
     if config.service.responder:
         return plugin.load(config.service.responder)
@@ -338,17 +352,19 @@ def _responder(
         recovery=config.recovery,
         breakers=breakers,
         refresh=pauses.refresh,
+        ledger=ledger,
         tier=config.service.model_tier,
     )
 
 
-async def _tidy(inbox: Inbox, memory: Memory) -> None:
+async def _tidy(inbox: Inbox, memory: Memory, spending: StoredSpending) -> None:
     """Free what dead workers of this machine held, and forget what is past its retention."""
     while True:
         try:
             await inbox.recover(is_alive)
             await inbox.prune()
             await memory.prune()
+            await spending.prune()
         except StorageUnavailable as error:
             _log.warning("Error: tidying up has to wait: %s", error)
         await asyncio.sleep(_TIDY_EVERY_S)
