@@ -19,6 +19,8 @@ from mainstay.bus import Bus
 from mainstay.clock import SystemClock
 from mainstay.events import Event
 from mainstay.messages import AnswerEvent, Exchange, Finished, Message, Responder
+from mainstay.models.budget.ledger import Ledger
+from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings, Price
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.model import RecoverySettings
@@ -55,6 +57,12 @@ class Bench:
     recovery: RecoverySettings = ONCE
     breakers: Breakers = field(default_factory=Breakers)
     tier: Tier = "auto"
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    models: dict[str, ModelSettings] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.models |= {"primary": self.model(self.primary), "fallback": self.model(self.fallback)}
+        self.ledger = Ledger(self.budget, self.models, bus=self.bus, clock=CLOCK)
 
     def model(self, provider: ServedProvider) -> ModelSettings:
         return ModelSettings(
@@ -69,14 +77,16 @@ class Bench:
 
     def responder(self, models: Sequence[str] = ("primary", "fallback"), **agents: AgentSettings) -> Responder:
         manager = agents.pop("manager", AgentSettings())
+        self.ledger = Ledger(self.budget, self.models, bus=self.bus, clock=CLOCK)
         return build(
             {"manager": manager if manager.models else replace(manager, models=tuple(models)), **agents},
-            {"primary": self.model(self.primary), "fallback": self.model(self.fallback)},
+            self.models,
             bus=self.bus,
             clock=CLOCK,
             http=self.http,
             recovery=self.recovery,
             breakers=self.breakers,
+            ledger=self.ledger,
             tier=self.tier,
         )
 
@@ -169,6 +179,7 @@ class Told:
     model: Dictated
     build: Callable[..., Responder]
     heard: list[Event]
+    allow: tuple[str, ...] = ()
 
     async def ask(
         self, text: str, *, steps: StepsInMemory | None = None, history: Sequence[Exchange] = (), **settings: object
@@ -178,7 +189,9 @@ class Told:
     def begin(
         self, text: str, *, steps: StepsInMemory | None = None, history: Sequence[Exchange] = (), **settings: object
     ) -> AsyncGenerator[AnswerEvent, None]:
-        return ask(self.build(**settings), message(text), clock=CLOCK, steps=steps, history=history)
+        return ask(
+            self.build(allow=self.allow, **settings), message(text), clock=CLOCK, steps=steps, history=history
+        )
 
 
 @pytest.fixture
@@ -188,9 +201,12 @@ async def told() -> AsyncGenerator[Told, None]:
     app = Starlette(routes=[Route("/v1/chat/completions", model.answer, methods=["POST"])])
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
 
-        def make(*, model: ModelSettings | None = None, **settings: object) -> Responder:
+        def make(
+            *, model: ModelSettings | None = None, allow: tuple[str, ...] = (), **settings: object
+        ) -> Responder:
             settings.setdefault("models", ("only",))
             chosen = model or ModelSettings(base_url="http://dictated/v1", model="m")
+            ledger = Ledger(BudgetSettings(allow=allow), {"only": chosen}, bus=bus, clock=CLOCK)
             return build(
                 {"manager": AgentSettings(**settings)},  # type: ignore[arg-type]
                 {"only": chosen},
@@ -198,6 +214,7 @@ async def told() -> AsyncGenerator[Told, None]:
                 clock=CLOCK,
                 http=http,
                 recovery=ONCE,
+                ledger=ledger,
             )
 
         yield Told(model, make, heard)

@@ -107,14 +107,8 @@ class Ledger:
         return self.books.today(self.today).spent("model", model)
 
     def used_up(self, scope: Scope, model: str) -> bool:
-        """Whether not even the shortest request would fit into this limit: the model is not asked today."""
-        day = self.books.today(self.today)
-        least = might_cost(self._models[model], 0)
-        return any(
-            each == scope and day.spent(each, name) + least > limit
-            for each, name, limit in self.books.limits.of(model, "")
-            if least
-        )
+        """See `Books.used_up`."""
+        return self.books.used_up(self.today, scope, model, might_cost(self._models[model], 0))
 
     def checks(self, asked: Iterable[str]) -> list[Check]:
         """One, named ``budget``, if the day or its chats have a limit; each model tells of its own.

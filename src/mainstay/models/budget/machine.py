@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from mainstay.models.budget.model import Key, Limits, Reached, Scope, Spent, Totals
+from mainstay.models.budget.model import SCOPES, Key, Limits, Reached, Scope, Spent, Totals
 from mainstay.models.cost import Tokens, cost
 from mainstay.models.model import ModelSettings
 
@@ -70,9 +70,11 @@ class Day:
         unsaved: what was entered here and is not in ``stored`` yet.
         under_way: what is reserved for attempts that are being made here.
         told: the limits that were told to be reached, by scope and name.
+        refused: what the latest attempt at a model might have cost that did not fit into this limit; a model that
+            was let through since is not listed.
     """
 
-    __slots__ = ("date", "stored", "told", "under_way", "unsaved")
+    __slots__ = ("date", "refused", "stored", "told", "under_way", "unsaved")
 
     def __init__(self, day: date) -> None:
         self.date = day
@@ -80,6 +82,7 @@ class Day:
         self.unsaved = Tally()
         self.under_way = Tally()
         self.told: set[tuple[Scope, str]] = set()
+        self.refused: dict[tuple[Scope, str], Decimal] = {}
 
     def spent(self, scope: Scope, name: str = "") -> Decimal:
         """What is known to be spent."""
@@ -139,9 +142,25 @@ class Books:
         today = self.today(day)
         reached = may_spend(today, self.limits, model=model, chat=chat, needed=needed)
         if reached is not None:
+            today.refused[(reached.scope, model)] = needed
             return reached
+        for scope in SCOPES:
+            today.refused.pop((scope, model), None)
         today.under_way.add(model, chat, needed)
         return Reservation(day=today, model=model, chat=chat, dollars=needed)
+
+    def used_up(self, day: date, scope: Scope, model: str, least: Decimal) -> bool:
+        """Whether requests to this model do not fit into this limit any more, as far as one can tell.
+
+        Those that are like the latest one which did not, or else the shortest, which costs the least.
+        """
+        today = self.today(day)
+        needed = max(least, today.refused.get((scope, model), _NOTHING))
+        return any(
+            today.spent(each, name) + needed > limit
+            for each, name, limit in self.limits.of(model, "")
+            if each == scope and least
+        )
 
     def release(self, held: Reservation) -> None:
         """The attempt is over, or was not made after all."""

@@ -10,12 +10,14 @@ from mainstay.models.model import ModelSettings
 from mainstay.settings import duration, setting
 from mainstay.units import parse_dollars
 
-__all__ = ["BudgetSettings", "Key", "Limits", "Reached", "Scope", "Spent", "Totals", "limits_of"]
+__all__ = ["SCOPES", "BudgetSettings", "Key", "Limits", "Reached", "Scope", "Spent", "Totals", "limits_of"]
 
 _NOTHING: Final = Decimal(0)
 
 Scope = Literal["model", "chat", "day"]
 """Whose spending of one day is limited: that of one model, of one chat, or all of it."""
+
+SCOPES: Final[tuple[Scope, ...]] = ("model", "chat", "day")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
