@@ -99,7 +99,7 @@ class ModelSettings:
     )
     budget_per_day: Decimal | None = setting(  # noqa: RUF009
         None,
-        help="US dollars, exact and in quotes, that it may cost in one UTC day; then the next model is asked.",
+        help="US dollars that it may cost in one UTC day; then the next model is asked. No limit if absent.",
         parse=parse_dollars,
     )
     requires_finish_reason: bool = setting(

@@ -26,7 +26,7 @@ class BudgetSettings:
 
     per_day: Decimal | None = setting(  # noqa: RUF009  a field, like dataclasses.field
         None,
-        help="US dollars, exact and in quotes, that all models together may cost in one UTC day; else no limit.",
+        help="US dollars that all models together may cost in one UTC day; no limit if absent.",
         parse=parse_dollars,
     )
     per_chat_per_day: Decimal | None = setting(  # noqa: RUF009
