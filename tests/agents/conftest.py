@@ -58,11 +58,13 @@ class Bench:
     breakers: Breakers = field(default_factory=Breakers)
     tier: Tier = "auto"
     budget: BudgetSettings = field(default_factory=BudgetSettings)
-    models: dict[str, ModelSettings] = field(default_factory=dict)
+    changed: dict[str, ModelSettings] = field(default_factory=dict)
+    ledger: Ledger = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.models |= {"primary": self.model(self.primary), "fallback": self.model(self.fallback)}
-        self.ledger = Ledger(self.budget, self.models, bus=self.bus, clock=CLOCK)
+    @property
+    def models(self) -> dict[str, ModelSettings]:
+        """Both providers' and those that a test has changed or added."""
+        return {"primary": self.model(self.primary), "fallback": self.model(self.fallback)} | self.changed
 
     def model(self, provider: ServedProvider) -> ModelSettings:
         return ModelSettings(

@@ -34,9 +34,14 @@ ANSWER_OF_DEAR = Decimal("0.12")
 @pytest.fixture
 def priced(bench: Bench) -> Bench:
     """The primary model is dear, the fallback is cheap."""
-    bench.models["primary"] = replace(bench.models["primary"], price=DEAR, max_output_tokens=100)
-    bench.models["fallback"] = replace(bench.models["fallback"], price=CHEAP, max_output_tokens=100)
+    for name, price in (("primary", DEAR), ("fallback", CHEAP)):
+        bench.changed[name] = replace(patient(bench.models[name]), price=price, max_output_tokens=100)
     return bench
+
+
+def patient(model: ModelSettings) -> ModelSettings:
+    """With limits that only a broken program reaches."""
+    return replace(model, first_token_timeout=20.0, idle_timeout=20.0, total_timeout=60.0)
 
 
 async def ask_in(responder: Responder, chat: str, text: str = "hi") -> Finished:
@@ -53,7 +58,7 @@ def condition(bench: Bench, name: str) -> Condition:
 
 
 async def test_when_a_model_has_used_up_its_budget_the_next_one_is_asked(priced: Bench) -> None:
-    priced.models["primary"] = replace(priced.models["primary"], budget_per_day=ANSWER_OF_DEAR)
+    priced.changed["primary"] = replace(priced.models["primary"], budget_per_day=ANSWER_OF_DEAR)
     responder = priced.responder()
     _, first = await priced.ask(responder, "hi")
     _, second = await priced.ask(responder, "hi")
@@ -79,7 +84,7 @@ async def test_when_a_model_has_used_up_its_budget_the_next_one_is_asked(priced:
 
 async def test_what_is_left_of_the_day_goes_to_whoever_it_is_enough_for_whatever_the_order(priced: Bench) -> None:
     """The first has used up its own budget; the next in the chain is dearer than what the day has left."""
-    priced.models["first"] = replace(priced.model(priced.fallback), price=CHEAP, budget_per_day=Decimal(0))
+    priced.changed["first"] = replace(priced.model(priced.fallback), price=CHEAP, budget_per_day=Decimal(0))
     priced.budget = BudgetSettings(per_day=ANSWER_OF_DEAR / 2)
     _, final = await priced.ask(priced.responder(["first", "primary", "fallback"]), "hi")
     assert (final.outcome, final.model, priced.primary.record.total) == (Outcome.ANSWERED, "fallback", 0)
@@ -114,14 +119,14 @@ async def test_with_nobody_left_the_person_is_told_and_no_attempt_is_counted(
 
 
 async def test_a_real_failure_is_told_rather_than_the_budget_of_the_next_model(priced: Bench) -> None:
-    priced.models["fallback"] = replace(priced.models["fallback"], budget_per_day=Decimal(0))
+    priced.changed["fallback"] = replace(priced.models["fallback"], budget_per_day=Decimal(0))
     priced.primary.faults.inject("server-error")
     _, final = await priced.ask(priced.responder(), "hi")
     assert final.category is Category.SERVER_ERROR
 
 
 async def test_what_is_free_is_asked_whatever_was_spent(priced: Bench) -> None:
-    priced.models["fallback"] = replace(priced.models["fallback"], price=FREE, budget_per_day=Decimal(0))
+    priced.changed["fallback"] = replace(priced.models["fallback"], price=FREE, budget_per_day=Decimal(0))
     priced.budget = BudgetSettings(per_day=Decimal(0), per_chat_per_day=Decimal(0))
     responder = priced.responder()
     for _ in range(3):
@@ -172,8 +177,23 @@ async def test_what_was_held_for_an_attempt_that_a_breaker_kept_from_being_made_
     assert priced.ledger.books.today(priced.ledger.today).under_way.of("day", "") == 0
 
 
+@pytest.mark.parametrize(("fault", "outcome"), [("rate-limit", Outcome.ANSWERED), ("stall", Outcome.FAILED)])
+async def test_what_is_held_for_an_attempt_that_cost_nothing_does_not_keep_the_next_one_from_being_made(
+    priced: Bench, fault: str, outcome: Outcome
+) -> None:
+    """One that broke off may have cost as much as was held for it."""
+    priced.changed["fallback"] = replace(priced.models["fallback"], price=DEAR)
+    if fault == "stall":
+        priced.changed["primary"] = replace(priced.models["primary"], idle_timeout=0.4)
+    priced.budget = BudgetSettings(per_day=ANSWER_OF_DEAR)
+    priced.primary.faults.inject(fault, after_tokens=3)
+    _, final = await priced.ask(priced.responder(), "hi")
+    assert final.outcome is outcome
+    assert priced.ledger.books.today(priced.ledger.today).under_way.of("day", "") == 0
+
+
 async def test_a_specialist_whose_model_may_not_be_asked_is_answered_for_by_the_manager(priced: Bench) -> None:
-    priced.models["primary"] = replace(priced.models["primary"], budget_per_day=Decimal(0))
+    priced.changed["primary"] = replace(priced.models["primary"], budget_per_day=Decimal(0))
     agents = {
         "manager": AgentSettings(models=("fallback",), specialists=("okr",)),
         "okr": AgentSettings(models=("primary",), description="objectives"),
@@ -195,6 +215,7 @@ async def routed() -> AsyncGenerator[Bench, None]:
         httpx2.AsyncClient() as http,
     ):
         bench = Bench(primary, fallback, http)
+        bench.changed = {name: patient(each) for name, each in bench.models.items()}
         bench.bus.subscribe_all(bench.heard.append)
         yield bench
 
@@ -224,7 +245,7 @@ async def test_with_nobody_else_the_person_is_told(routed: Bench) -> None:
 
 async def test_an_answer_in_one_piece_by_another_model_is_not_shown_and_is_paid_for(routed: Bench) -> None:
     routed.budget = BudgetSettings(allow=("m",))
-    routed.models["primary"] = replace(routed.models["primary"], stream=False)
+    routed.changed["primary"] = replace(routed.models["primary"], stream=False)
     _, final = await routed.ask(routed.responder(), "hi")
     call = await routed.primary.ended(1)
     assert final.model == "fallback"
@@ -257,7 +278,7 @@ async def test_a_model_that_is_named_late_is_found_out_before_anything_is_shown(
 
 
 async def test_a_model_that_is_no_part_of_a_chain_makes_no_budget_look_used_up(bench: Bench) -> None:
-    bench.models["spare"] = ModelSettings(price=DEAR, max_output_tokens=10**6)
+    bench.changed["spare"] = ModelSettings(price=DEAR, max_output_tokens=10**6)
     bench.budget = BudgetSettings(per_day=Decimal(1))
     bench.responder()
     assert condition(bench, "budget").status == "ok"

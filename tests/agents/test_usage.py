@@ -26,11 +26,20 @@ def price_of(usage: ModelUsage) -> Decimal:
 
 
 def without_streaming(bench) -> None:
-    bench.models = {name: replace(each, stream=False, total_timeout=0.5) for name, each in bench.models.items()}
+    bench.changed = {name: replace(each, stream=False) for name, each in bench.models.items()}
+
+
+def patient(bench, *models: str) -> None:
+    """Only where a model says nothing at all something has to run out."""
+    for name in models or bench.models:
+        bench.changed[name] = replace(
+            bench.models[name], first_token_timeout=20.0, idle_timeout=20.0, total_timeout=60.0
+        )
 
 
 @pytest.mark.parametrize("streams", [True, False])
 async def test_what_the_provider_counted_is_exact(bench, streams: bool) -> None:
+    patient(bench)
     if not streams:
         without_streaming(bench)
     _, final = await bench.ask(bench.responder(["fallback"]), "count to 3")
@@ -43,6 +52,7 @@ async def test_what_the_provider_counted_is_exact(bench, streams: bool) -> None:
 @pytest.mark.parametrize("streams", [True, False])
 @pytest.mark.parametrize("fault", REFUSED)
 async def test_what_was_refused_before_any_work_costs_nothing(bench, fault: str, streams: bool) -> None:
+    patient(bench)
     if not streams:
         without_streaming(bench)
     bench.primary.faults.inject(fault)
@@ -52,7 +62,8 @@ async def test_what_was_refused_before_any_work_costs_nothing(bench, fault: str,
 
 
 async def test_what_could_not_be_reached_costs_nothing(bench) -> None:
-    bench.models["primary"] = replace(bench.models["primary"], base_url="http://127.0.0.1:1/v1")
+    patient(bench)
+    bench.changed["primary"] = replace(bench.models["primary"], base_url="http://127.0.0.1:1/v1")
     _, final = await bench.ask(bench.responder(), "count to 3")
     assert [usage.model for usage in final.usage] == ["fallback"]
 
@@ -61,6 +72,7 @@ async def test_what_could_not_be_reached_costs_nothing(bench) -> None:
 async def test_a_stream_that_broke_off_costs_what_the_other_attempt_s_request_did_and_what_came(
     bench, fault: str
 ) -> None:
+    patient(bench, *(["fallback"] if fault == "stall" else []))
     bench.primary.faults.inject(fault, after_tokens=7)
     _, final = await bench.ask(bench.responder(), "count to 3")
     broken, whole = final.usage
@@ -73,8 +85,8 @@ async def test_a_stream_that_broke_off_costs_what_the_other_attempt_s_request_di
 @pytest.mark.parametrize("streams", [True, False])
 @pytest.mark.parametrize("fault", ["hang", "hang-first-token"])
 async def test_a_hang_may_have_cost_the_request(bench, fault: str, streams: bool) -> None:
-    if not streams:
-        without_streaming(bench)
+    patient(bench, "fallback")
+    bench.changed["primary"] = replace(bench.models["primary"], stream=streams, total_timeout=0.5)
     bench.primary.faults.inject(fault)
     _, final = await bench.ask(bench.responder(), "count to 3")
     hung, whole = final.usage
@@ -83,7 +95,10 @@ async def test_a_hang_may_have_cost_the_request(bench, fault: str, streams: bool
 
 @pytest.mark.parametrize("fault", ["cut", "malformed", "error-after-200", "stall"])
 async def test_an_answer_in_one_piece_that_was_lost_may_have_cost_the_request(bench, fault: str) -> None:
-    without_streaming(bench)
+    patient(bench, *(["fallback"] if fault == "stall" else []))
+    bench.changed["primary"] = replace(bench.models["primary"], stream=False)
+    if fault == "stall":
+        bench.changed["primary"] = replace(bench.models["primary"], total_timeout=0.5)
     bench.primary.faults.inject(fault)
     _, final = await bench.ask(bench.responder(), "count to 3")
     lost, whole = final.usage
@@ -91,6 +106,7 @@ async def test_an_answer_in_one_piece_that_was_lost_may_have_cost_the_request(be
 
 
 async def test_each_attempt_at_one_model_is_counted(bench) -> None:
+    patient(bench)
     bench.recovery = RecoverySettings(retries=2, retry_base=0.01)
     bench.primary.faults.inject("cut", times=1, after_tokens=4)
     _, final = await bench.ask(bench.responder(["primary"]), "count to 3")
@@ -145,6 +161,7 @@ async def test_a_model_without_a_price_has_no_cost_and_its_tokens_are_counted_al
 
 
 async def test_what_a_specialist_consumed_is_part_of_the_turn(bench) -> None:
+    patient(bench)
     agents = {
         "manager": AgentSettings(models=("primary",), specialists=("okr",)),
         "okr": AgentSettings(models=("fallback",), description="objectives"),
@@ -161,7 +178,7 @@ async def test_what_a_specialist_consumed_is_part_of_the_turn(bench) -> None:
 @pytest.mark.parametrize("fault", ["hang", "stall"])
 async def test_an_answer_that_nobody_waits_for_any_more_is_in_the_ledger(bench, fault: str) -> None:
     bench.primary.faults.inject(fault, after_tokens=5)
-    bench.models["primary"] = replace(bench.models["primary"], first_token_timeout=20, idle_timeout=20)
+    patient(bench)
     responder = bench.responder(["primary"])
     heard = 0
 

@@ -61,7 +61,7 @@ def test_python_examples_run(page: Path) -> None:
 def test_configuration_examples_are_taken(page: Path, tmp_path: Path) -> None:
     for body in blocks(page, "toml"):
         (tmp_path / "mainstay.toml").write_text(body)
-        named = {name: "x" for name in re.findall(r"env:(\w+)", body)}
+        named = dict.fromkeys(re.findall(r"env:(\w+)", body), "x")
         assert load(directory=tmp_path, environ=named).origins
 
 

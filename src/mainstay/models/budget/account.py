@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 from mainstay.models.budget.ledger import Ledger
 from mainstay.models.budget.machine import Reservation
@@ -47,19 +46,17 @@ class Account:
     def __enter__(self) -> "Account":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._let_go()
         counted = {each.held.model: each.meter.counted.input for each in self._attempts if each.meter.counted}
         for attempt in self._attempts:
             self._ledger.books.release(attempt.held)
-            model, meter = attempt.held.model, attempt.meter
-            if meter.counted is not None:
-                self._enter(attempt, meter.counted, estimated=False)
-            elif meter.worked:
-                known = counted.get(model) or next(iter(counted.values()), None)
-                self._enter(attempt, meter.estimate(known or self._input_tokens()), estimated=True)
+            if attempt.meter.counted is not None:
+                self._enter(attempt, attempt.meter.counted, estimated=False)
+            else:
+                known = counted.get(attempt.held.model) or next(iter(counted.values()), None)
+                tokens = attempt.meter.estimate(known or self._input_tokens())
+                self._enter(attempt, tokens, estimated=True)
 
     def refuse(self, model: str) -> Reached | None:
         """Why no attempt at this model must be made; None if it may, and then what it might cost is held for it."""
@@ -89,7 +86,11 @@ class Account:
         return self._size
 
     def _let_go(self) -> None:
-        """What was held for an attempt that came to nothing: no place, or a breaker that keeps it closed."""
+        """What is held for attempts that cost nothing, and for one that could not be made after all."""
+        for_nothing = [each.held for each in self._attempts if not each.meter.worked]
         if self._held is not None:
-            self._ledger.books.release(self._held)
-            self._held = None
+            for_nothing.append(self._held)
+        for held in for_nothing:
+            self._ledger.books.release(held)
+        self._attempts = [each for each in self._attempts if each.meter.worked]
+        self._held = None

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Final
 
 from mainstay.models.budget.model import SCOPES, Key, Limits, Reached, Scope, Spent, Totals
@@ -38,8 +37,8 @@ class Tally:
 
     __slots__ = ("chats", "models")
 
-    def __init__(self, models: Mapping[str, Decimal] | None = None) -> None:
-        self.models: dict[str, Decimal] = dict(models or {})
+    def __init__(self) -> None:
+        self.models: dict[str, Decimal] = {}
         self.chats: dict[str, Decimal] = {}
 
     def add(self, model: str, chat: str, dollars: Decimal) -> None:
@@ -222,8 +221,7 @@ def is_allowed(name: str, allow: Sequence[str]) -> bool:
     return not allow or any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in allow)
 
 
-@lru_cache(maxsize=256)
-def is_as_asked(asked: str, answered: str, allow: tuple[str, ...]) -> bool:
+def is_as_asked(asked: str, answered: str, allow: Sequence[str]) -> bool:
     """Whether an answer by this model may be shown when that one was asked.
 
     Without a list every one may. With one, a model that is on it, and the one that was asked: under its own name,
@@ -231,7 +229,7 @@ def is_as_asked(asked: str, answered: str, allow: tuple[str, ...]) -> bool:
     an endpoint's mark (``gpt-x:free``, ``gpt-x@001``). ``gpt-x-pro`` is another model. An answer that names no
     model is believed to be that of the one that was asked.
     """
-    if not allow or not answered or is_allowed(answered, allow):
+    if not allow or answered in ("", asked) or is_allowed(answered, allow):
         return True
     wanted, found = asked.casefold(), answered.casefold()
     if "/" not in wanted or "/" not in found:

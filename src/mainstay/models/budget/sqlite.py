@@ -57,7 +57,7 @@ class StoredSpending:
 
     async def run(self) -> None:
         """Learn what was spent today, then write down what is entered here, until cancelled."""
-        await self._read("")
+        await self._read("", patience_s=None)
         while True:
             await self._entered.wait()
             self._entered.clear()
@@ -96,14 +96,14 @@ class StoredSpending:
         limits, now_s = self._ledger.books.limits, self._clock.monotonic()
         is_fresh = now_s - self._read_at < _FRESH_S and limits.per_chat is None
         if limits.are_set and not is_fresh and now_s >= self._away_until:
-            await self._read(chat)
+            await self._read(chat, patience_s=_PATIENCE_S)
 
-    async def _read(self, chat: str) -> None:
+    async def _read(self, chat: str, *, patience_s: float | None) -> None:
         day = self._ledger.today
         self._ledger.books.today(day)
         self._read_at = self._clock.monotonic()
         try:
-            async with asyncio.timeout(_PATIENCE_S), self._one_at_a_time:
+            async with asyncio.timeout(patience_s), self._one_at_a_time:
                 totals = await self._storage.read(lambda tx: _totals(tx, day, [chat]))
                 self._ledger.books.learn(totals)
                 self._away_until = 0.0
