@@ -77,7 +77,7 @@ async def test_when_a_model_has_used_up_its_budget_the_next_one_is_asked(priced:
     )
     health = condition(priced, "model:primary")
     assert (health.status, health.affects_status, health.required) == ("degraded", True, False)
-    assert health.reason == f"model primary: today's budget is used up, {spent.normalize():f} of 0.12 USD"
+    assert health.reason == f"model primary is not asked: {spent.normalize():f} of today's 0.12 USD are spent"
     assert (health.detail["spentToday"], health.detail["budgetPerDay"]) == (f"{spent.normalize():f}", "0.12")
     assert condition(priced, "model:fallback").status == "ok"
 

@@ -95,7 +95,7 @@ async def test_a_budget_outlives_the_service_and_is_told_to_be_reached(made: Pro
     dollars = f"{(Decimal(spent) / 10**12).normalize():f}"
     assert (model["detail"]["spentToday"], model["detail"]["budgetPerDay"]) == (dollars, "0.5")
     assert report["status"] == "degraded"
-    assert f"model primary: today's budget is used up, {dollars} of 0.5 USD" in report["reasons"]
+    assert f"model primary is not asked: {dollars} of today's 0.5 USD are spent" in report["reasons"]
     assert (report["errors"]["total"], report["agents"]["manager"]["errorCount"]) == (0, 0)
 
 

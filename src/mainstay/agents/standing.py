@@ -139,7 +139,7 @@ class Standing:
             return "down" if alone else "degraded", _left_alone(f"model {name}", snapshot), True
         if self._ledger.used_up("model", name):
             spent, limit = self._ledger.spent_by(name), self._models[name].budget_per_day
-            reason = f"model {name}: today's budget is used up, {_dollars(spent)} of {_dollars(limit)} USD"
+            reason = f"model {name} is not asked: {_dollars(spent)} of today's {_dollars(limit)} USD are spent"
             return "degraded", reason, True
         failing = last.failures_in_a_row
         if failing:

@@ -73,8 +73,9 @@ def _breaker(event: happened.BreakerChanged) -> str:
 def _budget(event: happened.BudgetReached) -> str:
     whose = {"model": f" of model {event.model}", "chat": f" of chat {event.chat}"}.get(event.scope, "")
     spent, limit = format_dollars(event.spent), format_dollars(event.limit)
-    under_way = f" and {format_dollars(event.under_way)} under way" if event.under_way else ""
-    return f"today's budget{whose} is reached: {spent} of {limit} USD spent{under_way}; not asked: {event.model}"
+    under_way = f", {format_dollars(event.under_way)} under way" if event.under_way else ""
+    needed = f"model {event.model} is not asked, it might cost {format_dollars(event.needed)}"
+    return f"today's budget{whose} is reached: {spent} of {limit} USD spent{under_way}; {needed}"
 
 
 LINES: Final[dict[type[happened.Event], Line]] = {

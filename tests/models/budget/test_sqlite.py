@@ -246,7 +246,7 @@ async def test_the_budget_of_the_day_shows_what_is_spent_and_who_is_not_asked(st
         await worker.ask("fine", chat=chat, tokens=Tokens(0, 24_000_000))
     assert (check().status, check().affects_status) == ("degraded", True)
     assert check().reason == (
-        "today's budget is used up: 8.1 of 8 USD; not asked: dear, fine; today's budget of 1 chat is reached"
+        "8.1 of today's 8 USD are spent; not asked: dear, fine; today's budget of 1 chat is reached"
     )
     assert check().detail == {"spentToday": "8.1", "perDay": "8", "perChatPerDay": "3", "chatsReached": 1}
     assert (await start(BudgetSettings())).ledger.checks(["dear"]) == []

@@ -127,7 +127,7 @@ class Ledger:
         reasons = []
         if silent and limits.per_day is not None:
             limit = format_dollars(limits.per_day)
-            reasons.append(f"today's budget is used up: {spent} of {limit} USD; not asked: {', '.join(silent)}")
+            reasons.append(f"{spent} of today's {limit} USD are spent; not asked: {', '.join(silent)}")
         if chats:
             reasons.append(f"today's budget of {chats} chat{'s' * (chats > 1)} is reached")
         return Condition(
