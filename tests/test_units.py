@@ -1,10 +1,19 @@
-"""Durations and sizes are read as people write them, and written as they can be read."""
+"""Durations, sizes and amounts are read as people write them, and written as they can be read."""
+
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay.units import format_duration, format_size, parse_duration, parse_size
+from mainstay.units import (
+    format_dollars,
+    format_duration,
+    format_size,
+    parse_dollars,
+    parse_duration,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +73,35 @@ def test_what_is_no_size_is_refused_with_an_example(text: str | int) -> None:
 @given(st.integers(0, 2**50))
 def test_a_written_size_is_read_back_exactly(size: int) -> None:
     assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("written", "dollars"),
+    [
+        ("0.10", Decimal("0.1")),
+        (3, Decimal(3)),
+        ("0", Decimal(0)),
+        (Decimal("1.50"), Decimal("1.5")),
+        ("1e-9", Decimal("1e-9")),
+    ],
+)
+def test_amounts_are_read_without_rounding(written: object, dollars: Decimal) -> None:
+    assert parse_dollars(written) == dollars
+
+
+@pytest.mark.parametrize("written", ["", "much", "-1", "nan", "inf", "1 USD", "5,00", True, None, [1]])
+def test_what_is_no_amount_is_refused_with_an_example(written: object) -> None:
+    with pytest.raises(ValueError, match=r'is not an amount: write US dollars in quotes, like "0\.10"'):
+        parse_dollars(written)
+
+
+def test_what_is_not_exact_is_refused_with_the_way_to_write_it() -> None:
+    with pytest.raises(ValueError, match=r'0\.1 is not exact: write it in quotes, like "0\.1"'):
+        parse_dollars(0.1)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "text"), [("1.50", "1.5"), ("100", "100"), ("0", "0"), ("0.0000005", "0.0000005"), ("1E+2", "100")]
+)
+def test_amounts_are_written_with_all_their_digits(dollars: str, text: str) -> None:
+    assert format_dollars(Decimal(dollars)) == text

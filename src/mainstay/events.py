@@ -8,6 +8,7 @@ import os
 import uuid
 from dataclasses import dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from typing import ClassVar
 
 from mainstay.clock import iso
@@ -18,6 +19,7 @@ __all__ = [
     "AgentCalled",
     "AttemptFailed",
     "BreakerChanged",
+    "BudgetReached",
     "CardCreated",
     "CardSent",
     "CardUpdated",
@@ -215,6 +217,26 @@ class BreakerChanged(Event):
     open_s: float = 0.0
     category: Category | None = None
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetReached(Event):
+    """A model was not asked, because of a budget; told once a day for each budget, by each process.
+
+    ``scope``: ``day`` (all models together), ``model``, or ``chat``, which ``chat`` then names. In US dollars:
+    ``spent`` today, what answers that are being written may cost (``under_way``), and what this one might have
+    cost (``needed``): together that is more than the ``limit``.
+    """
+
+    name: ClassVar[str] = "budget.reached"
+    turn_id: str
+    scope: str
+    limit: Decimal
+    spent: Decimal
+    under_way: Decimal
+    needed: Decimal
+    model: str
+    chat: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

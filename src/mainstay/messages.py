@@ -91,9 +91,14 @@ class Message:
         return turn_id_of(self.channel, self.bot_id, self.kind, self.external_id)
 
     @property
+    def chat(self) -> str:
+        """The chat, whatever its threads: what limits by chat go by."""
+        return f"{self.channel}:{self.bot_id}:{self.chat_id}"
+
+    @property
     def lane(self) -> str:
         """The conversation: answered in order, one message at a time; also the key of its history."""
-        return f"{self.channel}:{self.bot_id}:{self.chat_id}:{self.thread_id}"
+        return f"{self.chat}:{self.thread_id}"
 
     @property
     def person(self) -> str:
@@ -205,12 +210,14 @@ class ModelUsage:
 
     Attributes:
         cost: US dollars, exact; None when the model has no price: unknown is not 0.
+        estimated: whether a part of it is our own estimate, because the provider did not get to say.
     """
 
     model: str
     input_tokens: int
     output_tokens: int
     cost: Decimal | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

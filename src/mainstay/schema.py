@@ -11,6 +11,7 @@ SCHEMA = (
     "mainstay.inbox",
     "mainstay.memory",
     "mainstay.recovery.breaker",
+    "mainstay.models.budget",
     "mainstay.turns",
     "mainstay.channels.feishu",
 )

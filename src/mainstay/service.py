@@ -46,6 +46,8 @@ from mainstay.inbox.sqlite import Inbox
 from mainstay.logs import events as event_log
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import Message, Responder
+from mainstay.models.budget.ledger import Ledger
+from mainstay.models.budget.sqlite import StoredSpending
 from mainstay.models.http import model_client
 from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.breaker.registry import Breakers
@@ -138,8 +140,15 @@ async def _serve(
         turns = _turns(config, storage, inbox, memory, bus, clock)
         channels = _channels(config, storage, inbox, turns, bus, clock, to_platform)
         pauses = SharedPauses(storage, breakers, clock=clock)
+        ledger = Ledger(config.budget, config.models, bus=bus, clock=clock)
+        spending = StoredSpending(storage, ledger, retention_s=config.budget.retention, clock=clock)
         standing = Standing(
-            config.models, config.agents, root=ROOT, tier=config.service.model_tier, breakers=breakers
+            config.models,
+            config.agents,
+            root=ROOT,
+            tier=config.service.model_tier,
+            breakers=breakers,
+            ledger=ledger,
         )
         standing.watch(bus)
         connections = [check for channel in channels.values() for check in channel.checks()]
@@ -156,14 +165,15 @@ async def _serve(
         ):
             for name, channel in channels.items():
                 parts.keep_going(f"channel {name}", channel.run)
-            parts.keep_going("tidying up", lambda: _tidy(inbox, memory))
+            parts.keep_going("tidying up", lambda: _tidy(inbox, memory, spending))
             parts.keep_going("sharing breakers", pauses.run)
+            parts.keep_going("keeping the spending", spending.run)
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
-            make = partial(_responder, config, bus, clock, to_models, breakers, pauses)
+            make = partial(_responder, config, bus, clock, to_models, breakers, pauses, ledger)
             parts.run_once("answering", lambda: _work(turns, make, partial(report, Origin.VITAL, "answering")))
 
             ending.cut_off = turns.cut_off
@@ -173,6 +183,7 @@ async def _serve(
             bus.emit(ServiceStopping(drain_s=drain_s))
             _say_goodbye(announce, turns.running, drain_s)
             await turns.drain(drain_s)
+            await spending.flush()
             app.draining = True
     if ending.failure is not None:
         raise ending.failure
@@ -322,6 +333,7 @@ def _responder(
     http: httpx2.AsyncClient,
     breakers: Breakers,
     pauses: SharedPauses,
+    ledger: Ledger,
 ) -> Responder:
     if config.service.responder:
         return plugin.load(config.service.responder)
@@ -336,17 +348,19 @@ def _responder(
         recovery=config.recovery,
         breakers=breakers,
         refresh=pauses.refresh,
+        ledger=ledger,
         tier=config.service.model_tier,
     )
 
 
-async def _tidy(inbox: Inbox, memory: Memory) -> None:
+async def _tidy(inbox: Inbox, memory: Memory, spending: StoredSpending) -> None:
     """Free what dead workers of this machine held, and forget what is past its retention."""
     while True:
         try:
             await inbox.recover(is_alive)
             await inbox.prune()
             await memory.prune()
+            await spending.prune()
         except StorageUnavailable as error:
             _log.warning("Error: tidying up has to wait: %s", error)
         await asyncio.sleep(_TIDY_EVERY_S)

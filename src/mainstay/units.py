@@ -1,11 +1,13 @@
-"""How are durations and sizes written by people?
+"""How are durations, sizes and sums of money written by people?
 
-``"30s"`` and ``"512MiB"`` at the edges (files, flags, messages); float seconds and integer bytes inside.
+``"30s"``, ``"512MiB"`` and ``"0.10"`` at the edges (files, flags, messages); float seconds, integer bytes and exact
+decimals of US dollars inside.
 """
 
 import re
+from decimal import Decimal, InvalidOperation
 
-__all__ = ["format_duration", "format_size", "parse_duration", "parse_size"]
+__all__ = ["format_dollars", "format_duration", "format_size", "parse_dollars", "parse_duration", "parse_size"]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {
@@ -76,3 +78,25 @@ def format_size(size: int) -> str:
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"
+
+
+def parse_dollars(text: object) -> Decimal:
+    """US dollars from ``"0.10"`` or a whole number.
+
+    Raises:
+        ValueError: if it is none of these, or negative; the message says what is allowed.
+    """
+    if isinstance(text, float):
+        raise ValueError(f'{text!r} is not exact: write it in quotes, like "{text!r}"')  # noqa: TRY004
+    try:
+        dollars = Decimal(str(text))
+    except InvalidOperation:
+        dollars = Decimal("NaN")
+    if isinstance(text, bool) or not dollars.is_finite() or dollars < 0:
+        raise ValueError(f'{text!r} is not an amount: write US dollars in quotes, like "0.10"')
+    return dollars
+
+
+def format_dollars(dollars: Decimal) -> str:
+    """All its digits and no more: ``Decimal("1.50")`` gives ``"1.5"``."""
+    return f"{dollars.normalize():f}"

@@ -19,6 +19,8 @@ from mainstay.bus import Bus
 from mainstay.clock import SystemClock
 from mainstay.events import Event
 from mainstay.messages import AnswerEvent, Exchange, Finished, Message, Responder
+from mainstay.models.budget.ledger import Ledger
+from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.http import model_client
 from mainstay.models.model import ModelSettings, Price
 from mainstay.recovery.breaker.registry import Breakers
@@ -57,6 +59,14 @@ class Bench:
     breakers: Breakers = field(default_factory=Breakers)
     tier: Tier = "auto"
     limits: dict[str, object] = field(default_factory=dict)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
+    changed: dict[str, ModelSettings] = field(default_factory=dict)
+    ledger: Ledger = field(init=False)
+
+    @property
+    def models(self) -> dict[str, ModelSettings]:
+        """Both providers' and those that a test has changed or added."""
+        return {"primary": self.model(self.primary), "fallback": self.model(self.fallback)} | self.changed
 
     def model(self, provider: ServedProvider) -> ModelSettings:
         usual = ModelSettings(
@@ -72,14 +82,16 @@ class Bench:
 
     def responder(self, models: Sequence[str] = ("primary", "fallback"), **agents: AgentSettings) -> Responder:
         manager = agents.pop("manager", AgentSettings())
+        self.ledger = Ledger(self.budget, self.models, bus=self.bus, clock=CLOCK)
         return build(
             {"manager": manager if manager.models else replace(manager, models=tuple(models)), **agents},
-            {"primary": self.model(self.primary), "fallback": self.model(self.fallback)},
+            self.models,
             bus=self.bus,
             clock=CLOCK,
             http=self.http,
             recovery=self.recovery,
             breakers=self.breakers,
+            ledger=self.ledger,
             tier=self.tier,
         )
 
@@ -174,6 +186,7 @@ class Told:
     model: Dictated
     build: Callable[..., Responder]
     heard: list[Event]
+    allow: tuple[str, ...] = ()
 
     async def ask(
         self, text: str, *, steps: StepsInMemory | None = None, history: Sequence[Exchange] = (), **settings: object
@@ -183,7 +196,9 @@ class Told:
     def begin(
         self, text: str, *, steps: StepsInMemory | None = None, history: Sequence[Exchange] = (), **settings: object
     ) -> AsyncGenerator[AnswerEvent, None]:
-        return ask(self.build(**settings), message(text), clock=CLOCK, steps=steps, history=history)
+        return ask(
+            self.build(allow=self.allow, **settings), message(text), clock=CLOCK, steps=steps, history=history
+        )
 
 
 @pytest.fixture
@@ -193,9 +208,12 @@ async def told() -> AsyncGenerator[Told, None]:
     app = Starlette(routes=[Route("/v1/chat/completions", model.answer, methods=["POST"])])
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
 
-        def make(*, model: ModelSettings | None = None, **settings: object) -> Responder:
+        def make(
+            *, model: ModelSettings | None = None, allow: tuple[str, ...] = (), **settings: object
+        ) -> Responder:
             settings.setdefault("models", ("only",))
             chosen = model or ModelSettings(base_url="http://dictated/v1", model="m")
+            ledger = Ledger(BudgetSettings(allow=allow), {"only": chosen}, bus=bus, clock=CLOCK)
             return build(
                 {"manager": AgentSettings(**settings)},  # type: ignore[arg-type]
                 {"only": chosen},
@@ -203,6 +221,7 @@ async def told() -> AsyncGenerator[Told, None]:
                 clock=CLOCK,
                 http=http,
                 recovery=ONCE,
+                ledger=ledger,
             )
 
         yield Told(model, make, heard)

@@ -8,10 +8,13 @@ import pytest
 
 from mainstay.agents.model import AgentSettings, MatchRule
 from mainstay.agents.standing import Standing
+from mainstay.bus import Bus
 from mainstay.checks import Condition
 from mainstay.errors import Category
 from mainstay.events import AgentCalled, AttemptFailed, ModelHop
 from mainstay.messages import Finished, Outcome, Status
+from mainstay.models.budget.ledger import Ledger
+from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings
 from mainstay.recovery.breaker.model import BreakerSettings, State
 from mainstay.recovery.breaker.registry import Breakers
@@ -233,8 +236,10 @@ async def test_an_endpoint_that_does_not_stream_is_guarded_just_the_same(bench, 
 
 
 def conditions(bench, **agents: AgentSettings) -> dict[str, Condition]:
-    models = {"primary": bench.model(bench.primary), "fallback": bench.model(bench.fallback)}
-    standing = Standing(models, agents, root="manager", tier=bench.tier, breakers=bench.breakers)
+    ledger = Ledger(BudgetSettings(), bench.models, bus=bench.bus, clock=ManualClock())
+    standing = Standing(
+        bench.models, agents, root="manager", tier=bench.tier, breakers=bench.breakers, ledger=ledger
+    )
     return {condition.name: condition for condition in (check() for check in standing.checks())}
 
 
@@ -294,7 +299,8 @@ def test_two_names_of_one_model_share_one_breaker() -> None:
     breakers = Breakers()
     same = {"base_url": "http://a/v1", "model": "m"}
     models = {"a": ModelSettings(**same), "b": ModelSettings(**same), "c": ModelSettings(**same | {"model": "n"})}
-    Standing(models, {"manager": ONE}, root="manager", tier="auto", breakers=breakers)
+    ledger = Ledger(BudgetSettings(), models, bus=Bus(), clock=ManualClock())
+    Standing(models, {"manager": ONE}, root="manager", tier="auto", breakers=breakers, ledger=ledger)
     by_target = breakers.by_target
     assert by_target["model:a"] is by_target["model:b"]
     assert by_target["model:a"] is not by_target["model:c"]

@@ -93,6 +93,52 @@ GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
         ("[health]\ndegraded_error_rate = 0.9\n", "health.degraded_error_rate: is above unhealthy_error_rate, 0.5"),
         ('[health]\nwindow = "2h"\n', "health.window: is longer than widest_window, 1h"),
         ("[memory]\nkept_per_lane = 3\n", "memory.kept_per_lane: is below history, 20"),
+        ('[budget]\nper_day = "-1"\n', "mainstay.toml:2: budget.per_day: '-1' is not an amount"),
+        ("[budget]\nper_day = 0.5\n", 'budget.per_day: 0.5 is not exact: write it in quotes, like "0.5"'),
+        ('[budget]\nper_chat_per_day = "much"\n', "budget.per_chat_per_day: 'much' is not an amount"),
+        ('[budget]\nper_dy = "1"\n', "budget.per_dy: unknown key; did you mean per_day?"),
+        ("[budget]\nallow = 3\n", "budget.allow: must be a list of texts"),
+        (
+            f"[models.a]\n{GOOD_MODEL}budget_per_day = 0.5\n",
+            "mainstay.toml:4: models.a.budget_per_day: 0.5 is not exact",
+        ),
+        (
+            f'[models.a]\n{GOOD_MODEL}[budget]\nper_day = "5"\n',
+            "mainstay.toml:1: models.a.price: is missing, and without it no budget can be held; for a free model "
+            'write price = { input = "0", output = "0" }',
+        ),
+        (
+            f'[models.a]\n{GOOD_MODEL}[budget]\nper_chat_per_day = "5"\n',
+            "models.a.price: is missing",
+        ),
+        (
+            f'[models.a]\n{GOOD_MODEL}[models.b]\n{GOOD_MODEL}budget_per_day = "5"\n'
+            '[agents.manager]\nmodels = ["a"]\n',
+            "models.b.price: is missing",
+        ),
+        (
+            f'[models.a]\n{GOOD_MODEL}price = {{ input = "1", output = "20" }}\nmax_output_tokens = 10000\n'
+            '[budget]\nper_chat_per_day = "0.1"\n',
+            "mainstay.toml:5: models.a.max_output_tokens: one answer might cost 0.2 USD, more than its budget of "
+            "0.1, so that it would never be asked",
+        ),
+        (
+            f'[models.a]\n{GOOD_MODEL}[agents.manager]\nmodels = ["a"]\n[budget]\nallow = ["v/*"]\n',
+            "mainstay.toml:5: agents.manager.models: a is m, which budget.allow does not have: add it there, or "
+            "take a out",
+        ),
+        (
+            '[service]\nresponder = "m:f"\n[budget]\nper_day = "1"\n',
+            "mainstay.toml:4: budget.per_day: can not be held for an agent of your own (service.responder)",
+        ),
+        (
+            '[service]\nresponder = "m:f"\n[budget]\nallow = ["x"]\n',
+            "mainstay.toml:4: budget.allow: can not be held for an agent of your own",
+        ),
+        (
+            f'[service]\nresponder = "m:f"\n[models.a]\n{GOOD_MODEL}budget_per_day = "1"\n',
+            "mainstay.toml:6: models.a.budget_per_day: can not be held for an agent of your own",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(project, problems, toml: str, expected: str) -> None:
@@ -181,3 +227,18 @@ def test_an_unreadable_file_is_told(problems, tmp_path: Path) -> None:
 def test_no_problem_ever_shows_a_secret(problems) -> None:
     toml = '[models.primary]\nbase_url = "https://h/v1"\napi_key = "hush-hush"\nidle_timeout = 0\n'
     assert "hush" not in "".join(problems(toml))
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[budget]\nper_day = "5"\nper_chat_per_day = 1\nallow = ["x"]\n',  # the sandbox's models cost nothing
+        f'[models.a]\n{GOOD_MODEL}[models.spare]\n{GOOD_MODEL}price = {{ input = "1", output = "2" }}\n'
+        'budget_per_day = "1"\n[agents.manager]\nmodels = ["spare"]\n[budget]\nper_day = "5"\n',
+        f'[models.a]\n{GOOD_MODEL}price = {{ input = "0", output = "0" }}\n[budget]\nper_day = "0"\n',
+        f'[models.a]\n{GOOD_MODEL}price = {{ input = "1", output = "2" }}\n[budget]\nper_day = "0"\n',
+        f'[models.a]\n{GOOD_MODEL}[budget]\nallow = ["n", "M"]\n',
+    ],
+)
+def test_a_budget_that_can_be_held_is_taken(project, toml: str) -> None:
+    assert project(toml).budget.retention == 90 * 86_400

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from mainstay.config.load import load
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.testing.project import project
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_TOML = [page for page in PAGES if "```toml" in page.read_text()]
 WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text()]
 FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -53,6 +55,14 @@ def test_python_examples_run(page: Path) -> None:
     namespace: dict[str, object] = {"__name__": "example"}
     for body in blocks(page, "python"):
         exec(compile(body, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", WITH_TOML, ids=lambda page: page.name)
+def test_configuration_examples_are_taken(page: Path, tmp_path: Path) -> None:
+    for body in blocks(page, "toml"):
+        (tmp_path / "mainstay.toml").write_text(body)
+        named = dict.fromkeys(re.findall(r"env:(\w+)", body), "x")
+        assert load(directory=tmp_path, environ=named).origins
 
 
 def test_make_targets_that_are_named_exist() -> None:

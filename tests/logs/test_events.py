@@ -39,6 +39,11 @@ HANDED_OVER = events.HandOver(
     turn_id="t1", from_agent="manager", to_agent="okr", strategy="rule", score=0.6, reason="", alternatives=()
 )
 FULL = events.ErrorSeen(category=Category.DATABASE, message="full", where="inbox")
+NOT_ASKED = "model primary is not asked, it might cost 1"
+OVER = events.BudgetReached(
+    turn_id="t1", scope="day", limit=Decimal(5), spent=Decimal("4.50"), under_way=Decimal(0), needed=Decimal(1),
+    model="primary",
+)  # fmt: skip
 BY_OKR = finished(answered_by="okr", attempt=2)
 CANCELLED = finished(outcome=Outcome.CANCELLED)
 
@@ -57,6 +62,17 @@ CANCELLED = finished(outcome=Outcome.CANCELLED)
             "Manager: Error rate_limit from model primary: slow down (it asks to be left alone for 2 s)",
         ),
         (HANDED_OVER, "info", "Manager handed over to Okr (rule, 0.60)"),
+        (OVER, "warning", "today's budget is reached: 4.5 of 5 USD spent; " + NOT_ASKED),
+        (
+            replace(OVER, scope="model", under_way=Decimal("0.25")),
+            "warning",
+            "today's budget of model primary is reached: 4.5 of 5 USD spent, 0.25 under way; " + NOT_ASKED,
+        ),
+        (
+            replace(OVER, scope="chat", chat="feishu:b:c"),
+            "warning",
+            "today's budget of chat feishu:b:c is reached: 4.5 of 5 USD spent; " + NOT_ASKED,
+        ),
         (events.ServiceReady(startup_s=0.41), "info", "ready for messages after 0.41 s; Health is at /health"),
         (FULL, "error", "Error database in inbox: full"),
         (replace(FULL, logged=True), "debug", "Error database in inbox: full"),

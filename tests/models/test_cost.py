@@ -1,12 +1,13 @@
-"""Money is exact, and what nobody knows is not zero."""
+"""Money is exact, what nobody counted is estimated, and what nobody knows is not zero."""
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay.messages import ModelUsage
-from mainstay.models.cost import Tokens, UsageBook, cost
+from mainstay.models.cost import Meter, Tokens, UsageBook, cost
 from mainstay.models.model import Price
 
 CHEAP = Price(input=Decimal("0.10"), output=Decimal("0.40"))
@@ -31,12 +32,21 @@ def test_attempts_add_up_by_model_in_the_order_they_were_asked() -> None:
     )
 
 
-def test_one_attempt_of_unknown_consumption_makes_its_model_s_cost_unknown() -> None:
-    book = UsageBook({"a": CHEAP})
+def test_one_estimated_attempt_makes_its_model_s_usage_an_estimate() -> None:
+    book = UsageBook({"a": CHEAP, "b": CHEAP})
     book.add("a", Tokens(10, 10))
-    book.add("a", None)
-    (usage,) = book.usage()
-    assert (usage.input_tokens, usage.output_tokens, usage.cost) == (10, 10, None)
+    book.add("a", Tokens(10, 0), estimated=True)
+    book.add("a", Tokens(10, 10))
+    book.add("b", Tokens(1, 1))
+    assert [(usage.estimated, usage.input_tokens) for usage in book.usage()] == [(True, 30), (False, 1)]
+
+
+@pytest.mark.parametrize(("pieces", "output"), [([], 0), ([1, 1, 1], 3), ([400], 100), ([5, 4], 3), ([0, 0, 9], 3)])
+def test_what_came_is_estimated_by_its_pieces_or_by_their_length(pieces: list[int], output: int) -> None:
+    meter = Meter()
+    for characters in pieces:
+        meter.heard(characters)
+    assert meter.estimate(7) == Tokens(7, output)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), min_size=1))

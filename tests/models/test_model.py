@@ -25,10 +25,14 @@ def test_a_price_is_read_without_rounding() -> None:
         ({"input": "0.1"}, "written like"),
         ("0.1", "written like"),
         ({"input": 0.1, "output": "1"}, "not exact"),
-        ({"input": "much", "output": "1"}, "input = 'much' is not a price"),
-        ({"input": "1", "output": "-1"}, "output = '-1' is not a price"),
-        ({"input": "1", "output": "inf"}, "is not a price"),
-        ({"input": True, "output": "1"}, "is not a price"),
+        ({"input": "much", "output": "1"}, "input = 'much' is not an amount"),
+        ({"input": "1", "output": "-1"}, "output = '-1' is not an amount"),
+        ({"input": "1", "output": "inf"}, "is not an amount"),
+        ({"input": True, "output": "1"}, "is not an amount"),
+        ({"input": "0.0000001", "output": "1"}, "up to 6 decimals"),
+        ({"input": "1e-30", "output": "1"}, "up to 6 decimals"),
+        ({"input": "1", "output": "10000.01"}, "10000 at most"),
+        ({"input": "1", "output": "1e999"}, "10000 at most"),
     ],
 )
 def test_what_is_no_price_is_refused_with_the_reason(value: object, said: str) -> None:

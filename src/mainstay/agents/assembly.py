@@ -39,6 +39,7 @@ def assemble(
     make_model: MakeModel,
     recovery: RecoverySettings,
     breakers: Breakers,
+    allow: tuple[str, ...],
     tier: Tier,
 ) -> dict[str, Agent]:
     """The root agent and its specialists, by name.
@@ -63,6 +64,7 @@ def assemble(
             settings=request_settings(settings),
             requires_finish_reason=settings.requires_finish_reason,
             streams=settings.stream,
+            allow=allow,
         )
         return Candidate(
             name,

@@ -26,6 +26,8 @@ from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.events import AgentCalled, HandOver
 from mainstay.messages import AnswerEvent, Finished, HandedOver, Message, Outcome, Responder, Status, Turn
+from mainstay.models.budget.ledger import Ledger
+from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings
 from mainstay.models.openai import chat_model
 from mainstay.recovery import notices
@@ -61,6 +63,7 @@ def build(
     recovery: RecoverySettings | None = None,
     breakers: Breakers | None = None,
     refresh: Callable[[], Awaitable[None]] | None = None,
+    ledger: Ledger | None = None,
     tier: Tier = "auto",
     root: str = "manager",
     make_model: MakeModel = chat_model,
@@ -76,6 +79,7 @@ def build(
         recovery: what is done about a failed call.
         breakers: those of the process.
         refresh: see `mainstay.agents.work.Surroundings`.
+        ledger: that of the process, of the same models; without it there are no budgets.
         tier: which part of each chain may be asked.
         root: the agent that gets every message, and under which turns are counted.
         make_model: how a model is reached.
@@ -86,7 +90,7 @@ def build(
     around = Surroundings(
         bus=bus,
         clock=clock,
-        prices={name: settings.price for name, settings in models.items()},
+        ledger=ledger or Ledger(BudgetSettings(), models, bus=bus, clock=clock),
         recovery=recovery or RecoverySettings(),
         breakers=breakers or Breakers(clock=clock),
         refresh=refresh or up_to_date,
@@ -99,6 +103,7 @@ def build(
         make_model=make_model,
         recovery=around.recovery,
         breakers=around.breakers,
+        allow=around.ledger.allow,
         tier=tier,
     )
     return AgentResponder(root, made, around)
@@ -142,9 +147,8 @@ class AgentResponder:
     async def respond(self, message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
         """See `mainstay.messages.Responder.respond`."""
         work = Work(message, turn, self._around)
-        chat = f"{message.channel}:{message.bot_id}:{message.chat_id}"
         try:
-            await self._chats.enter(chat, "chat", work.left_s / 2)
+            await self._chats.enter(message.chat, "chat", work.left_s / 2)
         except Busy as busy:
             gave_up = GaveUp(failure=Failure(category=Category.OVERLOADED, message=str(busy)), why="busy")
             yield self._failed(work, self._root, gave_up, user_said(message.text))
@@ -154,7 +158,7 @@ class AgentResponder:
                 async for event in events:
                     yield event
         finally:
-            self._chats.leave(chat)
+            self._chats.leave(message.chat)
 
     async def _answer(self, work: Work) -> AsyncGenerator[AnswerEvent, None]:
         history = history_of(work.turn.history)

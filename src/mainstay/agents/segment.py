@@ -22,18 +22,22 @@ from mainstay.agents.work import Work
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, ModelHop, ToolRan
 from mainstay.messages import AnswerEvent, Status, Step, ToolFinished, ToolStarted
-from mainstay.models.cost import UsageBook
+from mainstay.models.budget.account import Account
+from mainstay.models.budget.model import Reached
+from mainstay.models.cost import Meter
+from mainstay.models.estimate import input_tokens
 from mainstay.recovery import notices
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.fallback import Fallback
-from mainstay.recovery.call.model import Done, GaveUp, Hopped, Item, Lost, Piece, Waiting
+from mainstay.recovery.call.model import CallEvent, Done, GaveUp, Hopped, Item, Lost, Piece, Waiting
 from mainstay.recovery.model import Failure
+from mainstay.units import format_dollars
 
 __all__ = ["Agent", "Answered", "Broke", "End", "HandsOver", "ModelCandidate", "Segment"]
 
 _log = logging.getLogger(__name__)
 
-ModelCandidate = Candidate[[Sequence[ModelMessage], ModelRequestParameters, UsageBook], Piece[str, ModelResponse]]
+ModelCandidate = Candidate[[Sequence[ModelMessage], ModelRequestParameters, Meter], Piece[str, ModelResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +150,8 @@ class Segment:
         work, messages, parameters = self._work, self._with_instructions(), self._parameters()
         work.screen.new_stream()
         await work.refresh()
-        chain = Fallback(self._agent.candidates, settings=work.settings, clock=work.clock)
-
-        def begin(candidate: Candidate[..., Any]) -> AsyncGenerator[Piece[str, ModelResponse], None]:
-            return cast("AsyncGenerator[Any, None]", candidate.call(messages, parameters, work.book))
-
-        async with aclosing(chain.run(begin, deadline=work.turn.deadline)) as events:
+        await work.ledger.refresh(work.message.chat)
+        async with aclosing(self._call(messages, parameters)) as events:
             async for event in events:
                 match event:
                     case Item(text):
@@ -167,6 +167,28 @@ class Segment:
                     case _:
                         for status in self._trouble(event):
                             yield status
+
+    async def _call(
+        self, messages: Sequence[ModelMessage], parameters: ModelRequestParameters
+    ) -> AsyncGenerator[CallEvent[str, ModelResponse], None]:
+        """One call along the chain, within the budget; what it consumed is entered however it ends."""
+        work = self._work
+        chain = Fallback(self._agent.candidates, settings=work.settings, clock=work.clock)
+        account = Account(
+            work.ledger, work.turn.turn_id, work.message.chat, lambda: input_tokens(messages, parameters), work.book
+        )
+
+        def begin(candidate: Candidate[..., Any]) -> AsyncGenerator[Piece[str, ModelResponse], None]:
+            return cast("AsyncGenerator[Any, None]", candidate.call(messages, parameters, account.begin()))
+
+        def refuse(model: str) -> Failure | None:
+            reached = account.refuse(model)
+            return None if reached is None else _over_budget(reached)
+
+        with account:
+            async with aclosing(chain.run(begin, deadline=work.turn.deadline, refuse=refuse)) as events:
+                async for event in events:
+                    yield event
 
     def _trouble(self, event: Lost | Hopped | Waiting) -> Iterator[Status]:
         """What is written down about an attempt that failed, and what the person is told meanwhile."""
@@ -291,6 +313,12 @@ class Segment:
             for part in response.parts
         ]
         return replace(response, parts=parts)
+
+
+def _over_budget(reached: Reached) -> Failure:
+    spent, limit = format_dollars(reached.spent), format_dollars(reached.limit)
+    message = f"not asked: {spent} of {limit} USD are spent today (budget of the {reached.scope})"
+    return Failure(category=Category.QUOTA_EXHAUSTED, message=message)
 
 
 def _model_hop(agent: str, turn_id: str, hopped: Hopped) -> ModelHop:

@@ -1,13 +1,14 @@
 """How are the models and the agents, as far as their calls tell?
 
 A model whose breaker is open is *down* where an agent has no other one left, and *degraded* where another one
-answers in its place, or where it is only rate-limited: that passes by itself. One whose last attempt failed is
-degraded in the report, and moves no status. The state is looked at when somebody asks, so that it turns good again
-with time alone, and without a call.
+answers in its place, or where it is only rate-limited: that passes by itself, and so does a budget that is used up
+for today. One whose last attempt failed is degraded in the report, and moves no status. The state is looked at when
+somebody asks, so that it turns good again with time alone, and without a call.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from mainstay.agents.machine import in_tier
@@ -16,11 +17,12 @@ from mainstay.bus import Bus
 from mainstay.checks import Check, Condition
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, TurnFinished
+from mainstay.models.budget.ledger import Ledger
 from mainstay.models.model import ModelSettings
 from mainstay.recovery.breaker.model import Snapshot, State
 from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.breaker.registry import Breakers
-from mainstay.units import format_duration
+from mainstay.units import format_dollars, format_duration
 
 __all__ = ["Standing", "agent_breaker", "breaker_of"]
 
@@ -55,6 +57,7 @@ class Standing:
         root: the agent that gets every message.
         tier: see `Tier`.
         breakers: of the process.
+        ledger: of the process.
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class Standing:
         root: str,
         tier: Tier,
         breakers: Breakers,
+        ledger: Ledger,
     ) -> None:
         self._models = models
+        self._ledger = ledger
         self._last = {name: _Last() for name in models}
         self._breakers = {name: breaker_of(name, settings, breakers) for name, settings in models.items()}
         names = [root, *agents[root].specialists] if root in agents else []
@@ -81,10 +86,11 @@ class Standing:
         bus.subscribe(TurnFinished, self._finished)
 
     def checks(self) -> list[Check]:
-        """One for each model, named ``model:NAME``, and for each specialist, named ``agent:NAME``."""
+        """``model:NAME`` for each model, ``agent:NAME`` for each specialist, ``budget`` (see `Ledger.checks`)."""
         models: list[Check] = [lambda name=name: self._model(name) for name in self._models]  # type: ignore[misc]
         agents: list[Check] = [lambda name=name: self._agent(name) for name in self._specialists]  # type: ignore[misc]
-        return models + agents
+        asked = {name for chain in self._chains.values() for name in chain}
+        return [*models, *agents, *self._ledger.checks(sorted(asked))]
 
     def _failed(self, event: AttemptFailed) -> None:
         last = self._last.get(event.model)
@@ -116,6 +122,8 @@ class Standing:
                 "failures": last.failures,
                 "lastFailure": last.category,
                 "delaysIgnored": last.nonsense,
+                "spentToday": _dollars(self._ledger.spent_by(name)),
+                "budgetPerDay": _dollars(settings.budget_per_day),
                 **_breaker_detail(snapshot),
             },
         )
@@ -129,6 +137,10 @@ class Standing:
         if snapshot.state is State.OPEN:
             alone = self._is_the_last(name) and not _rate_limited(snapshot)
             return "down" if alone else "degraded", _left_alone(f"model {name}", snapshot), True
+        if self._ledger.used_up("model", name):
+            spent, limit = self._ledger.spent_by(name), self._models[name].budget_per_day
+            reason = f"model {name} is not asked: {_dollars(spent)} of today's {_dollars(limit)} USD are spent"
+            return "degraded", reason, True
         failing = last.failures_in_a_row
         if failing:
             return "degraded", f"{failing} failed in a row, the last by {last.category}", False
@@ -152,6 +164,10 @@ class Standing:
             reason=_left_alone(f"agent {name}", snapshot) if is_open else "",
             detail=_breaker_detail(snapshot),
         )
+
+
+def _dollars(amount: Decimal | None) -> str | None:
+    return None if amount is None else format_dollars(amount)
 
 
 def _rate_limited(snapshot: Snapshot) -> bool:

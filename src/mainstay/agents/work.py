@@ -4,15 +4,15 @@ One object for one attempt at one turn: what the person sees, which calls were m
 circumstances that the segments share.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mainstay.bus import Bus
 from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.messages import Hop, Message, Step, TextAppended, TextReplaced, Turn
+from mainstay.models.budget.ledger import Ledger
 from mainstay.models.cost import UsageBook
-from mainstay.models.model import Price
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.model import RecoverySettings
 from mainstay.recovery.notices import Language, language_of
@@ -51,11 +51,12 @@ class Surroundings:
     Attributes:
         breakers: of the process.
         refresh: brings them up to what other processes know; see `mainstay.recovery.breaker.sqlite`.
+        ledger: what the process spends, and the prices.
     """
 
     bus: Bus
     clock: Clock
-    prices: Mapping[str, Price | None]
+    ledger: Ledger
     recovery: RecoverySettings
     breakers: Breakers
     refresh: Callable[[], Awaitable[None]]
@@ -78,7 +79,8 @@ class Work:
         self.clock = around.clock
         self.settings = around.recovery
         self.refresh = around.refresh
-        self.book = UsageBook(around.prices)
+        self.ledger = around.ledger
+        self.book = UsageBook(around.ledger.prices)
         self.screen = Screen()
         self.language: Language = language_of(message.text)
         self.recorded: dict[str, Step] = {step.step_id: step for step in turn.steps.recorded}

@@ -32,13 +32,18 @@ port = 3000
 # first_token_timeout = "20s"
 # idle_timeout = "30s"
 # total_timeout = "120s"
+# price = { input = "0", output = "0" } # US dollars per million tokens, in quotes
 
 # [models.fallback]
 # provider = "openai"
 # base_url = "https://openrouter.ai/api/v1"
 # model = "google/gemini-2.5-flash-lite"
 # api_key = "env:OPENROUTER_API_KEY"
-# price = { input = "0.10", output = "0.40" }    # US dollars per million tokens, in quotes
+# price = { input = "0.10", output = "0.40" }
+
+# [budget]
+# per_day = "5.00"                      # US dollars; all models that are asked need a price then
+# allow = ["kwaipilot/*:free", "google/gemini-2.5-flash-lite"]
 
 # Every message goes to the manager, who answers or hands over to one of the specialists.
 # [agents.manager]

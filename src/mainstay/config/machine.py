@@ -6,14 +6,17 @@ half there. Pure: settings in, problems out.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 from mainstay.agents import machine as agents
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.config.model import Config, has_credentials
 from mainstay.errors import ConfigError
+from mainstay.models.budget.machine import is_allowed, might_cost
+from mainstay.models.budget.model import limits_of
 from mainstay.models.model import ModelSettings
-from mainstay.units import format_duration
+from mainstay.units import format_dollars, format_duration
 
 __all__ = ["ROOT", "contradictions"]
 
@@ -44,6 +47,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             'this version keeps everything in SQLite; write it like "sqlite:///.mainstay/mainstay.db"',
         )
     yield from _limits(config)
+    yield from _budget(config)
 
 
 def _model(key: str, model: ModelSettings) -> Iterator[tuple[str, str]]:
@@ -95,3 +99,57 @@ def _limits(config: Config) -> Iterator[tuple[str, str]]:
         yield "health.window", f"is longer than widest_window, {format_duration(health.widest_window)}"
     if memory.kept_per_lane < memory.history:
         yield "memory.kept_per_lane", f"is below history, {memory.history}"
+
+
+def _budget(config: Config) -> Iterator[tuple[str, str]]:
+    """A budget that is not held is worse than none: somebody relies on it."""
+    limits = limits_of(config.budget, config.models)
+    if config.service.responder:
+        for key in _budget_keys(config):
+            yield key, "can not be held for an agent of your own (service.responder): take it out"
+        return
+    asked = {name for agent in config.agents.values() for name in agent.models}
+    for name, model in config.models.items():
+        if model.provider != "sandbox":
+            whole = [limit for scope, _, limit in limits.of(name, "") if scope == "model" or name in asked]
+            yield from _affordable(f"models.{name}", model, min(whole, default=None))
+    for agent, settings in config.agents.items():
+        for name in settings.models:
+            chosen = config.models.get(name)
+            if chosen and chosen.provider != "sandbox" and not is_allowed(chosen.model, config.budget.allow):
+                yield (
+                    f"agents.{agent}.models",
+                    f"{name} is {chosen.model}, which budget.allow does not have: add it there, or take {name} out",
+                )
+
+
+def _budget_keys(config: Config) -> Iterator[str]:
+    """Those that were set."""
+    yield from (
+        f"budget.{key}" for key in ("per_day", "per_chat_per_day") if getattr(config.budget, key) is not None
+    )
+    if config.budget.allow:
+        yield "budget.allow"
+    yield from (
+        f"models.{name}.budget_per_day" for name, each in config.models.items() if each.budget_per_day is not None
+    )
+
+
+def _affordable(key: str, model: ModelSettings, limit: Decimal | None) -> Iterator[tuple[str, str]]:
+    """Whether spending on this model can be held within its narrowest limit, and it be asked at all."""
+    if limit is None:
+        return
+    if model.price is None:
+        yield (
+            f"{key}.price",
+            "is missing, and without it no budget can be held; for a free model write "
+            'price = { input = "0", output = "0" }',
+        )
+        return
+    needed = might_cost(model, 0)
+    if 0 < limit < needed:
+        yield (
+            f"{key}.max_output_tokens",
+            f"one answer might cost {format_dollars(needed)} USD, more than its budget of {format_dollars(limit)}, "
+            "so that it would never be asked: allow fewer tokens, or more dollars",
+        )

@@ -17,6 +17,7 @@ from mainstay.health.model import HealthSettings
 from mainstay.inbox.model import InboxSettings
 from mainstay.logs.model import LogSettings
 from mainstay.memory.model import MemorySettings
+from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings
 from mainstay.recovery.breaker.model import BreakerSettings
 from mainstay.recovery.model import RecoverySettings
@@ -159,6 +160,7 @@ class Config:
     turns: TurnSettings = field(default_factory=TurnSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     logs: LogSettings = field(default_factory=LogSettings)

@@ -20,6 +20,7 @@ from mainstay.health.model import HealthSettings
 from mainstay.inbox.model import InboxSettings
 from mainstay.logs.model import LogSettings
 from mainstay.memory.model import MemorySettings
+from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings
 from mainstay.recovery.breaker.model import BreakerSettings
 from mainstay.recovery.model import RecoverySettings
@@ -96,6 +97,7 @@ SECTIONS: Final[dict[str, Section]] = {
         Section(name="turns", settings=TurnSettings),
         Section(name="recovery", settings=RecoverySettings),
         Section(name="breaker", settings=BreakerSettings),
+        Section(name="budget", settings=BudgetSettings),
         Section(name="memory", settings=MemorySettings),
         Section(name="health", settings=HealthSettings),
         Section(name="logs", settings=LogSettings),

@@ -7,6 +7,7 @@ import inspect
 import re
 import typing
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Final
 
 from mainstay.config.env import names_of
@@ -83,6 +84,8 @@ def _type_schema(key: Key) -> dict[str, Any]:
         return {"enum": words + [word == "true" for word in words if word in ("true", "false")]}
     if key.kind in (str, Secret):
         return {"type": "string"}
+    if key.kind is Decimal:
+        return {"type": ["string", "integer"], "minimum": 0}
     if key.kind in _PLAIN:
         return {"type": [_PLAIN[key.kind], "string"], "pattern": "^env:"}
     if _is_texts(key):
@@ -140,7 +143,13 @@ def _type_name(key: Key) -> str:
         return ", ".join(f"`{choice}`" for choice in key.choices)
     if key.kind is Secret:
         return "secret text"
-    names = {bool: "`true`, `false`", int: "whole number", float: "number", str: "text"}
+    names = {
+        bool: "`true`, `false`",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        Decimal: "exact number in quotes",
+    }
     return names.get(key.kind, "list of texts" if _is_texts(key) else "see the meaning")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from mainstay import events as happened
 from mainstay.bus import Bus
 from mainstay.messages import Outcome
+from mainstay.units import format_dollars
 
 __all__ = ["LINES", "Line", "watch"]
 
@@ -69,6 +70,14 @@ def _breaker(event: happened.BreakerChanged) -> str:
     return f"{event.target} is left alone for {event.open_s:.3g} s ({event.cause}){why}"
 
 
+def _budget(event: happened.BudgetReached) -> str:
+    whose = {"model": f" of model {event.model}", "chat": f" of chat {event.chat}"}.get(event.scope, "")
+    spent, limit = format_dollars(event.spent), format_dollars(event.limit)
+    under_way = f", {format_dollars(event.under_way)} under way" if event.under_way else ""
+    needed = f"model {event.model} is not asked, it might cost {format_dollars(event.needed)}"
+    return f"today's budget{whose} is reached: {spent} of {limit} USD spent{under_way}; {needed}"
+
+
 LINES: Final[dict[type[happened.Event], Line]] = {
     happened.MessageAccepted: Line(logging.INFO, lambda e: f"message accepted from {e.channel}"),
     happened.MessageDuplicated: Line(logging.INFO, lambda e: f"message from {e.channel} was known already"),
@@ -97,6 +106,7 @@ LINES: Final[dict[type[happened.Event], Line]] = {
         lambda e: f"{_name(e.agent)} goes on with model {e.to_model} after {e.category} from {e.from_model}",
     ),
     happened.BreakerChanged: Line(lambda e: logging.WARNING if e.state == "open" else logging.INFO, _breaker),
+    happened.BudgetReached: Line(logging.WARNING, _budget),
     happened.CardCreated: Line(logging.DEBUG, lambda _: "card created"),
     happened.CardSent: Line(logging.DEBUG, lambda _: "card sent"),
     happened.CardUpdated: Line(logging.DEBUG, lambda e: f"card shows {e.chars} characters"),

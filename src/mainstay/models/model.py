@@ -3,14 +3,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from hashlib import blake2s
 from typing import Literal
 
 from mainstay.settings import Secret, duration, setting
-from mainstay.units import parse_duration
+from mainstay.units import parse_dollars, parse_duration
 
 __all__ = ["ModelSettings", "Price", "parse_price"]
+
+_DEAREST = 10_000
+_DECIMALS = 6
+"""So that the cost of any number of tokens is a whole number of picodollars, which is how spending is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +41,15 @@ def parse_price(value: object) -> Price:
 
 
 def _dollars(name: str, value: object) -> Decimal:
-    if isinstance(value, float):
-        raise ValueError(f'{name} = {value!r} is not exact: write it in quotes, like "{value!r}"')  # noqa: TRY004
     try:
-        price = Decimal(str(value))
-    except InvalidOperation:
-        price = Decimal("NaN")
-    if isinstance(value, bool) or not price.is_finite() or price < 0:
-        raise ValueError(f'{name} = {value!r} is not a price: write US dollars per million tokens, like "0.10"')
+        price = parse_dollars(value)
+    except ValueError as error:
+        raise ValueError(f"{name} = {error}") from None
+    if price > _DEAREST or price != round(price, _DECIMALS):
+        raise ValueError(
+            f"{name} = {value!r} is not a price: write US dollars per million tokens, "
+            f"{_DEAREST} at most, with up to {_DECIMALS} decimals"
+        )
     return price
 
 
@@ -91,6 +96,11 @@ class ModelSettings:
         None,
         help="US dollars per million tokens, exact decimals in quotes; without it the cost is unknown.",
         parse=parse_price,
+    )
+    budget_per_day: Decimal | None = setting(  # noqa: RUF009
+        None,
+        help="US dollars that it may cost in one UTC day; then the next model is asked. No limit if absent.",
+        parse=parse_dollars,
     )
     requires_finish_reason: bool = setting(
         True,  # noqa: FBT003

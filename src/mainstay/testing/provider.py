@@ -66,7 +66,10 @@ async def served_provider(
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # With the protocol named, asyncio switches Nagle's algorithm off; else a cut takes back what was just sent.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(100)
         port = listener.getsockname()[1]
         # Not `serve` and `shutdown`: they take over the signals of the process, and sleep for 0.1 s at a time.
         await server.startup([listener])

@@ -87,6 +87,7 @@ def describe(final: Finished, *, seconds: float) -> str:
                     "input_tokens": used.input_tokens,
                     "output_tokens": used.output_tokens,
                     "cost": None if used.cost is None else str(used.cost),
+                    "estimated": used.estimated,
                 }
                 for used in final.usage
             ],

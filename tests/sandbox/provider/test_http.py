@@ -409,3 +409,15 @@ async def test_a_client_that_leaves_within_its_request_is_counted(provider: Serv
             await asyncio.sleep(0.005)
     writer.close()
     assert (await provider.ended(1)).ending == "disconnected"
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_provider_may_name_another_model_than_was_asked_as_routers_do(streaming: bool) -> None:
+    async with (
+        served_provider(settings=replace(AT_ONCE, answers_as="other/model")) as provider,
+        client_of(provider) as client,
+    ):
+        got = await whole(client, stream=streaming)
+        named = {chunk.model async for chunk in got} if streaming else {got.model}
+        assert named == {"other/model"}
+        assert (await provider.ended(1)).model == "m"

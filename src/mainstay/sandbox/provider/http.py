@@ -155,6 +155,7 @@ class _Provider:
             created=int(call.at.timestamp()),
             request=request,
             answer=respond(request),
+            answers_as=self._settings.answers_as,
         )
         return script(completion, fault)
 

@@ -33,12 +33,15 @@ class ProviderSettings:
         hang_limit_s: how long a call hangs or stalls at most, then its connection is reset; and how long a request
             may take to arrive.
         body_limit_bytes: the largest request that is read; a larger one is answered 413.
+        answers_as: the model that the answers name, as those of a router that chose another one than was asked;
+            empty: the one that was asked.
     """
 
     tokens_per_second: float = 60.0
     ping_interval_s: float = 1.0
     hang_limit_s: float = 600.0
     body_limit_bytes: int = 4 * 1024**2
+    answers_as: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ class Completion:
 
     Attributes:
         provider: the name of the listener's model, shown as the fingerprint.
+        answers_as: the model that the answer names; empty for the one that was asked.
         created: seconds since 1970.
     """
 
@@ -29,6 +30,7 @@ class Completion:
     created: int
     request: ChatRequest
     answer: Answer
+    answers_as: str = ""
 
     def head(self, kind: str) -> dict[str, object]:
         """The fields that all objects begin with."""
@@ -36,7 +38,7 @@ class Completion:
             "id": self.id,
             "object": kind,
             "created": self.created,
-            "model": self.request.model,
+            "model": self.answers_as or self.request.model,
             "system_fingerprint": f"sandbox-{self.provider}",
         }
 
