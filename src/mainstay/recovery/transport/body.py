@@ -1,0 +1,152 @@
+"""How does a response's body reach the caller, under its limits?
+
+One class for tasks and one for threads; each is made a stream of the library's own with
+`mainstay.recovery.transport.library.as_its_own`. They are iterators, not generators: a reader that starts anew, as
+an SDK does to drain a connection, goes on where the last one stopped.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Self
+
+from mainstay.recovery.deadline import left_s
+from mainstay.recovery.transport.exchange import Exchange
+from mainstay.recovery.transport.library import Library
+from mainstay.recovery.transport.model import TransportLimits
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["AsyncBody", "SyncBody", "Wait", "wait_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long to wait, and which limit has run out when nothing came: its name, and what it allows."""
+
+    seconds: float
+    limit: str
+    allowed_s: float
+
+    def over(self, what: str) -> str:
+        """The message when it is over."""
+        return f"{what} within the {self.limit} ({self.allowed_s:.3g} s)"
+
+
+def wait_for(limit: str, allowed_s: float) -> Wait:
+    """A wait under this limit, or until the deadline if that comes first."""
+    left = left_s()
+    if left is not None and left < allowed_s:
+        return Wait(max(0.0, left), "time left before the deadline", max(0.0, left))
+    return Wait(allowed_s, f"{limit} limit", allowed_s)
+
+
+class AsyncBody:
+    """The body for an asynchronous client."""
+
+    def __init__(
+        self,
+        response: "httpx2.Response",
+        request: "httpx2.Request",
+        exchange: Exchange,
+        limits: TransportLimits,
+        library: Library,
+    ) -> None:
+        self._stream: httpx2.AsyncByteStream = response.stream  # type: ignore[assignment]
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._request = request
+        self._exchange = exchange
+        self._limits = limits
+        self._library = library
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece, as soon as it is there; only this wait is timed, not what the caller does in between."""
+        if self._pieces is None:
+            self._pieces = aiter(self._stream)
+        begun = self._exchange.begun
+        wait = wait_for("idle", self._limits.idle_s) if begun else wait_for("first byte", self._limits.first_byte_s)
+        timer = asyncio.timeout(wait.seconds)
+        try:
+            async with timer:
+                piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            self._exchange.ended()
+            raise
+        except BaseException as error:
+            if isinstance(error, TimeoutError) and timer.expired():
+                raise await self._late(
+                    wait.over(f"no {'further' if begun else 'first'} byte of the body came")
+                ) from None
+            self._exchange.failed(error)
+            raise
+        self._exchange.received(piece)
+        return piece
+
+    async def _late(self, message: str) -> Exception:
+        error = self._library.ReadTimeout(message, request=self._request)
+        self._exchange.failed(error)
+        await self._stream.aclose()
+        return error
+
+    async def aclose(self) -> None:
+        """Close the socket, or give it back."""
+        try:
+            await self._stream.aclose()
+            if isinstance(self._pieces, AsyncGeneratorType) and not self._pieces.ag_running:
+                await self._pieces.aclose()  # or it would be left to the garbage collector
+        finally:
+            self._exchange.closed()
+
+
+class SyncBody:
+    """The body for a client that blocks its thread.
+
+    Waits are bounded by the library's own read timeout, which one body has one of: the longer of the limits for the
+    first byte and between two pieces, or what was left before the deadline when the headers came.
+    """
+
+    def __init__(
+        self, response: "httpx2.Response", request: "httpx2.Request", exchange: Exchange, library: Library
+    ) -> None:
+        self._stream: httpx2.SyncByteStream = response.stream  # type: ignore[assignment]
+        self._pieces: Iterator[bytes] | None = None
+        self._request = request
+        self._exchange = exchange
+        self._library = library
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        """The next piece; none after the deadline."""
+        if self._pieces is None:
+            self._pieces = iter(self._stream)
+        try:
+            self._check_deadline()
+            piece = next(self._pieces)
+        except StopIteration:
+            self._exchange.ended()
+            raise
+        except BaseException as error:
+            self._exchange.failed(error)
+            raise
+        self._exchange.received(piece)
+        return piece
+
+    def _check_deadline(self) -> None:
+        left = left_s()
+        if left is not None and left <= 0:
+            message = "the deadline for this work has passed before the body was complete"
+            raise self._library.ReadTimeout(message, request=self._request)
+
+    def close(self) -> None:
+        """Close the socket, or give it back."""
+        try:
+            self._stream.close()
+        finally:
+            self._exchange.closed()
