@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -94,15 +94,16 @@ class Wire:
                 self.targets.append(target)
                 answer = self.answers[target.partition("?")[0]]
                 await answer(Peer(target, await reader.readexactly(length), reader, writer))
-        except ConnectionError:
-            pass
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the client has left, or the server ends
         finally:
             writer.transport.abort()
             self.connections.discard(task)
 
 
 @asynccontextmanager
-async def _wire(answers: Mapping[str, Answer]) -> AsyncIterator[Wire]:
+async def wire(answers: Mapping[str, Answer]) -> AsyncIterator[Wire]:
+    """Serve these answers, by path."""
     made = Wire(0, answers)
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
@@ -116,12 +117,6 @@ async def _wire(answers: Mapping[str, Answer]) -> AsyncIterator[Wire]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.fixture
-def wire() -> Callable[[Mapping[str, Answer]], AbstractAsyncContextManager[Wire]]:
-    """Serves these answers, by path."""
-    return _wire
-
-
 @dataclass
 class Client:
     """A client with one connection and no timeouts of its own, behind a guard; the same for tasks and threads."""
@@ -132,11 +127,15 @@ class Client:
     http: Any
     seen: list[CallSeen]
 
-    async def get(self, url: str, **options: Any) -> Any:
+    async def get(self, url: str, **options: object) -> httpx2.Response:
         """The response, with its body."""
+        return await self.request("GET", url, **options)
+
+    async def request(self, method: str, url: str, **options: object) -> httpx2.Response:
         if self.blocking:
-            return await asyncio.to_thread(self.http.get, url, **options)
-        return await self.http.get(url, **options)
+            return await asyncio.to_thread(self.http.request, method, url, **options)
+        response: httpx2.Response = await self.http.request(method, url, **options)
+        return response
 
     async def read(self, url: str, until: bytes | None) -> bytes:
         """The body of a streamed response up to these bytes, or none of it; then it is closed."""
@@ -179,11 +178,17 @@ class Maker:
     def __call__(
         self, *, breaker: Breaker | None = None, limits: TransportLimits = SHORT, connections: int = 1
     ) -> Client:
-        at_most, seen = self.library.Limits(max_connections=connections), list[CallSeen]()
-        inner = (self.library.HTTPTransport if self.blocking else self.library.AsyncHTTPTransport)(limits=at_most)
+        transport = self.library.HTTPTransport if self.blocking else self.library.AsyncHTTPTransport
+        return self.around(
+            transport(limits=self.library.Limits(max_connections=connections)), breaker=breaker, limits=limits
+        )
+
+    def around(
+        self, inner: httpx2.AsyncBaseTransport, *, breaker: Breaker | None = None, limits: TransportLimits = SHORT
+    ) -> Client:
+        seen: list[CallSeen] = []
         guard = GuardTransport(inner, breaker=breaker, limits=limits, on_call=seen.append)
-        client_of = self.library.Client if self.blocking else self.library.AsyncClient
-        http = client_of(transport=guard, timeout=None)
+        http = (self.library.Client if self.blocking else self.library.AsyncClient)(transport=guard, timeout=None)
         self.made.append(Client(self.library, self.blocking, guard, http, seen))
         return self.made[-1]
 

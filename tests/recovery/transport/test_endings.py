@@ -3,101 +3,102 @@ connection of the pool is free again."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from tests.recovery.transport.conftest import Maker, Peer, wire
 
 from mainstay.errors import Category
 from mainstay.recovery.breaker.permits import Breaker
+from mainstay.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
 OVERLOADED = b'{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}'
 
 
-async def whole(peer: Any) -> None:
+async def whole(peer: Peer) -> None:
     await peer.json({"answer": 42, "error": None})
 
 
-async def whole_stream(peer: Any) -> None:
+async def whole_stream(peer: Peer) -> None:
     await peer.head()
     await peer.piece(b'data: {"choices": []}\n\n')
     await peer.end()
 
 
-async def empty(peer: Any) -> None:
+async def empty(peer: Peer) -> None:
     await peer.head(200, "application/json")
     await peer.end()
 
 
-async def left_after_done(peer: Any) -> None:
+async def left_after_done(peer: Peer) -> None:
     await peer.head()
     for piece in (b'data: {"choices": []}\n\ndata: [DO', b"NE]\n\n"):
         await peer.piece(piece)
     await peer.left()
 
 
-async def left_after_message_stop(peer: Any) -> None:
+async def left_after_message_stop(peer: Peer) -> None:
     await peer.head()
-    for piece in (b'event: ping\ndata: {}\n\nevent: message', b'_stop\r\ndata: {"type": "message_stop"}\r\n\r\n'):
+    for piece in (b"event: ping\ndata: {}\n\nevent: message", b'_stop\r\ndata: {"type": "message_stop"}\r\n\r\n'):
         await peer.piece(piece)
     await peer.left()
 
 
-async def cut_after_done(peer: Any) -> None:
+async def cut_after_done(peer: Peer) -> None:
     await peer.head()
     await peer.piece(b"data: [DONE]\n\n")
     peer.reset()
 
 
-async def begun(peer: Any) -> None:
+async def begun(peer: Peer) -> None:
     await peer.head()
     await peer.piece(b'data: {"choices": []}\n\n')
     await peer.left()
 
 
-async def cut(peer: Any) -> None:
+async def cut(peer: Peer) -> None:
     await peer.head()
     await peer.piece(b'data: {"choices": []}\n\n')
     peer.reset()
 
 
-async def dropped(peer: Any) -> None:
+async def dropped(peer: Peer) -> None:
     peer.reset()
 
 
-async def silent(peer: Any) -> None:
+async def silent(peer: Peer) -> None:
     await peer.left()
 
 
-async def silent_after_headers(peer: Any) -> None:
+async def silent_after_headers(peer: Peer) -> None:
     await peer.head()
     await peer.left()
 
 
-async def failed(peer: Any) -> None:
+async def failed(peer: Peer) -> None:
     await peer.json({"error": {"message": "oops", "type": "server_error"}}, status=500)
 
 
-async def failed_endlessly(peer: Any) -> None:
+async def failed_endlessly(peer: Peer) -> None:
     await peer.head(503, "application/json")
     await peer.piece(b'{"error": ')
     await peer.left()
 
 
-async def limited(peer: Any) -> None:
+async def limited(peer: Peer) -> None:
     await peer.json({"error": {"code": "rate_limit_exceeded"}}, status=429, retry_after="7")
 
 
-async def used_up(peer: Any) -> None:
+async def used_up(peer: Peer) -> None:
     await peer.json({"error": {"code": "insufficient_quota"}}, status=429)
 
 
-async def missing(peer: Any) -> None:
+async def missing(peer: Peer) -> None:
     await peer.json({"error": {"message": "no such model"}}, status=404)
 
 
-async def error_event(peer: Any) -> None:
+async def error_event(peer: Peer) -> None:
     await peer.head()
     await peer.piece(b"event: err")
     await peer.piece(b"or\ndata: " + OVERLOADED[:20])
@@ -105,7 +106,7 @@ async def error_event(peer: Any) -> None:
     await peer.left()
 
 
-async def error_object(peer: Any) -> None:
+async def error_object(peer: Peer) -> None:
     await peer.json({"error": {"message": "lost", "code": 502}})
 
 
@@ -171,7 +172,11 @@ def bad(category: Category) -> tuple[int, int, Category]:
     ],
 )
 async def test_each_ending_is_told_to_the_breaker_and_gives_the_connection_back(
-    wire: Any, client: Any, path: str, until: bytes | None, error: str | None, told: tuple[int, int, Category | None]
+    client: Maker,
+    path: str,
+    until: bytes | None,
+    error: str | None,
+    told: tuple[int, int, Category | None],
 ) -> None:
     breaker = Breaker("target")
     async with wire(ANSWERS) as server:
@@ -189,7 +194,7 @@ async def test_each_ending_is_told_to_the_breaker_and_gives_the_connection_back(
         await guarded.get(f"{server.url}/whole")
 
 
-async def test_a_rate_limit_opens_the_breaker_for_as_long_as_was_asked(wire: Any, client: Any) -> None:
+async def test_a_rate_limit_opens_the_breaker_for_as_long_as_was_asked(client: Maker) -> None:
     breaker = Breaker("target")
     async with wire(ANSWERS) as server:
         await client(breaker=breaker).get(f"{server.url}/limited")
@@ -197,12 +202,10 @@ async def test_a_rate_limit_opens_the_breaker_for_as_long_as_was_asked(wire: Any
 
 
 @pytest.mark.parametrize("path", ["silent", "silent_after_headers", "begun"])
-async def test_a_cancelled_call_says_nothing_and_its_connection_is_closed(
-    wire: Any, task_client: Any, path: str
-) -> None:
+async def test_a_cancelled_call_says_nothing_and_its_connection_is_closed(task_client: Maker, path: str) -> None:
     breaker, asked, gone = Breaker("target"), asyncio.Event(), asyncio.Event()
 
-    async def watched(peer: Any) -> None:
+    async def watched(peer: Peer) -> None:
         asked.set()
         await ANSWERS[f"/{path}"](peer)
         gone.set()
@@ -220,10 +223,10 @@ async def test_a_cancelled_call_says_nothing_and_its_connection_is_closed(
         await guarded.get(f"{server.url}/whole")
 
 
-async def test_a_limit_that_runs_out_closes_the_socket(wire: Any, client: Any) -> None:
+async def test_a_limit_that_runs_out_closes_the_socket(client: Maker) -> None:
     gone = asyncio.Event()
 
-    async def watched(peer: Any) -> None:
+    async def watched(peer: Peer) -> None:
         await begun(peer)
         gone.set()
 
@@ -235,7 +238,7 @@ async def test_a_limit_that_runs_out_closes_the_socket(wire: Any, client: Any) -
             await gone.wait()
 
 
-async def test_a_success_is_told_before_the_caller_closes_the_response(wire: Any, task_client: Any) -> None:
+async def test_a_success_is_told_before_the_caller_closes_the_response(task_client: Maker) -> None:
     breaker = Breaker("target")
     async with wire(ANSWERS) as server:
         guarded = task_client(breaker=breaker)
@@ -247,7 +250,7 @@ async def test_a_success_is_told_before_the_caller_closes_the_response(wire: Any
 
 
 async def test_a_response_that_nobody_closes_does_not_keep_the_place_of_the_probe(
-    wire: Any, task_client: Any, clock: Any, half_open: Callable[[], Breaker]
+    task_client: Maker, clock: ManualClock, half_open: Callable[[], Breaker]
 ) -> None:
     breaker = half_open()
     async with wire(ANSWERS) as server:

@@ -15,9 +15,8 @@ one.
 import asyncio
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from mainstay.clock import Clock, SystemClock
 from mainstay.recovery.breaker.permits import Breaker, BreakerOpen, Permit
@@ -43,36 +42,24 @@ __all__ = ["GuardTransport"]
 _DEFAULTS: Final = TransportLimits()
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """How far a request has got, and what is raised when it gets no further."""
+_SENT: Final = ".receive_response_headers.started"
+"""The event of the ``trace`` extension with which a request is on its way, behind the name of the protocol."""
 
-    error: Literal["PoolTimeout", "ConnectTimeout", "WriteTimeout", "ReadTimeout"]
-    what: str
-
-
-_QUEUED: Final = _Stage("PoolTimeout", "no connection of the pool was free")
-_CONNECTING: Final = _Stage("ConnectTimeout", "no connection was made")
-_SENT: Final = _Stage("ReadTimeout", "no response headers came")
-_STAGES: Final[Mapping[str, _Stage]] = {
-    "connect_tcp.started": _CONNECTING,
-    "connect_unix_socket.started": _CONNECTING,
-    "send_request_headers.started": _Stage("WriteTimeout", "the request could not be sent"),
-    "receive_response_headers.started": _SENT,
-}
-"""By the event of the transport's ``trace`` extension, without the protocol before it."""
+_GRACE_S: Final = 0.05
+"""For the library's own timeouts to end a wait before ours does: they know what was waited for, and they close a
+connection in the middle of its TLS handshake, which the library does not do when it is cancelled."""
 
 
 class GuardTransport(_Transport):
     """A transport around another one, for clients that are asynchronous (on asyncio) or not.
 
-    *Limits.* For an asynchronous client each of the three ends the wait when it has run out, and closes the
-    socket. What is raised is the library's own `ReadTimeout` with the request attached; before the request was
-    sent, its `PoolTimeout`, `ConnectTimeout` or `WriteTimeout`. A shorter timeout of the client's own still
-    holds. For a client that blocks its thread they become the client's own timeouts, where those are longer: all
-    four are ``header_s`` at most until the headers have come, then reading takes the longer of ``first_byte_s``
-    and ``idle_s``. Such a timeout is one for each read of the socket, so headers that come drop by drop are not
-    bounded.
+    *Limits.* For an asynchronous client each of the three ends the wait when it has run out, with the library's
+    own `ReadTimeout` and the request attached, and the socket is closed. Until the request was sent, the
+    client's own timeouts for that (pool, connect, write) are what ends a wait; they are made no longer than
+    ``header_s``. For a client that blocks its thread this is so for reading, too: ``header_s`` at most until the
+    headers have come, then the longer of ``first_byte_s`` and ``idle_s``. Such a timeout is one for each read of
+    the socket, so headers that come drop by drop are not bounded. A shorter timeout of the client's own always
+    holds.
 
     *Deadline.* No wait is longer than what is left, and nothing is sent when nothing is left. For a client that
     blocks, what is left is taken when the request is sent and when its headers have come, and looked at before
@@ -150,9 +137,7 @@ class GuardTransport(_Transport):
         exchange = self._begin(request)
         if isinstance(exchange, StandIn):
             return response_of(self._library, exchange, request)
-        given: Mapping[str, float | None] = request.extensions.get("timeout", {})
-        wait_s = wait_for("header", self._limits.header_s).seconds
-        timeouts = {name: _shorter(given.get(name), wait_s) for name in ("pool", "connect", "write", "read")}
+        timeouts = self._timeouts(request, "pool", "connect", "write", "read")
         try:
             with _extended(request, timeout=timeouts):
                 response = cast("httpx2.BaseTransport", self._inner).handle_request(request)
@@ -160,8 +145,8 @@ class GuardTransport(_Transport):
             exchange.failed(error)
             raise
         # The library looks at it again when it begins to read the body.
-        wait_s = wait_for("idle", max(self._limits.first_byte_s, self._limits.idle_s)).seconds
-        timeouts["read"] = _shorter(given.get("read"), wait_s)
+        wait = wait_for("idle", max(self._limits.first_byte_s, self._limits.idle_s))
+        timeouts["read"] = _shorter(_given(request).get("read"), wait.seconds)
         body = as_its_own(SyncBody, self._library.SyncByteStream)
         return self._answered(response, exchange, body(response, request, exchange, self._library))
 
@@ -215,32 +200,39 @@ class GuardTransport(_Transport):
         return None if self.breaker is None or is_recorded(self.breaker) else self.breaker.permit()
 
     async def _send(self, request: "httpx2.Request") -> "httpx2.Response":
-        """Send it, and wait for the headers; the limit begins anew when the request is on its way."""
-        library, loop = self._library, asyncio.get_running_loop()
-        stage = _QUEUED if isinstance(self._inner, library.AsyncHTTPTransport) else _SENT
-        wait = wait_for("header", self._limits.header_s)
-        timer = asyncio.timeout(wait.seconds)
-        listening = request.extensions.get("trace")
+        """Send it, and wait for the headers. Whether it has been sent is known where the transport has a trace."""
+        loop, wait = asyncio.get_running_loop(), wait_for("header", self._limits.header_s)
+        timer = asyncio.timeout(wait.seconds + _GRACE_S)
+        listener, waiting = request.extensions.get("trace"), True
 
         async def follow(event: str, info: Mapping[str, object]) -> None:
-            nonlocal stage, wait
-            reached = _STAGES.get(event.partition(".")[2])
-            stage = reached or stage
-            if reached is _SENT and not timer.expired():
-                wait = wait_for("header", self._limits.header_s)
-                timer.reschedule(loop.time() + wait.seconds)
-            if listening is not None:
-                await listening(event, info)
+            nonlocal wait
+            if waiting and not timer.expired():
+                if event.endswith(_SENT):
+                    wait = wait_for("header", self._limits.header_s)
+                    timer.reschedule(loop.time() + wait.seconds)
+                else:  # until then the library's own timeouts hold, and the deadline
+                    left = left_s()
+                    timer.reschedule(None if left is None else loop.time() + left + _GRACE_S)
+            if listener is not None:
+                await listener(event, info)
 
+        timeouts = self._timeouts(request, "pool", "connect", "write")
         try:
-            with _extended(request, trace=follow):
+            with _extended(request, timeout=timeouts, trace=follow):
                 async with timer:
                     return await cast("httpx2.AsyncBaseTransport", self._inner).handle_async_request(request)
         except TimeoutError:
             if not timer.expired():
                 raise
-            error = cast("type[httpx2.TimeoutException]", getattr(library, stage.error))
-            raise error(wait.over(stage.what), request=request) from None
+            raise self._library.ReadTimeout(wait.over("no response headers came"), request=request) from None
+        finally:
+            waiting = False
+
+    def _timeouts(self, request: "httpx2.Request", *names: str) -> dict[str, float | None]:
+        """The timeouts that the request was given, those of these names no longer than ``header_s``."""
+        given, wait = _given(request), wait_for("header", self._limits.header_s)
+        return {**given, **{name: _shorter(given.get(name), wait.seconds) for name in names}}
 
     def _answered(
         self, response: "httpx2.Response", exchange: Exchange, body: AsyncBody | SyncBody
@@ -261,6 +253,12 @@ def _extended(request: "httpx2.Request", **extensions: object) -> Generator[None
         yield
     finally:
         request.extensions = given
+
+
+def _given(request: "httpx2.Request") -> Mapping[str, float | None]:
+    """The timeouts of the client's own."""
+    given: Mapping[str, float | None] = request.extensions.get("timeout", {})
+    return given
 
 
 def _shorter(given_s: float | None, limit_s: float) -> float:

@@ -24,14 +24,10 @@ class Library(Protocol):
 
     AsyncBaseTransport: type["httpx2.AsyncBaseTransport"]
     BaseTransport: type["httpx2.BaseTransport"]
-    AsyncHTTPTransport: type["httpx2.AsyncHTTPTransport"]
     AsyncByteStream: type["httpx2.AsyncByteStream"]
     SyncByteStream: type["httpx2.SyncByteStream"]
     Response: type["httpx2.Response"]
-    PoolTimeout: type["httpx2.TimeoutException"]
-    ConnectTimeout: type["httpx2.TimeoutException"]
-    WriteTimeout: type["httpx2.TimeoutException"]
-    ReadTimeout: type["httpx2.TimeoutException"]
+    ReadTimeout: type["httpx2.ReadTimeout"]
 
 
 def library_of(transport: object) -> Library:
