@@ -58,6 +58,6 @@ def as_its_own(cls: type[T], *bases: type) -> type[T]:
 
 
 def response_of(library: Library, stand_in: StandIn, request: "httpx2.Request") -> "httpx2.Response":
-    """The response that was never sent by anybody, as a complete one of the library's."""
-    headers = dict(stand_in.headers)
-    return library.Response(stand_in.status, headers=headers, json=stand_in.body, request=request)
+    """The response that nobody sent, as one of the library's that is yet to be read."""
+    full = library.Response(stand_in.status, headers=dict(stand_in.headers), json=stand_in.body)
+    return library.Response(full.status_code, headers=full.headers, stream=full.stream, request=request)

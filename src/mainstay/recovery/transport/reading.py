@@ -11,11 +11,13 @@ end here, and that is all.
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, Literal
 
 import orjson
 
+from mainstay.errors import Category
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import Failure
 
@@ -197,4 +199,7 @@ def _phrase(status: int | None) -> str:
 
 
 def _failure(status: int | None, headers: Mapping[str, str], body: Mapping[str, object]) -> Failure:
-    return classify(_Answered(status, headers, body))
+    failure = classify(_Answered(status, headers, body))
+    if failure.category is Category.INTERNAL:  # it says that it failed, and not why: that is no fault of ours
+        return replace(failure, category=Category.SERVER_ERROR)
+    return failure

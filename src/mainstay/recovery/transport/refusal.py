@@ -31,6 +31,8 @@ _STATUS: Final[Mapping[Category, int]] = {
 _CODE: Final[Mapping[Category, str]] = {
     Category.RATE_LIMIT: "rate_limit_exceeded",
     Category.QUOTA_EXHAUSTED: "insufficient_quota",
+    Category.CONNECTION: "not_connected",
+    Category.MALFORMED: "malformed_response",
 }
 """Where providers do not write what the category is called."""
 
