@@ -242,6 +242,16 @@ async def test_a_trace_of_the_caller_s_own_is_still_called(client: Maker) -> Non
     assert "http11.response_closed.complete" in events
 
 
+async def test_a_request_is_left_as_it_was(task_client: Maker) -> None:
+    """Some clients send the same one again: after a redirect, or with credentials."""
+    async with wire(ANSWERS) as server:
+        http = task_client().http
+        request = http.build_request("GET", f"{server.url}/good", timeout=7)
+        before = dict(request.extensions)
+        await http.send(request)
+        assert request.extensions == before
+
+
 async def test_a_transport_that_does_not_send_anything_is_guarded_too(client: Maker) -> None:
     breaker = Breaker("target")
     mock = client.library.MockTransport(

@@ -68,8 +68,7 @@ class AsyncBody:
         """The next piece, as soon as it is there; only this wait is timed, not what the caller does in between."""
         if self._pieces is None:
             self._pieces = aiter(self._stream)
-        begun = self._exchange.begun
-        wait = wait_for("idle", self._limits.idle_s) if begun else wait_for("first byte", self._limits.first_byte_s)
+        wait, missing = self._next_wait()
         timer = asyncio.timeout(wait.seconds)
         try:
             async with timer:
@@ -79,19 +78,19 @@ class AsyncBody:
             raise
         except BaseException as error:
             if isinstance(error, TimeoutError) and timer.expired():
-                raise await self._late(
-                    wait.over(f"no {'further' if begun else 'first'} byte of the body came")
-                ) from None
+                late = self._library.ReadTimeout(wait.over(missing), request=self._request)
+                self._exchange.failed(late)
+                raise late from None
             self._exchange.failed(error)
             raise
         self._exchange.received(piece)
         return piece
 
-    async def _late(self, message: str) -> Exception:
-        error = self._library.ReadTimeout(message, request=self._request)
-        self._exchange.failed(error)
-        await self._stream.aclose()
-        return error
+    def _next_wait(self) -> tuple[Wait, str]:
+        """How long to wait for the next piece, and what is missing if it does not come."""
+        if self._exchange.begun:
+            return wait_for("idle", self._limits.idle_s), "no further byte of the body came"
+        return wait_for("first byte", self._limits.first_byte_s), "no first byte of the body came"
 
     async def aclose(self) -> None:
         """Close the socket, or give it back."""
