@@ -8,6 +8,7 @@ import pytest
 from tests.recovery.transport.conftest import Maker, Peer, wire
 
 from mainstay.errors import Category
+from mainstay.recovery.breaker.model import State
 from mainstay.recovery.breaker.permits import Breaker
 from mainstay.testing.clock import ManualClock
 
@@ -249,6 +250,18 @@ async def test_a_success_is_told_before_the_caller_closes_the_response(task_clie
             assert breaker.snapshot().calls == 1
 
 
+@pytest.mark.parametrize("until", [b"choices", UNREAD])
+async def test_a_probe_that_its_caller_leaves_gives_its_place_to_the_next(
+    client: Maker, half_open: Callable[[], Breaker], until: bytes | None
+) -> None:
+    breaker = half_open()
+    async with wire(ANSWERS) as server:
+        guarded = client(breaker=breaker)
+        await guarded.read(f"{server.url}/begun", until)
+        assert (await guarded.get(f"{server.url}/whole")).status_code == 200
+    assert breaker.state is State.CLOSED
+
+
 async def test_a_response_that_nobody_closes_does_not_keep_the_place_of_the_probe(
     task_client: Maker, clock: ManualClock, half_open: Callable[[], Breaker]
 ) -> None:
@@ -261,5 +274,5 @@ async def test_a_response_that_nobody_closes_does_not_keep_the_place_of_the_prob
         assert (await guarded.get(url)).status_code == 503
         clock.advance(121)
         assert (await guarded.get(url)).status_code == 200
-        assert breaker.state == "closed"
+        assert breaker.state is State.CLOSED
         await leaked.aclose()

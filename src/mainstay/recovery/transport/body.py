@@ -8,7 +8,6 @@ an SDK does to drain a connection, goes on where the last one stopped.
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Self
 
 from mainstay.recovery.deadline import left_s
@@ -96,8 +95,6 @@ class AsyncBody:
         """Close the socket, or give it back."""
         try:
             await self._stream.aclose()
-            if isinstance(self._pieces, AsyncGeneratorType) and not self._pieces.ag_running:
-                await self._pieces.aclose()  # or it would be left to the garbage collector
         finally:
             self._exchange.closed()
 
