@@ -133,7 +133,7 @@ def test_a_failure_carries_status_wait_and_words_of_the_response() -> None:
     assert (failure.status, failure.retry_after_s, failure.message) == (429, 7.0, "HTTP 429: slow down")
     bare = Reading(503, {}).end(whole=True)
     assert isinstance(bare, Failure)
-    assert bare.message == "HTTP 503: Service Unavailable"
+    assert bare.message.startswith("HTTP 503: ")
 
 
 @pytest.mark.parametrize(
