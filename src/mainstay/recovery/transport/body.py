@@ -7,39 +7,18 @@ an SDK does to drain a connection, goes on where the last one stopped.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from mainstay.recovery.deadline import left_s
 from mainstay.recovery.transport.exchange import Exchange
 from mainstay.recovery.transport.library import Library
 from mainstay.recovery.transport.model import TransportLimits
+from mainstay.recovery.transport.waits import Wait, wait_for
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["AsyncBody", "SyncBody", "Wait", "wait_for"]
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """How long to wait, and which limit has run out when nothing came: its name, and what it allows."""
-
-    seconds: float
-    limit: str
-    allowed_s: float
-
-    def over(self, what: str) -> str:
-        """The message when it is over."""
-        return f"{what} within the {self.limit} ({self.allowed_s:.3g} s)"
-
-
-def wait_for(limit: str, allowed_s: float) -> Wait:
-    """A wait under this limit, or until the deadline if that comes first."""
-    left = left_s()
-    if left is not None and left < allowed_s:
-        return Wait(max(0.0, left), "time left before the deadline", max(0.0, left))
-    return Wait(allowed_s, f"{limit} limit", allowed_s)
+__all__ = ["AsyncBody", "SyncBody"]
 
 
 class AsyncBody:

@@ -22,12 +22,13 @@ from mainstay.clock import Clock, SystemClock
 from mainstay.recovery.breaker.permits import Breaker, BreakerOpen, Permit
 from mainstay.recovery.breaker.recording import is_recorded
 from mainstay.recovery.deadline import left_s
-from mainstay.recovery.transport.body import AsyncBody, SyncBody, wait_for
+from mainstay.recovery.transport.body import AsyncBody, SyncBody
 from mainstay.recovery.transport.exchange import Exchange, Target, never_sent
 from mainstay.recovery.transport.library import as_its_own, library_of, response_of
 from mainstay.recovery.transport.model import CallCounts, CallSeen, LimitsSeen, TransportLimits
 from mainstay.recovery.transport.refusal import StandIn, breaker_open, no_time_left
 from mainstay.recovery.transport.tally import Tally
+from mainstay.recovery.transport.waits import wait_for
 
 if TYPE_CHECKING:
     import httpx2

@@ -15,8 +15,9 @@ class TransportLimits:
     It is bytes that are waited for, not events: a comment that only keeps a stream open is a sign of life here.
 
     Attributes:
-        header_s: from the request that was sent to the headers of the response, and as long again until it could be
-            sent. Most providers send the headers of an answer that is not streamed together with the whole answer.
+        header_s: from the request that was sent to the headers of the response; also the longest wait for each of a
+            free connection, the connecting and the sending. Most providers send the headers of an answer that is
+            not streamed together with the whole answer.
         first_byte_s: from the headers to the first byte of the body.
         idle_s: between two pieces of the body, while the caller waits for one.
 
