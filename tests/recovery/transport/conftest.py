@@ -19,7 +19,15 @@ from mainstay.recovery.transport.guard import GuardTransport
 from mainstay.recovery.transport.model import CallSeen, TransportLimits
 from mainstay.testing.clock import ManualClock
 
-SHORT = TransportLimits(header_s=0.3, first_byte_s=0.3, idle_s=0.3)
+
+def limited(*, header_s: float = 60, first_byte_s: float = 60, idle_s: float = 60) -> TransportLimits:
+    """These limits; what is not named is long enough for a machine that is busy with other tests."""
+    return TransportLimits(header_s=header_s, first_byte_s=first_byte_s, idle_s=idle_s)
+
+
+PATIENT = limited()
+NO_HEADERS = limited(header_s=0.3)
+NO_BODY = limited(first_byte_s=0.3, idle_s=0.3)
 
 
 @dataclass
@@ -123,6 +131,7 @@ class Client:
 
     library: ModuleType
     blocking: bool
+    inner: httpx2.AsyncBaseTransport
     guard: GuardTransport
     http: Any
     seen: list[CallSeen]
@@ -176,7 +185,7 @@ class Maker:
     made: list[Client] = field(default_factory=list)
 
     def __call__(
-        self, *, breaker: Breaker | None = None, limits: TransportLimits = SHORT, connections: int = 1
+        self, *, breaker: Breaker | None = None, limits: TransportLimits = PATIENT, connections: int = 1
     ) -> Client:
         transport = self.library.HTTPTransport if self.blocking else self.library.AsyncHTTPTransport
         return self.around(
@@ -184,12 +193,12 @@ class Maker:
         )
 
     def around(
-        self, inner: httpx2.AsyncBaseTransport, *, breaker: Breaker | None = None, limits: TransportLimits = SHORT
+        self, inner: httpx2.AsyncBaseTransport, *, breaker: Breaker | None = None, limits: TransportLimits = PATIENT
     ) -> Client:
         seen: list[CallSeen] = []
         guard = GuardTransport(inner, breaker=breaker, limits=limits, on_call=seen.append)
         http = (self.library.Client if self.blocking else self.library.AsyncClient)(transport=guard, timeout=None)
-        self.made.append(Client(self.library, self.blocking, guard, http, seen))
+        self.made.append(Client(self.library, self.blocking, inner, guard, http, seen))
         return self.made[-1]
 
 

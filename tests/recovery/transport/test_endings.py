@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from tests.recovery.transport.conftest import Maker, Peer, wire
+from tests.recovery.transport.conftest import NO_BODY, NO_HEADERS, PATIENT, Maker, Peer, wire
 
 from mainstay.errors import Category
 from mainstay.recovery.breaker.model import State
@@ -137,6 +137,7 @@ ANSWERS = {
 
 END = b"never sent"
 UNREAD = None
+LIMITS = {"silent": NO_HEADERS, "silent_after_headers": NO_BODY, "begun": NO_BODY, "failed_endlessly": NO_BODY}
 GOOD = (1, 0, None)
 SAYS_NOTHING = (0, 0, Category.CANCELLED)
 
@@ -181,7 +182,7 @@ async def test_each_ending_is_told_to_the_breaker_and_gives_the_connection_back(
 ) -> None:
     breaker = Breaker("target")
     async with wire(ANSWERS) as server:
-        guarded = client(breaker=breaker)
+        guarded = client(breaker=breaker, limits=LIMITS.get(path, PATIENT))
         if error is None:
             await guarded.read(f"{server.url}/{path}", until)
         else:
@@ -191,8 +192,7 @@ async def test_each_ending_is_told_to_the_breaker_and_gives_the_connection_back(
         state, (call,) = breaker.snapshot(), guarded.seen
         assert (state.calls, state.failures, call.category) == told
         assert guarded.guard.counts.open == 0
-        breaker.reset()
-        await guarded.get(f"{server.url}/whole")
+        await client.around(guarded.inner).get(f"{server.url}/whole")
 
 
 async def test_a_rate_limit_opens_the_breaker_for_as_long_as_was_asked(client: Maker) -> None:
@@ -232,7 +232,7 @@ async def test_a_limit_that_runs_out_closes_the_socket(client: Maker) -> None:
         gone.set()
 
     async with wire({"/watched": watched}) as server:
-        guarded = client()
+        guarded = client(limits=NO_BODY)
         with pytest.raises(guarded.library.ReadTimeout):
             await guarded.get(f"{server.url}/watched")
         async with asyncio.timeout(20):

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import httpx
 import httpx2
 import pytest
-from tests.recovery.transport.conftest import Maker, Peer, wire
+from tests.recovery.transport.conftest import NO_BODY, Maker, Peer, wire
 
 from mainstay.errors import Category
 from mainstay.recovery.breaker.model import State
 from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.breaker.recording import recording
-from mainstay.recovery.deadline import within
 from mainstay.recovery.transport.guard import GuardTransport
 from mainstay.recovery.transport.model import CallCounts, CallSeen, LimitSeen
 from mainstay.recovery.transport.refusal import REFUSED
@@ -162,8 +161,8 @@ async def test_what_somebody_else_records_needs_no_permit_and_is_not_recorded(
 async def test_limits_hold_for_what_somebody_else_records(client: Maker) -> None:
     breaker = Breaker("target")
     async with wire(ANSWERS) as server:
-        guarded = client(breaker=breaker)
-        with recording(breaker), within(5), pytest.raises(guarded.library.ReadTimeout):
+        guarded = client(breaker=breaker, limits=NO_BODY)
+        with recording(breaker), pytest.raises(guarded.library.ReadTimeout):
             await guarded.get(f"{server.url}/endless")
     assert breaker.snapshot().calls == 0
 

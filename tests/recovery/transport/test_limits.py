@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.recovery.transport.conftest import Maker, Peer, wire
+from tests.recovery.transport.conftest import PATIENT, Maker, Peer, limited, wire
 
 from mainstay.errors import Category
 from mainstay.recovery.breaker.permits import Breaker
@@ -13,13 +13,6 @@ from mainstay.recovery.deadline import within
 from mainstay.recovery.transport.model import TransportLimits
 
 pytestmark = pytest.mark.anyio
-
-LONG = {"header_s": 60.0, "first_byte_s": 60.0, "idle_s": 60.0}
-
-
-def only(**short: float) -> TransportLimits:
-    """These limits, and no others."""
-    return TransportLimits(**{**LONG, **short})
 
 
 async def silent(peer: Peer) -> None:
@@ -41,7 +34,7 @@ async def pinging(peer: Peer) -> None:
     await peer.head()
     for _ in range(12):
         await peer.piece(b": ping\n\n")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
     await peer.end()
 
 
@@ -56,13 +49,13 @@ ANSWERS = {
 @pytest.mark.parametrize(
     ("path", "limits", "message"),
     [
-        ("silent", only(header_s=0.1), "no response headers came within the header limit (0.1 s)"),
+        ("silent", limited(header_s=0.1), "no response headers came within the header limit (0.1 s)"),
         (
             "silent-after-headers",
-            only(first_byte_s=0.1),
+            limited(first_byte_s=0.1),
             "no first byte of the body came within the first byte limit",
         ),
-        ("stalled", only(idle_s=0.1), "no further byte of the body came within the idle limit (0.1 s)"),
+        ("stalled", limited(idle_s=0.1), "no further byte of the body came within the idle limit (0.1 s)"),
     ],
 )
 async def test_each_limit_says_what_did_not_come(
@@ -77,21 +70,21 @@ async def test_each_limit_says_what_did_not_come(
 
 async def test_a_blocking_client_waits_for_a_piece_as_long_as_the_longer_limit_allows(client: Maker) -> None:
     async with wire(ANSWERS) as server:
-        guarded = client(limits=only(first_byte_s=0.1, idle_s=0.1))
+        guarded = client(limits=limited(first_byte_s=0.1, idle_s=0.1))
         with pytest.raises(guarded.library.ReadTimeout):
             await guarded.get(f"{server.url}/stalled")
 
 
 async def test_a_shorter_timeout_of_the_client_still_holds(client: Maker) -> None:
     async with wire(ANSWERS) as server:
-        guarded = client(limits=only())
+        guarded = client(limits=PATIENT)
         with pytest.raises(guarded.library.ReadTimeout):
             await guarded.get(f"{server.url}/stalled", timeout=0.1)
 
 
 async def test_a_comment_is_a_sign_of_life(client: Maker) -> None:
     async with wire(ANSWERS) as server:
-        guarded = client(limits=only(first_byte_s=0.5, idle_s=0.5))
+        guarded = client(limits=limited(first_byte_s=1, idle_s=1))
         assert (await guarded.get(f"{server.url}/pinging")).text.count("ping") == 12
 
 
@@ -106,11 +99,11 @@ async def test_a_caller_who_takes_long_is_no_idle_server(task_client: Maker) -> 
         await peer.end()
 
     async with wire({"/waiting": waiting}) as server:
-        guarded = task_client(limits=only(idle_s=0.2))
+        guarded = task_client(limits=limited(idle_s=1))
         async with guarded.http.stream("GET", f"{server.url}/waiting") as response:
             pieces = response.aiter_raw()
             assert await anext(pieces) == b"one"
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.2)
             on.set()
             assert await anext(pieces) == b"two"
 
@@ -125,16 +118,16 @@ async def test_the_header_limit_begins_when_the_request_has_been_sent(task_clien
         await peer.end()
 
     async def late(peer: Peer) -> None:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.2)
         await peer.json({})
 
     async with wire({"/holding": holding, "/late": late}) as server, asyncio.timeout(20):
-        guarded = task_client(limits=only(header_s=1.0))
+        guarded = task_client(limits=limited(header_s=2))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(guarded.get(f"{server.url}/holding"))
             await held.wait()
             queued = tasks.create_task(guarded.get(f"{server.url}/late"))
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(1.2)
             on.set()
         assert queued.result().status_code == 200
 
@@ -148,8 +141,8 @@ async def test_waiting_for_a_connection_of_our_own_is_nobody_s_fault(client: Mak
         await peer.json({})
 
     async with wire({"/holding": holding}) as server, asyncio.timeout(20):
-        guarded = client(breaker=breaker, limits=only(header_s=5))
-        hurried = client.around(guarded.guard, breaker=None, limits=only(header_s=0.1))
+        guarded = client(breaker=breaker, limits=limited(header_s=5))
+        hurried = client.around(guarded.guard, breaker=None, limits=limited(header_s=0.1))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(guarded.get(f"{server.url}/holding"))
             await held.wait()
@@ -170,7 +163,7 @@ async def deaf() -> AsyncIterator[str]:
 async def test_a_connection_that_is_not_made_and_a_request_that_is_not_taken_are_told_apart(
     client: Maker, deaf: str
 ) -> None:
-    guarded = client(limits=only(header_s=0.2), connections=2)
+    guarded = client(limits=limited(header_s=0.2), connections=2)
     with pytest.raises(guarded.library.ConnectTimeout):
         await guarded.get(f"https://{deaf}/")
     with pytest.raises(guarded.library.WriteTimeout):
@@ -182,16 +175,16 @@ async def test_a_connection_that_is_not_made_and_a_request_that_is_not_taken_are
 async def test_no_wait_is_longer_than_what_is_left_before_the_deadline(client: Maker, path: str) -> None:
     breaker = Breaker("target")
     async with wire(ANSWERS) as server:
-        guarded = client(breaker=breaker, limits=only())
-        with within(0.2), pytest.raises(guarded.library.ReadTimeout):
+        guarded = client(breaker=breaker, limits=PATIENT)
+        with within(1), pytest.raises(guarded.library.ReadTimeout):
             await guarded.get(f"{server.url}/{path}")
     assert breaker.snapshot().failures == 1
 
 
 async def test_the_message_names_the_deadline_when_it_came_first(task_client: Maker) -> None:
     async with wire(ANSWERS) as server:
-        guarded = task_client(limits=only())
-        with within(0.2), pytest.raises(guarded.library.ReadTimeout, match="time left before the deadline"):
+        guarded = task_client(limits=PATIENT)
+        with within(1), pytest.raises(guarded.library.ReadTimeout, match="time left before the deadline"):
             await guarded.get(f"{server.url}/silent")
 
 
@@ -203,8 +196,8 @@ async def test_a_stream_that_keeps_coming_ends_at_the_deadline(client: Maker) ->
             await asyncio.sleep(0.01)
 
     async with wire({"/endless": endless}) as server:
-        guarded = client(limits=only())
-        with within(0.3), pytest.raises(guarded.library.ReadTimeout):
+        guarded = client(limits=PATIENT)
+        with within(1), pytest.raises(guarded.library.ReadTimeout):
             await guarded.get(f"{server.url}/endless")
 
 

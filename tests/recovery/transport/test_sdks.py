@@ -15,7 +15,7 @@ import httpx2
 import openai
 import pytest
 from google import genai
-from tests.recovery.transport.conftest import SHORT, Peer, wire
+from tests.recovery.transport.conftest import NO_BODY, NO_HEADERS, PATIENT, Peer, wire
 
 from mainstay.errors import Category
 from mainstay.recovery.breaker.model import BreakerSettings
@@ -51,13 +51,11 @@ OPENAI: dict[str, tuple[tuple[type[Exception] | None, tuple[int, int]], ...]] = 
     "malformed": ((json.JSONDecodeError, GOOD), (json.JSONDecodeError, NOTHING)),
     "error-after-200": ((None, BAD), (openai.APIError, BAD)),
 }
-LEFT_BY_THE_CLIENT = {"hang", "hang-first-token", "stall"}
+LIMITS = {"hang": NO_HEADERS, "hang-first-token": NO_BODY, "stall": NO_BODY}
+"""Of those that the client has to leave."""
 
 
-async def by_openai(url: str, key: str, library: Any, breaker: Breaker, *, stream: bool) -> None:  # noqa: ANN401
-    guard = GuardTransport(
-        library.AsyncHTTPTransport(limits=library.Limits(max_connections=1)), breaker=breaker, limits=SHORT
-    )
+async def by_openai(url: str, key: str, library: Any, guard: GuardTransport, *, stream: bool) -> None:  # noqa: ANN401
     http = library.AsyncClient(transport=guard)
     async with openai.AsyncOpenAI(base_url=url, api_key=key, http_client=http, max_retries=0) as client:
         answer = await client.chat.completions.create(model="m", messages=HELLO, stream=stream)
@@ -66,11 +64,8 @@ async def by_openai(url: str, key: str, library: Any, breaker: Breaker, *, strea
                 pass
 
 
-async def by_blocking_openai(url: str, key: str, library: Any, breaker: Breaker, *, stream: bool) -> None:  # noqa: ANN401
+async def by_blocking_openai(url: str, key: str, library: Any, guard: GuardTransport, *, stream: bool) -> None:  # noqa: ANN401
     def ask() -> None:
-        guard = GuardTransport(
-            library.HTTPTransport(limits=library.Limits(max_connections=1)), breaker=breaker, limits=SHORT
-        )
         http = library.Client(transport=guard)
         with openai.OpenAI(base_url=url, api_key=key, http_client=http, max_retries=0) as client:
             answer = client.chat.completions.create(model="m", messages=HELLO, stream=stream)
@@ -96,19 +91,19 @@ async def test_each_fault_of_the_provider_is_what_openai_s_sdk_has_for_it_and_is
     async with served_provider() as provider:
         for number, (expected, told) in enumerate(OPENAI[fault], start=1):
             breaker = Breaker("provider")
+            inner = library.HTTPTransport() if ask is by_blocking_openai else library.AsyncHTTPTransport()
+            guard = GuardTransport(inner, breaker=breaker, limits=LIMITS.get(fault, PATIENT))
             if fault:
                 provider.faults.inject(fault, times=1)
             raised: Exception | None = None
             try:
-                await ask(provider.url, provider.token, library, breaker, stream=number == 2)
+                await ask(provider.url, provider.token, library, guard, stream=number == 2)
             except Exception as error:  # noqa: BLE001  what it is is what the test is about
                 raised = error
             assert type(raised) is (expected or type(None))
             call, state = await provider.ended(number), breaker.snapshot()
             assert (state.calls, state.failures) == told
-            assert call.ending == (
-                "disconnected" if fault in LEFT_BY_THE_CLIENT else "faulted" if fault else "finished"
-            )
+            assert call.ending == ("disconnected" if fault in LIMITS else "faulted" if fault else "finished")
 
 
 async def test_the_retries_of_an_sdk_end_where_the_breaker_opens() -> None:
@@ -237,7 +232,8 @@ async def test_anthropic_s_sdk_is_guarded_too(
         gone.set()
 
     transport = httpx2.HTTPTransport() if blocking else httpx2.AsyncHTTPTransport()
-    guard = GuardTransport(transport, breaker=breaker, limits=SHORT)
+    limits = {silent: NO_HEADERS, stalled: NO_BODY}.get(answer, PATIENT)
+    guard = GuardTransport(transport, breaker=breaker, limits=limits)
     raised: Exception | None = None
     async with wire({"/v1/messages": watched}) as server:
         try:
@@ -295,7 +291,8 @@ async def test_google_s_sdk_is_guarded_too(
     answer: Callable[[Peer], Awaitable[None]], stream: bool, expected: str | None, told: tuple[int, int]
 ) -> None:
     breaker = Breaker("provider")
-    guard = GuardTransport(httpx2.AsyncHTTPTransport(), breaker=breaker, limits=SHORT)
+    limits = NO_HEADERS if answer is silent else PATIENT
+    guard = GuardTransport(httpx2.AsyncHTTPTransport(), breaker=breaker, limits=limits)
     paths = [f"/v1/models/m:{name}" for name in ("generateContent", "streamGenerateContent")]
     raised: Exception | None = None
     async with wire(dict.fromkeys(paths, answer)) as server:
