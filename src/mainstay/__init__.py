@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from mainstay.recovery.call.candidate import Candidate
     from mainstay.recovery.call.fallback import Fallback
     from mainstay.recovery.classify import classify
+    from mainstay.recovery.transport.guard import GuardTransport
 
 __all__ = [
     "Breaker",
@@ -64,6 +65,7 @@ __all__ = [
     "Category",
     "Fallback",
     "Finished",
+    "GuardTransport",
     "HealthMonitor",
     "MainstayError",
     "Message",
@@ -81,6 +83,7 @@ _HOMES = {
     "Category": "mainstay.errors",
     "Fallback": "mainstay.recovery.call.fallback",
     "Finished": "mainstay.messages",
+    "GuardTransport": "mainstay.recovery.transport.guard",
     "HealthMonitor": "mainstay.health.monitor",
     "MainstayError": "mainstay.errors",
     "Message": "mainstay.messages",

@@ -8,15 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.recovery.transport.conftest import Peer, wire
 
 from mainstay.config.load import load
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.testing.project import project
+from mainstay.testing.provider import served_provider
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_TOML = [page for page in PAGES if "```toml" in page.read_text()]
-WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text()]
+WITH_SERVERS = ROOT / "docs/how-to/guard-any-sdk.md"
+WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text() and page != WITH_SERVERS]
 FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
@@ -63,6 +66,30 @@ def test_configuration_examples_are_taken(page: Path, tmp_path: Path) -> None:
         (tmp_path / "mainstay.toml").write_text(body)
         named = dict.fromkeys(re.findall(r"env:(\w+)", body), "x")
         assert load(directory=tmp_path, environ=named).origins
+
+
+@pytest.mark.anyio
+async def test_python_examples_that_call_providers_run_against_such_as_them() -> None:
+    async def claude(peer: Peer) -> None:
+        message = {"id": "1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
+        await peer.json({**message, "content": [{"type": "text", "text": "hello"}], "usage": {}})
+
+    async def now(peer: Peer) -> None:
+        await peer.json("sunny")
+
+    async with served_provider() as provider, wire({"/v1/messages": claude, "/now": now}) as others:
+        page = WITH_SERVERS.read_text()
+        for address, stand_in in (
+            ("https://api.openai.com/v1", provider.url),
+            ("https://api.anthropic.com", others.url),
+            ("https://weather.example", others.url),
+            ("YOUR_KEY", provider.token),
+        ):
+            assert address in page
+            page = page.replace(address, stand_in)
+        code = "".join(body for kind, body in FENCE.findall(page) if kind == "python")
+        await asyncio.to_thread(exec, compile(code, str(WITH_SERVERS), "exec"), {"__name__": "example"})
+    assert (provider.record.total, others.targets) == (1, ["/v1/messages", "/now"])
 
 
 def test_make_targets_that_are_named_exist() -> None:
