@@ -30,6 +30,7 @@ from mainstay.recovery import notices
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.fallback import Fallback
 from mainstay.recovery.call.model import CallEvent, Done, GaveUp, Hopped, Item, Lost, Piece, Waiting
+from mainstay.recovery.deadline import until
 from mainstay.recovery.model import Failure
 from mainstay.units import format_dollars
 
@@ -255,7 +256,8 @@ class Segment:
         work = self._work
         started = work.clock.monotonic()
         limit_s = max(0.0, min(self._agent.settings.tool_timeout, work.left_s))
-        result = await run_tool(tool, arguments, limit_s)
+        with until(work.turn.deadline):
+            result = await run_tool(tool, arguments, limit_s)
         work.bus.emit(
             ToolRan(
                 turn_id=work.turn.turn_id,

@@ -14,10 +14,8 @@ A context manager of this module must not stay open over a ``yield`` of an async
 generator sets holds for whoever reads it.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from math import isnan
 from typing import Final
 
 from mainstay.clock import SystemClock
@@ -27,19 +25,16 @@ __all__ = ["left_s", "until", "within"]
 _DEADLINE: Final[ContextVar[float | None]] = ContextVar("mainstay.recovery.deadline", default=None)
 
 
-@contextmanager
-def within(seconds: float) -> Generator[None, None, None]:
-    """Be done ``seconds`` from now, or by an earlier deadline that holds already.
+def within(seconds: float) -> AbstractContextManager[None]:
+    """Be done ``seconds`` after this call, or by an earlier deadline that holds already.
 
     Raises:
         ValueError: if it is no number (NaN).
     """
-    with until(SystemClock.monotonic() + seconds):
-        yield
+    return until(SystemClock.monotonic() + seconds)
 
 
-@contextmanager
-def until(deadline: float) -> Generator[None, None, None]:
+def until(deadline: float) -> AbstractContextManager[None]:
     """Be done by this moment, or by an earlier deadline that holds already.
 
     Args:
@@ -48,14 +43,24 @@ def until(deadline: float) -> Generator[None, None, None]:
     Raises:
         ValueError: if it is no number (NaN).
     """
-    if isnan(deadline):
+    if deadline != deadline:
         raise ValueError("a deadline must be a number of seconds, not NaN")
-    earlier = _DEADLINE.get()
-    token = _DEADLINE.set(deadline if earlier is None else min(deadline, earlier))
-    try:
-        yield
-    finally:
-        _DEADLINE.reset(token)
+    return _Until(deadline)
+
+
+class _Until:
+    # not made by contextlib, which costs as much as all the rest of a guarded call's bookkeeping
+    __slots__ = ("_deadline", "_token")
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        earlier = _DEADLINE.get()
+        self._token = _DEADLINE.set(self._deadline if earlier is None or self._deadline < earlier else earlier)
+
+    def __exit__(self, *_: object) -> None:
+        _DEADLINE.reset(self._token)
 
 
 def left_s() -> float | None:

@@ -11,6 +11,7 @@ from mainstay.errors import Category
 from mainstay.messages import Hop
 from mainstay.recovery.breaker.model import BreakerSettings, State
 from mainstay.recovery.breaker.permits import Breaker
+from mainstay.recovery.breaker.recording import is_recorded
 from mainstay.recovery.bulkhead import Bulkhead
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.fallback import Fallback, NobodyAnswered
@@ -26,6 +27,7 @@ from mainstay.recovery.call.model import (
     Piece,
     Waiting,
 )
+from mainstay.recovery.deadline import left_s, within
 from mainstay.recovery.model import Failure, RecoverySettings, TimedOut
 from mainstay.recovery.retries import RetryBudget
 
@@ -395,3 +397,41 @@ async def test_a_listener_that_raises_does_not_decide_how_a_call_ends() -> None:
         raise RuntimeError("not my day")
 
     assert await Fallback([Candidate("a", bad), Candidate("b", ok)], on_event=angry)("still") == "still: yes"
+
+
+async def test_what_runs_inside_knows_by_when_it_has_to_be_done_and_who_records_it() -> None:
+    breaker, seen = Breaker("a"), list[tuple[float | None, bool]]()
+
+    async def look() -> str:
+        seen.append((left_s(), is_recorded(breaker)))
+        return "seen"
+
+    chain = Fallback([Candidate("a", look, breaker=breaker, limits=Limits(total_s=50))])
+    with within(20):
+        await chain()
+    await chain()
+    assert [(round(left or 0, -1), recorded) for left, recorded in seen] == [(20, True), (50, True)]
+    assert (left_s(), is_recorded(breaker)) == (None, False)
+
+
+async def test_the_deadline_around_a_call_ends_it() -> None:
+    hasty = RecoverySettings(min_attempt=0.01)
+    with within(0.05), pytest.raises(NobodyAnswered) as raised:
+        await Fallback([Candidate("a", hanging), Candidate("b", ok)], settings=hasty)("late")
+    assert isinstance(raised.value.__cause__, TimedOut)
+    assert raised.value.__cause__.limit == "deadline"
+
+
+async def test_whoever_reads_a_stream_is_bound_by_nothing_of_it_in_between() -> None:
+    breaker = Breaker("a")
+
+    async def letters() -> AsyncGenerator[str, None]:
+        assert is_recorded(breaker)
+        yield "a"
+        assert is_recorded(breaker)
+
+    chain = Fallback([Candidate("a", letters, breaker=breaker, limits=Limits(total_s=50))])
+    async with aclosing(chain.stream()) as events:
+        async for _ in events:
+            assert (left_s(), is_recorded(breaker)) == (None, False)
+    assert breaker.snapshot().calls == 1

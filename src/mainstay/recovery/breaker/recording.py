@@ -14,8 +14,7 @@ Only around an ``await``, never over a ``yield``: an asynchronous generator runs
 and would speak for calls that are none of its own.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Final
 
@@ -26,14 +25,23 @@ __all__ = ["is_recorded", "recording"]
 _RECORDED: Final[ContextVar[tuple[Breaker, ...]]] = ContextVar("mainstay.recovery.breaker.recording", default=())
 
 
-@contextmanager
-def recording(breaker: Breaker) -> Generator[None, None, None]:
+def recording(breaker: Breaker) -> AbstractContextManager[None]:
     """In here the caller holds a permit of ``breaker``, and will say how the call went; may be nested."""
-    token = _RECORDED.set((*_RECORDED.get(), breaker))
-    try:
-        yield
-    finally:
-        _RECORDED.reset(token)
+    return _Recording(breaker)
+
+
+class _Recording:
+    # not made by contextlib, which costs as much as all the rest of a guarded call's bookkeeping
+    __slots__ = ("_breaker", "_token")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> None:
+        self._token = _RECORDED.set((*_RECORDED.get(), self._breaker))
+
+    def __exit__(self, *_: object) -> None:
+        _RECORDED.reset(self._token)
 
 
 def is_recorded(breaker: Breaker) -> bool:

@@ -25,10 +25,11 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 from mainstay.clock import Clock, SystemClock
 from mainstay.errors import MainstayError
 from mainstay.recovery.breaker.permits import Breaker
-from mainstay.recovery.call.attempt import in_time, limited, streamed
+from mainstay.recovery.call.attempt import Watch, streamed, watched
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.model import CallEvent, Done, GaveUp, Item, Lost, Piece, Waiting
 from mainstay.recovery.call.progress import Call, Chain, Place, Refuse
+from mainstay.recovery.deadline import left_s
 from mainstay.recovery.model import RecoverySettings
 
 __all__ = ["Fallback", "NobodyAnswered"]
@@ -61,11 +62,12 @@ class Fallback(Generic[P, T]):
     Args:
         candidates: in the order in which they are asked.
         settings: see `RecoverySettings` for units and defaults.
-        timeout_s: for a whole call, all attempts and waits together; None: no limit but those of the attempts.
+        timeout_s: for a whole call, all attempts and waits together; None: no limit but those of the attempts, and
+            the deadline that holds around the call (`mainstay.recovery.deadline`).
         complete: whether a stream is complete with this piece. One that ends without such a piece was cut off, and
             is a failure; None: its end is its end.
         on_event: told of each attempt that failed, hop, wait and giving up; what it raises is logged and dropped.
-        clock: where monotonic seconds come from.
+        clock: where monotonic seconds come from; other than the system's only for tests.
     """
 
     def __init__(
@@ -106,14 +108,8 @@ class Fallback(Generic[P, T]):
                 continue
             with place:
                 try:
-                    value = await in_time(
-                        cast("Awaitable[T]", place.candidate.call(*args, **kwargs)),
-                        place.candidate.limits,
-                        started=place.started,
-                        last=None,
-                        deadline=call.deadline,
-                        now=self._now,
-                    )
+                    watch = Watch(place.candidate.limits, place.breaker, call.deadline, self._now)
+                    value = await watch.wait(cast("Awaitable[T]", place.candidate.call(*args, **kwargs)))
                 except Exception as error:  # noqa: BLE001  the other side's border: whatever it raised is a failure
                     call.lost(place, error)
                 else:
@@ -171,10 +167,11 @@ class Fallback(Generic[P, T]):
         self, call: Call, place: Place, pieces: AsyncGenerator[Piece[Any, R], None]
     ) -> AsyncGenerator[Item[Any] | Done[R] | Lost, None]:
         """One attempt; ends with `Done` or `Lost`."""
-        permit, limits = place.permit, place.candidate.limits
+        permit = place.permit
+        watch = Watch(place.candidate.limits, place.breaker, call.deadline, self._now)
         try:
-            async with aclosing(limited(pieces, limits, deadline=call.deadline, now=self._now)) as within:
-                async for piece in within:
+            async with aclosing(watched(pieces, watch)) as in_time:
+                async for piece in in_time:
                     if permit.first_token_s is None:
                         permit.first_token_s = self._now() - place.started
                     if isinstance(piece, Item):
@@ -187,4 +184,8 @@ class Fallback(Generic[P, T]):
             yield call.lost(place, error)
 
     def _deadline(self, deadline: float) -> float:
-        return deadline if self._timeout_s is None else min(deadline, self._now() + self._timeout_s)
+        """The earliest of the one given, our own, and the one that holds around us."""
+        for left in (self._timeout_s, left_s()):
+            if left is not None:
+                deadline = min(deadline, self._now() + left)
+        return deadline

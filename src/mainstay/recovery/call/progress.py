@@ -59,13 +59,12 @@ class Place:
         hopped: where the call comes from, unless this is its first attempt.
     """
 
-    __slots__ = ("candidate", "hopped", "index", "permit", "shown", "started")
+    __slots__ = ("breaker", "candidate", "hopped", "index", "permit", "shown", "started")
 
-    def __init__(
-        self, index: int, candidate: Candidate[..., Any], permit: Permit, hopped: Hopped | None, started: float
-    ) -> None:
+    def __init__(self, index: int, chain: Chain, permit: Permit, hopped: Hopped | None, started: float) -> None:
         self.index = index
-        self.candidate = candidate
+        self.candidate = chain.candidates[index]
+        self.breaker = chain.breakers[index]
         self.permit = permit
         self.hopped = hopped
         self.started = started
@@ -167,7 +166,7 @@ class Call:
         if self._left is not None:
             hopped = Hopped(self._left.hop(candidate.name))
             chain.tell(hopped)
-        return Place(index, candidate, permit, hopped, chain.now())
+        return Place(index, chain, permit, hopped, chain.now())
 
     def _refused(self, index: int, failure: Failure, why: Why, wait_s: float = 0.0) -> None:
         self._left = self._left or _Left(self._chain.candidates[index].name, failure)
