@@ -15,6 +15,12 @@ from bench import failover
 from bench.breakers import BREAKERS, FAILURES, STACKS, Async, Guard, mainstay
 from bench.harness import Row, Table, interleaved
 
+from mainstay.recovery.bulkhead import Bulkhead
+from mainstay.recovery.call.candidate import Candidate
+from mainstay.recovery.call.fallback import Fallback
+from mainstay.recovery.call.model import Limits
+from mainstay.recovery.retries import RetryBudget
+
 CALLS = 3000
 ROUNDS = 9
 IMPORTS = 7
@@ -71,13 +77,25 @@ def _stack() -> Table:
     guards, missing = _built(STACKS)
     found = _timed(_our_stack() | {label: guard(_nothing) for label, guard in guards.items()})
     rows = [Row(label=label, values=values) for label, values in found.items()]
+    rows[:3] = [Row(label=row.label, values=row.values, budget=10.0) for row in rows[:3]]
     return Table(
         title="The same with retry, breaker and a timeout for each attempt: CPU", unit="us", rows=[*rows, *missing]
     )
 
 
 def _our_stack() -> dict[str, Async]:
-    return {}
+    """Of a function; as agents use it, with a place and a retry budget as well; and with a second candidate."""
+    limits = Limits(total_s=30.0)
+
+    def candidate(name: str) -> Candidate[[], None]:
+        bulkhead, retries = Bulkhead(name, 32, 32), RetryBudget()
+        return Candidate(name, _nothing, limits=limits, breaker=mainstay(30.0), bulkhead=bulkhead, retries=retries)
+
+    return {
+        "mainstay": Fallback([Candidate("a", _nothing, limits=limits, breaker=mainstay(30.0))]),
+        "mainstay, with places and a retry budget": Fallback([candidate("a")]),
+        "mainstay, with a fallback behind it": Fallback([candidate("a"), candidate("b")]),
+    }
 
 
 def _built(builders: Mapping[str, Callable[[], Guard]]) -> tuple[dict[str, Guard], list[Row]]:
@@ -120,7 +138,7 @@ def _importing() -> Table:
         command = [sys.executable, "-c", code.format(module)]
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    ours = "mainstay.recovery.breaker.permits"
+    ours, all_of_it = "mainstay.recovery.breaker.permits", "mainstay.recovery.call.fallback"
     peers = (
         "circuitbreaker",
         "hyx.circuitbreaker",
@@ -136,10 +154,10 @@ def _importing() -> Table:
     )
     installed = [module for module in peers if find_spec(module.partition(".")[0])]
     found = interleaved(
-        {module: partial(cpu_ms, module) for module in (ours, "asyncio", *installed)}, rounds=IMPORTS
+        {module: partial(cpu_ms, module) for module in (ours, all_of_it, "asyncio", *installed)}, rounds=IMPORTS
     )
     rows = [Row(label=module, values=values) for module, values in found.items()]
-    rows[0] = Row(label=ours, values=found[ours], budget=70.0)
+    rows[:2] = [Row(label=module, values=found[module], budget=70.0) for module in (ours, all_of_it)]
     missing = [Row(label=module, note="not installed") for module in peers if module not in installed]
     notes = ["Without the start of the interpreter. asyncio is here because nearly everybody imports it."]
     return Table(title="Importing in a fresh process: CPU", unit="ms", rows=[*rows, *missing], notes=notes)

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -108,7 +108,80 @@ def _installed() -> tuple[dict[str, Contender], list[Row]]:
 
 
 def _ours() -> dict[str, Contender]:
-    return {}
+    return {"mainstay Fallback on the openai SDK": _mainstay, "mainstay agents": _agents}
+
+
+async def _mainstay(primary: Endpoint, fallback: Endpoint) -> str:
+    from openai import AsyncOpenAI
+
+    from mainstay.recovery.call.candidate import Candidate
+    from mainstay.recovery.call.fallback import Fallback
+    from mainstay.recovery.call.model import GaveUp, Hopped, Item, Limits
+
+    async with AsyncExitStack() as stack:
+        candidates = []
+        for name, each in (("primary", primary), ("fallback", fallback)):
+            client = AsyncOpenAI(base_url=each.url, api_key=each.token, max_retries=0)
+            await stack.enter_async_context(client)
+            limits = Limits(first_token_s=TIMEOUT_S, idle_s=TIMEOUT_S)
+            candidates.append(Candidate(name, partial(_chunks, client), limits=limits))
+        chain = Fallback(candidates, complete=lambda chunk: bool(chunk.choices and chunk.choices[0].finish_reason))
+        said = ""
+        async with aclosing(chain.stream()) as events:
+            async for event in events:
+                match event:
+                    case Item(chunk):
+                        said += (chunk.choices[0].delta.content or "") if chunk.choices else ""
+                    case Hopped():
+                        said = ""
+                    case GaveUp(failure=failure):
+                        raise RuntimeError(failure.message)
+        return said
+
+
+async def _chunks(client: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401  openai's, which this file imports late
+    async with await client.chat.completions.create(
+        model="sandbox", messages=[{"role": "user", "content": QUESTION}], stream=True
+    ) as stream:
+        async for chunk in stream:
+            yield chunk
+
+
+async def _agents(primary: Endpoint, fallback: Endpoint) -> str:
+    from datetime import UTC, datetime
+
+    from mainstay.agents.model import AgentSettings
+    from mainstay.agents.responder import build
+    from mainstay.bus import Bus
+    from mainstay.clock import SystemClock
+    from mainstay.messages import Message, Outcome
+    from mainstay.models.http import model_client
+    from mainstay.models.model import ModelSettings
+    from mainstay.settings import Secret
+    from mainstay.testing.turns import ask, collect
+
+    models = {
+        name: ModelSettings(
+            base_url=each.url, model="sandbox", api_key=Secret(each.token), first_token_timeout=TIMEOUT_S
+        )
+        for name, each in (("primary", primary), ("fallback", fallback))
+    }
+    message = Message(
+        channel="bench",
+        bot_id="bench",
+        external_id="1",
+        chat_id="1",
+        sender_id="1",
+        text=QUESTION,
+        sent_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    async with model_client() as http:
+        manager = AgentSettings(models=("primary", "fallback"))
+        responder = build({"manager": manager}, models, bus=Bus(), clock=SystemClock(), http=http)
+        _, final = await collect(ask(responder, message, clock=SystemClock()))
+    if final.outcome is not Outcome.ANSWERED:
+        raise RuntimeError(final.notice)
+    return final.text
 
 
 async def _by_hand(primary: Endpoint, fallback: Endpoint) -> str:

@@ -12,6 +12,7 @@ A failure that would be the same everywhere (a wrong request, a bug of ours) end
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Final
 
 from mainstay.errors import Category
@@ -25,6 +26,11 @@ _MOST_REFUSALS: Final = 3
 
 _NOBODY: Final = Failure(category=Category.INTERNAL, message="there is nobody to ask")
 _LATE: Final = Failure(category=Category.TIMEOUT, message="the time for this answer is used up")
+
+
+@cache
+def _first_ask(index: int, last_resort: bool) -> Ask:  # noqa: FBT001  nearly every call makes this one decision
+    return Ask(index, last_resort=last_resort)
 
 
 class _Standing:
@@ -92,7 +98,7 @@ class Walk:
             self._next += 1
             known = self._standings.get(index)
             if known is None or not known.settled:
-                return Ask(index, last_resort=self._next == self._count)
+                return _first_ask(index, self._next == self._count)
         return self._come_back(now)
 
     def lost(self, index: int, failure: Failure, now: float) -> None:
