@@ -10,11 +10,13 @@ import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from socket import socket
 
 import httpx2
 
 from mainstay.agents import plugin
+from mainstay.agents.mcp import servers as mcp
 from mainstay.agents.standing import Standing
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
@@ -94,6 +96,8 @@ async def _serve(
 ) -> None:
     if config.service.responder:
         plugin.find(config.service.responder)
+    mcp_settings = {} if config.service.responder else mcp.in_use(config.mcp, config.agents, ROOT)
+    mcp.find(mcp_settings)
     clock = SystemClock()
     began_s = clock.monotonic()
     stop = _Stop()
@@ -124,8 +128,9 @@ async def _serve(
             config.models, config.agents, root=ROOT, tier=config.service.model_tier, breakers=breakers
         )
         standing.watch(bus)
+        mcp_servers = mcp.McpServers(mcp_settings, breakers=breakers, bus=bus, clock=clock)
         connections = [check for channel in channels.values() for check in channel.checks()]
-        for check in (storage.check, *connections, *standing.checks()):
+        for check in (storage.check, *connections, *standing.checks(), *mcp_servers.checks()):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
         app = _web(config, monitor, lifecycle, channels, sandbox=sandbox is not None)
@@ -135,14 +140,14 @@ async def _serve(
             background = [tasks.create_task(channel.run()) for channel in channels.values()]
             background.append(tasks.create_task(_tidy(inbox, memory)))
             background.append(tasks.create_task(pauses.run()))
+            background.append(tasks.create_task(mcp_servers.run()))
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
-            background.append(
-                tasks.create_task(_work(turns, lambda: _responder(config, bus, clock, to_models, breakers, pauses)))
-            )
+            make = partial(_responder, config, bus, clock, to_models, breakers, pauses, mcp_servers)
+            background.append(tasks.create_task(_work(turns, make)))
 
             stop.cut_off = turns.cut_off
             await stop.asked.wait()
@@ -324,6 +329,7 @@ def _responder(
     http: httpx2.AsyncClient,
     breakers: Breakers,
     pauses: SharedPauses,
+    mcp_servers: mcp.McpServers,
 ) -> Responder:
     if config.service.responder:
         return plugin.load(config.service.responder)
@@ -335,6 +341,7 @@ def _responder(
         bus=bus,
         clock=clock,
         http=http,
+        servers=mcp_servers.by_name,
         recovery=config.recovery,
         breakers=breakers,
         refresh=pauses.refresh,

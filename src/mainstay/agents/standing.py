@@ -22,7 +22,7 @@ from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.units import format_duration
 
-__all__ = ["Standing", "agent_breaker", "breaker_of"]
+__all__ = ["Standing", "agent_breaker", "breaker_detail", "breaker_of", "left_alone"]
 
 
 def breaker_of(name: str, settings: ModelSettings, breakers: Breakers) -> Breaker:
@@ -116,7 +116,7 @@ class Standing:
                 "failures": last.failures,
                 "lastFailure": last.category,
                 "delaysIgnored": last.nonsense,
-                **_breaker_detail(snapshot),
+                **breaker_detail(snapshot),
             },
         )
 
@@ -128,7 +128,7 @@ class Standing:
             return "ok", f"not asked: the tier {self._tier} is forced (AI_MODEL_TIER)" if forced else "", forced
         if snapshot.state is State.OPEN:
             alone = self._is_the_last(name) and not _rate_limited(snapshot)
-            return "down" if alone else "degraded", _left_alone(f"model {name}", snapshot), True
+            return "down" if alone else "degraded", left_alone(f"model {name}", snapshot), True
         failing = last.failures_in_a_row
         if failing:
             return "degraded", f"{failing} failed in a row, the last by {last.category}", False
@@ -149,8 +149,8 @@ class Standing:
             required=False,
             affects_status=is_open,
             status="degraded" if is_open else "ok",
-            reason=_left_alone(f"agent {name}", snapshot) if is_open else "",
-            detail=_breaker_detail(snapshot),
+            reason=left_alone(f"agent {name}", snapshot) if is_open else "",
+            detail=breaker_detail(snapshot),
         )
 
 
@@ -158,13 +158,15 @@ def _rate_limited(snapshot: Snapshot) -> bool:
     return snapshot.failure is not None and snapshot.failure.category is Category.RATE_LIMIT
 
 
-def _left_alone(what: str, snapshot: Snapshot) -> str:
+def left_alone(what: str, snapshot: Snapshot) -> str:
+    """The reason of a condition whose breaker is open."""
     why = f" after {snapshot.failure.category}" if snapshot.failure else ""
     slow = ": its first tokens come late" if snapshot.cause == "slow" else ""
     return f"{what} is left alone for {format_duration(round(snapshot.open_s, 1))} more{slow or why}"
 
 
-def _breaker_detail(snapshot: Snapshot) -> dict[str, str | int | float | bool | None]:
+def breaker_detail(snapshot: Snapshot) -> dict[str, str | int | float | bool | None]:
+    """A breaker in the detail of a condition."""
     return {
         "breaker": snapshot.state,
         "openSeconds": round(snapshot.open_s, 1),

@@ -69,6 +69,12 @@ def _breaker(event: happened.BreakerChanged) -> str:
     return f"{event.target} is left alone for {event.open_s:.3g} s ({event.cause}){why}"
 
 
+def _mcp(event: happened.McpServerChanged) -> str:
+    if event.connected:
+        return f"MCP server {event.server} is connected; it offers {event.tools} tools"
+    return f"MCP server {event.server} is not connected: {event.reason}"
+
+
 LINES: Final[dict[type[happened.Event], Line]] = {
     happened.MessageAccepted: Line(logging.INFO, lambda e: f"message accepted from {e.channel}"),
     happened.MessageDuplicated: Line(logging.INFO, lambda e: f"message from {e.channel} was known already"),
@@ -97,6 +103,7 @@ LINES: Final[dict[type[happened.Event], Line]] = {
         lambda e: f"{_name(e.agent)} goes on with model {e.to_model} after {e.category} from {e.from_model}",
     ),
     happened.BreakerChanged: Line(lambda e: logging.WARNING if e.state == "open" else logging.INFO, _breaker),
+    happened.McpServerChanged: Line(lambda e: logging.INFO if e.connected else logging.WARNING, _mcp),
     happened.CardCreated: Line(logging.DEBUG, lambda _: "card created"),
     happened.CardSent: Line(logging.DEBUG, lambda _: "card sent"),
     happened.CardUpdated: Line(logging.DEBUG, lambda e: f"card shows {e.chars} characters"),
