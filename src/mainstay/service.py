@@ -140,7 +140,6 @@ async def _serve(
             background = [tasks.create_task(channel.run()) for channel in channels.values()]
             background.append(tasks.create_task(_tidy(inbox, memory)))
             background.append(tasks.create_task(pauses.run()))
-            background.append(tasks.create_task(mcp_servers.run()))
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
@@ -148,6 +147,7 @@ async def _serve(
             _greet(announce, asked, origin)
             make = partial(_responder, config, bus, clock, to_models, breakers, pauses, mcp_servers)
             background.append(tasks.create_task(_work(turns, make)))
+            background.append(tasks.create_task(mcp_servers.run()))
 
             stop.cut_off = turns.cut_off
             await stop.asked.wait()

@@ -17,7 +17,7 @@ from mainstay.agents import machine
 from mainstay.agents.assembly import MakeModel, assemble
 from mainstay.agents.history import answer_calls, dump, history_of, load, repair, user_said
 from mainstay.agents.mcp.server import McpServer
-from mainstay.agents.mcp.tool import absent, offered
+from mainstay.agents.mcp.tool import absent, offered, tried
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.segment import Agent, Answered, Broke, End, HandsOver, Segment
 from mainstay.agents.standing import agent_breaker
@@ -164,6 +164,8 @@ class AgentResponder:
     async def _answer(self, work: Work) -> AsyncGenerator[AnswerEvent, None]:
         history = history_of(work.turn.history)
         step = self._begin(work)
+        if work.recorded and isinstance(step, _Plan):
+            await tried(step.agent.servers, work.left_s)
         while isinstance(step, _Plan):
             if step.said is not None:
                 yield step.said

@@ -69,9 +69,11 @@ class _Transport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "DELETE":
             request.extensions["timeout"] = httpx2.Timeout(_GOODBYE_S).as_dict()
-        response = await super().handle_async_request(request)
         if request.method == "POST":
-            self.refused_with = response.status_code if response.status_code >= 400 else 0
+            self.refused_with = 0
+        response = await super().handle_async_request(request)
+        if request.method == "POST" and response.status_code >= 400:
+            self.refused_with = response.status_code
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             response.stream = _Bounded(response.stream)

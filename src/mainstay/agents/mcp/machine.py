@@ -6,7 +6,6 @@ provider refuse the whole request (a schema that is no object, a list without en
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2s
 from itertools import combinations
@@ -34,7 +33,6 @@ _CATEGORIES: Final[Mapping[int, Category]] = {
     -32000: Category.CONNECTION,
     -32001: Category.TIMEOUT,
     -32603: Category.SERVER_ERROR,
-    -32600: Category.MALFORMED,
     -32700: Category.MALFORMED,
 }
 
@@ -111,11 +109,10 @@ def offer(prefix: str, settings: McpSettings, listed: Sequence[ListedTool]) -> O
     if len(usable) > _MOST_OFFERED:
         notes.append(f"it lists {len(usable)} tools, and {_MOST_OFFERED} are offered: name those you need in tools")
     usable = usable[:_MOST_OFFERED]
-    names = _names(prefix, [tool.name for tool in usable])
     return Offer(
         tuple(
             OfferedTool(
-                name=names[tool.name],
+                name=_name(prefix, tool.name),
                 called=tool.name,
                 description=_cut(tool.description),
                 schema=tool.schema,
@@ -152,22 +149,14 @@ def _cut(description: str) -> str:
     return description[: _LONGEST_DESCRIPTION - 1] + "…"
 
 
-def _names(prefix: str, called: Sequence[str]) -> dict[str, str]:
-    """The models' name of each tool: its own where that can be, else with a mark of what it was made from.
+def _name(prefix: str, called: str) -> str:
+    """The models' name of a tool: its own where that can be, else with a mark of what it was made from.
 
-    Which name a tool gets depends on nothing but the names that are there, whatever their order: an answer that
-    goes on after a crash means the same tool by it.
+    It depends on the tool's own name alone: an answer that goes on after a crash means the same tool by it,
+    whatever the server has learned meanwhile.
     """
-    plain = {name: prefix + _UNUSABLE.sub("_", name) for name in called}
-    count = Counter(plain.values())
-    return {
-        name: wish
-        if len(wish) <= _LONGEST_NAME and (count[wish] == 1 or wish == prefix + name)
-        else _marked(wish, name)
-        for name, wish in plain.items()
-    }
-
-
-def _marked(wish: str, name: str) -> str:
-    mark = blake2s(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    return f"{wish[: _LONGEST_NAME - len(mark) - 1]}_{mark}"
+    name = prefix + _UNUSABLE.sub("_", called)
+    if name == prefix + called and len(name) <= _LONGEST_NAME:
+        return name
+    mark = blake2s(called.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST_NAME - len(mark) - 1]}_{mark}"

@@ -96,7 +96,7 @@ class McpSettings:
     )
     timeout: float = duration("30s", help="How long one call may take; an agent's tool_timeout may allow less.")
     connect_timeout: float = duration(
-        "30s", help="How long the server may take to start, and to list its tools; and to connect to it."
+        "30s", help="How long the server may take to start or to be reached, and to list its tools."
     )
     result_limit: int = size("64KiB", help="How much of one result the model is told; the rest is cut.")
 

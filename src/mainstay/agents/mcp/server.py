@@ -40,6 +40,7 @@ class McpServer:
         offer: what it offers, as far as it was ever known: the tools stay while the connection is away.
         calls: how many are under way.
         woken: set when somebody should look whether the connection is still good, or the tools the same.
+        tried: set once it was connected, or could not be.
     """
 
     def __init__(self, name: str, settings: McpSettings, *, breaker: Breaker, bus: Bus) -> None:
@@ -50,6 +51,7 @@ class McpServer:
         self.offer = Offer()
         self.calls = 0
         self.woken = asyncio.Event()
+        self.tried = asyncio.Event()
         self._bus = bus
         self._connections = 0
         self._why = "not tried yet"
@@ -63,6 +65,7 @@ class McpServer:
         self.session = session
         self._connections += 1
         self._why = ""
+        self.tried.set()
         self._bus.emit(McpServerChanged(server=self.name, connected=True, tools=len(self.offer.tools)))
 
     def detach(self) -> None:
@@ -72,6 +75,7 @@ class McpServer:
     def lost(self, why: str) -> None:
         """There is no connection, for this reason; each reason is told once."""
         self.detach()
+        self.tried.set()
         why = one_line(why)
         if why != self._why:
             self._why = why

@@ -7,7 +7,7 @@ may have taken effect all the same.
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -22,10 +22,12 @@ from mainstay.errors import Category
 from mainstay.recovery.breaker.permits import BreakerOpen, Permit
 from mainstay.recovery.model import Failure
 
-__all__ = ["McpTool", "absent", "offered"]
+__all__ = ["McpTool", "absent", "offered", "tried"]
 
 _MOST_TOOLS: Final = 120
 """APIs take 128 in a request; those that hand over, and the one that remembers, come on top of these."""
+
+_FIRST_TRY_S: Final = 10.0
 
 _FAIR_S: Final = 1.0
 """A call that the turn's end cut off before that says nothing about the server."""
@@ -41,6 +43,18 @@ def absent(servers: Iterable[McpServer]) -> str:
     """What an agent is told of the servers whose tools it can not call now; it begins a paragraph of its own."""
     names = ", ".join(server.name for server in servers if server.session is None)
     return f"\n\nNot available now, and not your fault: the tools of {names}." if names else ""
+
+
+async def tried(servers: Iterable[McpServer], left_s: float) -> None:
+    """Wait a while for servers that the service has only begun to connect.
+
+    Not for the sake of a new message, which is answered without them; but one that was interrupted by the end of
+    the process goes on in the first moment of the next, with calls of their tools.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(min(_FIRST_TRY_S, left_s / 2)):
+            for server in servers:
+                await server.tried.wait()
 
 
 class McpTool:
@@ -92,10 +106,9 @@ class McpTool:
             return too_late(limit_s, effects=self.effects)
         except CallFailed as error:
             permit.fail(error.failure)
-            if not error.failure.traits.counts:
-                return failed(str(error))
             self._server.woken.set()
-            doubt = ". It may have taken effect: do not call it again." if self.effects else ""
-            return failed(f"{error}{doubt}")
+            unsure = self.effects and error.failure.traits.counts
+            doubt = ". It may have taken effect: do not call it again." if unsure else ""
+            return failed(str(error).rstrip(".") + doubt)
         permit.succeed()
         return ToolResult(cut(answer.text, settings.result_limit), ok=answer.ok)
