@@ -63,10 +63,17 @@ async def keep(server: McpServer, *, clock: Clock, chance: Callable[[], float] =
         try:
             await _connected(server, link)
         except Exception as error:  # noqa: BLE001  the border: whatever a server does becomes a state of it
-            why = link.why() or classify(error).message
+            why = link.why() or classify(_first(error)).message
         failures = 1 if clock.monotonic() - began > _GOOD_S else failures + 1
         server.lost(why)
         await asyncio.sleep(wait_s(failures, chance()))
+
+
+def _first(error: Exception) -> Exception:
+    """The error itself, out of the groups that tasks wrap it in."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _connected(server: McpServer, link: Link) -> NoReturn:
