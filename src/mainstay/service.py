@@ -96,8 +96,8 @@ async def _serve(
 ) -> None:
     if config.service.responder:
         plugin.find(config.service.responder)
-    mcp_settings = {} if config.service.responder else mcp.in_use(config.mcp, config.agents, ROOT)
-    mcp.find(mcp_settings)
+    mcp_in_use = mcp.in_use({} if config.service.responder else config.agents, ROOT)
+    mcp.find(mcp_in_use)
     clock = SystemClock()
     began_s = clock.monotonic()
     stop = _Stop()
@@ -128,7 +128,7 @@ async def _serve(
             config.models, config.agents, root=ROOT, tier=config.service.model_tier, breakers=breakers
         )
         standing.watch(bus)
-        mcp_servers = mcp.McpServers(mcp_settings, breakers=breakers, bus=bus, clock=clock)
+        mcp_servers = mcp.McpServers(config.mcp, mcp_in_use, breakers=breakers, bus=bus, clock=clock)
         connections = [check for channel in channels.values() for check in channel.checks()]
         for check in (storage.check, *connections, *standing.checks(), *mcp_servers.checks()):
             monitor.add_check(check)

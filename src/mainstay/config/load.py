@@ -212,7 +212,13 @@ def _take(key: Key, path: str, written: object, origin: str, values: dict[str, o
 
 def _filled_in(value: object, loading: _Loading, missing: list[str]) -> object:
     """A text of a table; with a variable in it (``"Bearer env:TOKEN"``) it is a secret."""
-    if not isinstance(value, str) or not (names := _REFERENCE.findall(value)):
+    if not isinstance(value, str) or not _REFERENCE.search(value):
         return value
-    missing += [name for name in names if name not in loading.variables]
-    return Secret(_REFERENCE.sub(lambda found: loading.variables[found[1]].value if not missing else "", value))
+
+    def variable(found: re.Match[str]) -> str:
+        if found[1] in loading.variables:
+            return loading.variables[found[1]].value
+        missing.append(found[1])
+        return ""
+
+    return Secret(_REFERENCE.sub(variable, value))

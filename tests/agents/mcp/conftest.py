@@ -71,7 +71,8 @@ class Street:
     @asynccontextmanager
     async def open(self, breaker: BreakerSettings | None = None, *, wait: bool = True) -> AsyncIterator[McpServers]:
         self.bench.breakers = Breakers(breaker, clock=CLOCK)
-        servers = McpServers(self.settings, breakers=self.bench.breakers, bus=self.bench.bus, clock=CLOCK)
+        in_use = frozenset(self.settings)
+        servers = McpServers(self.settings, in_use, breakers=self.bench.breakers, bus=self.bench.bus, clock=CLOCK)
         self.bench.servers = servers.by_name
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(servers.run())

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,11 +15,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from tests.agents.conftest import CLOCK
 from tests.agents.mcp.conftest import Journal, Street, eventually, listening, serving
 
 from mainstay.agents.mcp import leash
-from mainstay.agents.mcp.model import McpSettings
-from mainstay.agents.mcp.servers import in_use
+from mainstay.agents.mcp.servers import McpServers, in_use
 from mainstay.agents.model import AgentSettings
 from mainstay.checks import Condition
 from mainstay.events import McpServerChanged
@@ -215,6 +217,15 @@ async def test_a_schema_that_is_none_is_left_out_and_told(street: Street) -> Non
         await condition_that_says(street, "the tool 'bent' is left out: the schema of its arguments is wrong")
 
 
+async def test_a_server_that_dies_while_nobody_calls_it_comes_back(street: Street) -> None:
+    street.stdio("shop", "old_shop.py")
+    async with street.open():
+        os.kill(street.journal.pids[0], signal.SIGKILL)
+        await eventually(lambda: len(street.journal.pids) == 2 and street.server().session)
+    lost = [event.reason for event in street.bench.heard_of(McpServerChanged) if not event.connected]
+    assert lost == ["it ended with status 137"]
+
+
 async def test_a_server_that_is_busy_with_a_call_is_not_taken_for_dead(street: Street) -> None:
     street.stdio("shop", "old_shop.py", timeout=2.0, connect_timeout=0.7)
     async with street.open(wait=False):
@@ -238,13 +249,14 @@ async def test_a_session_that_the_server_has_forgotten_is_begun_anew(street: Str
 
 
 async def test_a_server_that_answers_nothing_any_more_is_started_anew(street: Street) -> None:
-    street.stdio("shop", "old_shop.py", timeout=0.3, connect_timeout=2.0)
+    street.stdio("shop", "old_shop.py", "stubborn", timeout=0.3, connect_timeout=2.0)
     async with street.open():
         _, final = await street.bench.ask(street.responder(), "call block")
         assert "did not finish within 0.3 seconds" in final.text
+        await eventually(lambda: street.server().session is None)
+        assert alive(street.journal.pids[0]), "nobody has to wait for its end to hear that it is not available"
         await eventually(lambda: len(street.journal.pids) == 2)
-        first, _ = street.journal.pids
-        assert not alive(first)
+        assert not alive(street.journal.pids[0])
         await eventually(lambda: street.server().session)
         _, final = await street.bench.ask(street.responder(), "call price")
         assert "price done" in final.text
@@ -290,12 +302,28 @@ async def test_an_agent_is_told_which_tools_it_can_not_use(told, street: Street)
     assert system == "Be kind.\n\nNot available now, and not your fault: the tools of shop."
 
 
-def test_only_the_servers_that_a_working_agent_names_are_started() -> None:
-    settings = {name: McpSettings(url="http://h/mcp") for name in ("a", "b", "c")}
+async def test_only_the_servers_that_a_working_agent_names_are_started(street: Street) -> None:
+    for name in ("a", "b", "idle"):
+        street.stdio(name, command=("no-such-command",), prefix=f"{name}_")
     agents = {
         "manager": AgentSettings(mcp=("a",), specialists=("okr",)),
         "okr": AgentSettings(mcp=("b",)),
-        "idle": AgentSettings(mcp=("c",)),
+        "idle": AgentSettings(mcp=("idle",)),
     }
-    assert list(in_use(settings, agents, "manager")) == ["a", "b"]
-    assert in_use(settings, {}, "manager") == {}
+    bench, used = street.bench, in_use(agents, "manager")
+    assert used == {"a", "b"}
+    assert in_use({}, "manager") == set()
+    servers = McpServers(street.settings, used, breakers=bench.breakers, bus=bench.bus, clock=CLOCK)
+    assert [check().name for check in servers.checks()] == ["mcp:a", "mcp:b"]
+    bench.servers = servers.by_name
+    assert bench.responder(**agents), "what nobody uses has to be right, and no more"
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(servers.run())
+        await eventually(lambda: all(servers.by_name[name].tried.is_set() for name in used))
+        running.cancel()
+    assert not servers.by_name["idle"].tried.is_set()
+
+
+def test_the_client_is_not_imported_without_a_server() -> None:
+    imported = "import sys, mainstay.service, mainstay.agents.responder; sys.exit('mcp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", imported], timeout=60).returncode == 0

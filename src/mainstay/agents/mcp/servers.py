@@ -1,6 +1,6 @@
-"""Which MCP servers are there?
+"""Which MCP servers are there, and which are kept connected?
 
-Those that an agent in use names. The SDK is imported when the first of them is to be connected, in a thread and
+Those that a working agent names. The SDK is imported when the first of them is to be connected, in a thread and
 behind everything that the service has to be ready for; without any it is not imported at all.
 """
 
@@ -22,13 +22,10 @@ from mainstay.recovery.breaker.registry import Breakers
 __all__ = ["McpServers", "find", "in_use"]
 
 
-def in_use(
-    settings: Mapping[str, McpSettings], agents: Mapping[str, AgentSettings], root: str
-) -> dict[str, McpSettings]:
-    """The servers of the root agent and its specialists."""
-    working = [agents[name] for name in (root, *agents[root].specialists)] if root in agents else []
-    named = {name for agent in working for name in agent.mcp}
-    return {name: each for name, each in settings.items() if name in named}
+def in_use(agents: Mapping[str, AgentSettings], root: str) -> frozenset[str]:
+    """The names of the servers of the root agent and its specialists."""
+    working = (agents[name] for name in (root, *agents[root].specialists)) if root in agents else ()
+    return frozenset(name for agent in working for name in agent.mcp)
 
 
 def find(names: Iterable[str]) -> None:
@@ -38,32 +35,41 @@ def find(names: Iterable[str]) -> None:
         ConfigError: if it is needed and not installed.
     """
     if find_spec("mcp_types") is None:
-        needed = [f"mcp.{name}: needs the MCP client: pip install 'mainstay[mcp]'" for name in names]
+        needed = [f"mcp.{name}: needs the MCP client: pip install 'mainstay[mcp]'" for name in sorted(names)]
         if needed:
             raise ConfigError(*needed)
 
 
 class McpServers:
-    """All of them, by name; connected while `run` runs."""
+    """All of them, by name; those ``in_use`` are connected while `run` runs."""
 
-    def __init__(self, settings: Mapping[str, McpSettings], *, breakers: Breakers, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, McpSettings],
+        in_use: frozenset[str],
+        *,
+        breakers: Breakers,
+        bus: Bus,
+        clock: Clock,
+    ) -> None:
         self._clock = clock
         self.by_name: Mapping[str, McpServer] = {
             name: McpServer(name, each, breaker=breakers.of(f"mcp:{name}"), bus=bus)
             for name, each in settings.items()
         }
+        self._in_use = [server for name, server in self.by_name.items() if name in in_use]
 
     def checks(self) -> list[Check]:
-        """One for each, named ``mcp:NAME``."""
-        return [server.check for server in self.by_name.values()]
+        """One for each in use, named ``mcp:NAME``."""
+        return [server.check for server in self._in_use]
 
     async def run(self) -> None:
         """Keep them connected until this is cancelled; no process of theirs is left then."""
-        if not self.by_name:
+        if not self._in_use:
             return
         keep = await unpaused(_keeper)
         async with asyncio.TaskGroup() as tasks:
-            for server in self.by_name.values():
+            for server in self._in_use:
                 tasks.create_task(keep(server, clock=self._clock), name=f"mcp {server.name}")
 
 
