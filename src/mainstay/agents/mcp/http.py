@@ -32,7 +32,7 @@ class UrlLink:
         self._transport = _Transport()
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[Any, None]:
+    async def open(self) -> AsyncGenerator[Any, None]:  # the SDK does not export the type of its streams
         """See `mainstay.agents.mcp.link.Link.open`."""
         settings = self._settings
         headers = {name: value.reveal() for name, value in settings.headers.items()}

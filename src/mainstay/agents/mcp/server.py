@@ -1,7 +1,7 @@
 """How is one MCP server, and which of its tools can be called now?
 
-What the agents and `/health` see of it. The connection itself is kept elsewhere (`mainstay.agents.mcp.session`,
-which alone imports the SDK): a session is attached here while there is one.
+What the agents and `/health` see of it. The connection is kept by `mainstay.agents.mcp.session`, which, with what
+carries it, imports the SDK; a session is attached here while there is one.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class McpServer:
         if is_open:
             reason = left_alone(about, snapshot)
         elif self.session is None:
-            reason = f"{about} is not connected: {self._why}"
+            reason = f"{about} is not connected: {self._why or 'the connection is being left'}"
         elif self.offer.notes:
             reason = one_line(f"{about}: {'; '.join(self.offer.notes)}")
         return Condition(
