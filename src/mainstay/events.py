@@ -28,6 +28,7 @@ __all__ = [
     "ErrorSeen",
     "Event",
     "HandOver",
+    "McpServerChanged",
     "MessageAccepted",
     "MessageDuplicated",
     "MessageRefused",
@@ -237,6 +238,17 @@ class BudgetReached(Event):
     needed: Decimal
     model: str
     chat: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McpServerChanged(Event):
+    """An MCP server is connected, and offers so many tools; or it is not, for a reason that was not told before."""
+
+    name: ClassVar[str] = "mcp.changed"
+    server: str
+    connected: bool
+    tools: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from socket import socket
 import httpx2
 
 from mainstay.agents import plugin
+from mainstay.agents.mcp import servers as mcp
 from mainstay.agents.standing import Standing
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
@@ -111,6 +112,8 @@ async def _serve(
 ) -> None:
     if config.service.responder:
         plugin.find(config.service.responder)
+    mcp_in_use = mcp.in_use({} if config.service.responder else config.agents, ROOT)
+    mcp.find(mcp_in_use)
     clock = SystemClock()
     began_s = clock.monotonic()
     bus, monitor = Bus(), HealthMonitor(config.health, clock=clock)
@@ -151,8 +154,9 @@ async def _serve(
             ledger=ledger,
         )
         standing.watch(bus)
+        mcp_servers = mcp.McpServers(config.mcp, mcp_in_use, breakers=breakers, bus=bus, clock=clock)
         connections = [check for channel in channels.values() for check in channel.checks()]
-        for check in (storage.check, *connections, *standing.checks()):
+        for check in (storage.check, *connections, *standing.checks(), *mcp_servers.checks()):
             monitor.add_check(check)
         lifecycle = health_http.Lifecycle(started=False)
         app = _web(config, monitor, lifecycle, channels, report, sandbox=sandbox is not None)
@@ -173,8 +177,9 @@ async def _serve(
             lifecycle.started = True
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
-            make = partial(_responder, config, bus, clock, to_models, breakers, pauses, ledger)
+            make = partial(_responder, config, bus, clock, to_models, breakers, pauses, ledger, mcp_servers)
             parts.run_once("answering", lambda: _work(turns, make, partial(report, Origin.VITAL, "answering")))
+            parts.keep_going("MCP servers", mcp_servers.run)
 
             ending.cut_off = turns.cut_off
             await ending.asked.wait()
@@ -334,6 +339,7 @@ def _responder(
     breakers: Breakers,
     pauses: SharedPauses,
     ledger: Ledger,
+    mcp_servers: mcp.McpServers,
 ) -> Responder:
     if config.service.responder:
         return plugin.load(config.service.responder)
@@ -345,6 +351,7 @@ def _responder(
         bus=bus,
         clock=clock,
         http=http,
+        servers=mcp_servers.by_name,
         recovery=config.recovery,
         breakers=breakers,
         refresh=pauses.refresh,

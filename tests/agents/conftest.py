@@ -1,7 +1,7 @@
 """A responder between real HTTP peers: two models that misbehave on command, and one that says what it is told."""
 
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mainstay.agents.mcp.server import McpServer
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.responder import build
 from mainstay.bus import Bus
@@ -57,6 +58,7 @@ class Bench:
     heard: list[Event] = field(default_factory=list)
     recovery: RecoverySettings = ONCE
     breakers: Breakers = field(default_factory=Breakers)
+    servers: Mapping[str, McpServer] = field(default_factory=dict)
     tier: Tier = "auto"
     limits: dict[str, object] = field(default_factory=dict)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
@@ -89,6 +91,7 @@ class Bench:
             bus=self.bus,
             clock=CLOCK,
             http=self.http,
+            servers=self.servers,
             recovery=self.recovery,
             breakers=self.breakers,
             ledger=self.ledger,
@@ -209,7 +212,11 @@ async def told() -> AsyncGenerator[Told, None]:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
 
         def make(
-            *, model: ModelSettings | None = None, allow: tuple[str, ...] = (), **settings: object
+            *,
+            model: ModelSettings | None = None,
+            allow: tuple[str, ...] = (),
+            servers: Mapping[str, McpServer] | None = None,
+            **settings: object,
         ) -> Responder:
             settings.setdefault("models", ("only",))
             chosen = model or ModelSettings(base_url="http://dictated/v1", model="m")
@@ -220,6 +227,7 @@ async def told() -> AsyncGenerator[Told, None]:
                 bus=bus,
                 clock=CLOCK,
                 http=http,
+                servers=servers,
                 recovery=ONCE,
                 ledger=ledger,
             )

@@ -117,7 +117,7 @@ async def test_a_tool_that_does_not_exist_is_an_error_for_the_model(told) -> Non
     steps = StepsInMemory()
     _, final = await told.ask("hi", steps=steps)
     assert (final.text, steps.written) == ("Sorry.", {})
-    assert told.model.asked[1]["messages"][-1]["content"] == '{"error":"There is no tool named nothing."}'
+    assert told.model.asked[1]["messages"][-1]["content"] == '{"error":"There is no tool named nothing now."}'
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"x"'])

@@ -60,7 +60,8 @@ def test_the_defaults_of_every_room_pass_its_own_rules() -> None:
 
 def test_show_lists_every_setting_with_its_origin_and_no_secret(project) -> None:
     environ = {"FEISHU_APP_ID": "cli_1", "FEISHU_APP_SECRET": "hush-hush", "FEISHU_ENCRYPT_KEY": "hush-hush-2"}
-    shown = {each.key: each for each in settings(project("[service]\nturn_timeout = 90\n", environ))}
+    toml = '[service]\nturn_timeout = 90\n[mcp.files]\ncommand = ["files"]\n'
+    shown = {each.key: each for each in settings(project(toml, environ))}
     assert shown["service.turn_timeout"].value == "1m30s"
     assert shown["service.turn_timeout"].origin == "mainstay.toml:2"
     assert shown["channels.feishu.app_secret"].value == "***"

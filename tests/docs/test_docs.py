@@ -1,6 +1,7 @@
 """What the documentation says can be typed, works when it is typed."""
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -33,8 +34,8 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line]
 
 
-async def typed(words: list[str], directory: Path, url: str = "") -> None:
-    """Run one command line of a page; ``url`` stands in for the default address."""
+async def typed(words: list[str], directory: Path, url: str = "") -> str:
+    """Run one command line of a page and return what it says; ``url`` stands in for the default address."""
     if words[0].endswith("mainstay"):
         words = [sys.executable, "-m", "mainstay", *words[1:]]
     words = [word.replace("http://127.0.0.1:3000", url) if url else word for word in words]
@@ -45,6 +46,7 @@ async def typed(words: list[str], directory: Path, url: str = "") -> None:
     async with asyncio.timeout(60):
         output, _ = await ran.communicate()
     assert ran.returncode == 0, f"{shlex.join(words)}\n{output.decode()}"
+    return output.decode()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -117,3 +119,24 @@ async def test_commands_of_the_way_to_a_real_bot_work(tmp_path: Path) -> None:
     assert len(to_type) == 4
     for words in to_type:
         await typed(words, tmp_path)
+
+
+@pytest.mark.anyio
+async def test_the_way_to_an_mcp_server_works(tmp_path: Path) -> None:
+    page = ROOT / "docs/how-to/use-mcp-servers.md"
+    ours, theirs = blocks(page, "toml")
+    (tmp_path / "shop.py").write_text(blocks(page, "python")[0])
+    check, serve, *to_type = commands(page)
+    assert (check[1:], serve[1:]) == (["config", "check"], ["serve"])
+    async with project(tmp_path, ours.replace('"python"', f'"{sys.executable}"')) as made:
+        await typed(check, tmp_path)
+        await made.start()
+        async with asyncio.timeout(60):
+            while '"mcp:shop":{"status":"ok"' not in json.dumps(await made.health(), separators=(",", ":")):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        said = [await typed(words, tmp_path, made.url) for words in to_type]
+        assert "tea costs 3" in said[0]
+        assert "mcp:shop" in said[1]
+    (tmp_path / "mainstay.toml").write_text(theirs)
+    (tmp_path / ".env").write_text("TICKETS_TOKEN=abc\n")
+    await typed(check, tmp_path)

@@ -8,7 +8,8 @@ from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 
 from mainstay.agents.attempt import ChatModel, ask
-from mainstay.agents.machine import contradictions, in_tier
+from mainstay.agents.machine import HAND_OVER, contradictions, in_tier
+from mainstay.agents.mcp.server import McpServer
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.segment import Agent, ModelCandidate
 from mainstay.agents.standing import breaker_of
@@ -27,12 +28,11 @@ __all__ = ["MakeModel", "assemble"]
 
 MakeModel = Callable[[str, ModelSettings, httpx2.AsyncClient], Model]
 
-_HAND_OVER = "hand_over_to_"
-
 
 def assemble(
     agents: Mapping[str, AgentSettings],
     models: Mapping[str, ModelSettings],
+    servers: Mapping[str, McpServer],
     *,
     http: httpx2.AsyncClient,
     root: str,
@@ -47,7 +47,8 @@ def assemble(
     Raises:
         ConfigError: naming everything that is missing or wrong.
     """
-    problems = [f"{key}: {what}" for key, what in contradictions(agents, models, root)]
+    prefixes = {name: server.settings.prefix_for(name) for name, server in servers.items()}
+    problems = [f"{key}: {what}" for key, what in contradictions(agents, models, prefixes, root)]
     if problems:
         raise ConfigError(*problems)
     names = [root, *agents[root].specialists]
@@ -83,6 +84,7 @@ def assemble(
             name,
             agents[name],
             candidates=tuple(candidate(model) for model in chains[name]),
+            servers=tuple(servers[each] for each in agents[name].mcp),
             specialists={each: agents[each] for each in agents[root].specialists} if name == root else {},
         )
         for name in names
@@ -94,6 +96,7 @@ def _agent(
     settings: AgentSettings,
     *,
     candidates: tuple[ModelCandidate, ...],
+    servers: tuple[McpServer, ...],
     specialists: Mapping[str, AgentSettings],
 ) -> Agent:
     tools = [load_tool(spec, f"agents.{name}.tools") for spec in settings.tools]
@@ -102,7 +105,8 @@ def _agent(
         settings=settings,
         candidates=candidates,
         tools={tool.name: tool for tool in tools},
-        specialists={_HAND_OVER + each: each for each in specialists},
+        servers=servers,
+        specialists={HAND_OVER + each: each for each in specialists},
         hand_over_tools=tuple(_hand_over_tool(each, specialists[each]) for each in specialists),
     )
 
@@ -110,7 +114,7 @@ def _agent(
 def _hand_over_tool(name: str, settings: AgentSettings) -> ToolDefinition:
     good_at = settings.description or f"the specialist {name}"
     return ToolDefinition(
-        name=_HAND_OVER + name,
+        name=HAND_OVER + name,
         description=f"Let this specialist answer the person instead of you: {good_at}",
         parameters_json_schema={
             "type": "object",

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+from mainstay.agents.mcp.machine import clashes
 from mainstay.agents.model import AgentSettings, MatchRule, Tier
 from mainstay.errors import Category, nearest
 
-__all__ = ["Route", "contradictions", "in_tier", "may_answer_instead", "route", "usable_models"]
+__all__ = ["HAND_OVER", "Route", "contradictions", "in_tier", "may_answer_instead", "route", "usable_models"]
+
+HAND_OVER = "hand_over_to_"
+"""What the name of a tool that hands over begins with."""
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _LETTER = rf"[^\W{_CJK}]"
@@ -56,13 +60,14 @@ class Route:
 
 
 def contradictions(
-    agents: Mapping[str, AgentSettings], models: Iterable[str], root: str
+    agents: Mapping[str, AgentSettings], models: Iterable[str], servers: Mapping[str, str], root: str
 ) -> Iterator[tuple[str, str]]:
     """The key and what is wrong with it, for everything about the agents that no single value can know.
 
     Args:
         agents: by name, used or not: what is written has to be right.
         models: the names that a chain may hold.
+        servers: the MCP servers, with what the names of their tools begin with.
         root: the agent that every message goes to first.
     """
     if root not in agents:
@@ -74,9 +79,20 @@ def contradictions(
         for model in agent.models:
             if model not in known:
                 yield f"agents.{name}.models", f"there is no model named {model}{nearest(model, known)}"
+        for problem in _servers(agent, servers):
+            yield f"agents.{name}.mcp", problem
         for specialist in agent.specialists:
             if problem := _no_specialist(specialist, name, agents):
                 yield f"agents.{name}.specialists", problem
+
+
+def _servers(agent: AgentSettings, servers: Mapping[str, str]) -> Iterator[str]:
+    for name in agent.mcp:
+        if name not in servers:
+            yield f"there is no MCP server named {name}{nearest(name, servers) or f'; add [mcp.{name}]'}"
+    own = [tool.rpartition(":")[2] for tool in agent.tools] + ["remember"] * agent.person_memory
+    own += [HAND_OVER + specialist for specialist in agent.specialists]
+    yield from clashes({name: servers[name] for name in agent.mcp if name in servers}, own)
 
 
 def _no_specialist(specialist: str, name: str, agents: Mapping[str, AgentSettings]) -> str:

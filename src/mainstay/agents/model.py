@@ -73,6 +73,7 @@ class AgentSettings:
         help="How well a specialist's words must match, 0 to 1, to hand over to it without asking a model.",
     )
     tools: tuple[str, ...] = setting((), help='Functions the agent may call, each as "module:function".')
+    mcp: tuple[str, ...] = setting((), help="The MCP servers whose tools the agent may call, too.")
     tool_timeout: float = duration("30s", help="How long one tool may run.")
     max_steps: int = setting(
         12,

@@ -16,6 +16,8 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
 from mainstay.agents import machine
 from mainstay.agents.assembly import MakeModel, assemble
 from mainstay.agents.history import answer_calls, dump, history_of, load, repair, user_said
+from mainstay.agents.mcp.server import McpServer
+from mainstay.agents.mcp.tool import absent, offered, tried
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.segment import Agent, Answered, Broke, End, HandsOver, Segment
 from mainstay.agents.standing import agent_breaker
@@ -60,6 +62,7 @@ def build(
     bus: Bus,
     clock: Clock,
     http: httpx2.AsyncClient,
+    servers: Mapping[str, McpServer] | None = None,
     recovery: RecoverySettings | None = None,
     breakers: Breakers | None = None,
     refresh: Callable[[], Awaitable[None]] | None = None,
@@ -76,6 +79,7 @@ def build(
         bus: hears of attempts, hops, hand-overs, tools and specialists.
         clock: for limits and durations.
         http: the client that all models share; the caller closes it.
+        servers: the MCP servers that the agents name; whoever calls keeps them connected.
         recovery: what is done about a failed call.
         breakers: those of the process.
         refresh: see `mainstay.agents.work.Surroundings`.
@@ -98,6 +102,7 @@ def build(
     made = assemble(
         agents,
         models,
+        servers or {},
         http=http,
         root=root,
         make_model=make_model,
@@ -163,6 +168,8 @@ class AgentResponder:
     async def _answer(self, work: Work) -> AsyncGenerator[AnswerEvent, None]:
         history = history_of(work.turn.history)
         step = self._begin(work)
+        if work.recorded and isinstance(step, _Plan):
+            await tried(step.agent.servers, work.left_s)
         while isinstance(step, _Plan):
             if step.said is not None:
                 yield step.said
@@ -274,8 +281,8 @@ class AgentResponder:
         return machine.route(text, rules, self._root.settings.match_threshold)
 
     def _segment(self, plan: _Plan, work: Work, history: list[ModelMessage]) -> Segment:
-        settings, tools = plan.agent.settings, dict(plan.agent.tools)
-        instructions = settings.instructions
+        settings, tools = plan.agent.settings, offered(plan.agent.servers, plan.agent.tools)
+        instructions = settings.instructions + absent(plan.agent.servers)
         if settings.person_memory:
             tool = remember(work.turn.notebook)
             tools[tool.name] = tool

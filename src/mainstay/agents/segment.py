@@ -16,8 +16,9 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
 from mainstay.agents.history import INTERRUPTED, dump, open_calls
+from mainstay.agents.mcp.server import McpServer
 from mainstay.agents.model import AgentSettings
-from mainstay.agents.tools import AgentTool, ToolResult, run_tool
+from mainstay.agents.tools import AgentTool, Run, ToolResult, ToolUnavailable
 from mainstay.agents.work import Work
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, ModelHop, ToolRan
@@ -47,6 +48,7 @@ class Agent:
 
     Attributes:
         candidates: its fallback chain.
+        servers: the MCP servers whose tools it may call as well.
         specialists: by the names of the tools that hand over to them.
     """
 
@@ -54,6 +56,7 @@ class Agent:
     settings: AgentSettings
     candidates: tuple[ModelCandidate, ...]
     tools: Mapping[str, AgentTool]
+    servers: tuple[McpServer, ...]
     specialists: Mapping[str, str]
     hand_over_tools: tuple[ToolDefinition, ...]
 
@@ -230,20 +233,24 @@ class Segment:
             return ToolResult(INTERRUPTED, ok=False)
         tool = self._tools.get(call.tool_name)
         if tool is None:
-            return ToolResult(f"There is no tool named {call.tool_name}.", ok=False)
+            return ToolResult(f"There is no tool named {call.tool_name} now.", ok=False)
         try:
             arguments = call.args_as_dict(raise_if_invalid=True)
         except (ValueError, AssertionError):
             return ToolResult("The arguments are not a JSON object.", ok=False)
-        if step is None:
-            await self._intend(call, tool)
-        return await self._run(call, tool, arguments)
+        try:
+            with tool.admit() as run:
+                if step is None:
+                    await self._intend(call, tool)
+                return await self._run(call, run, arguments)
+        except ToolUnavailable as unavailable:
+            return ToolResult(str(unavailable), ok=False)
 
     async def _intend(self, call: ToolCallPart, tool: AgentTool) -> None:
         step = Step(
             step_id=call.tool_call_id,
             agent=self._agent.name,
-            tool=tool.name,
+            tool=call.tool_name,
             arguments=call.args_as_json_str(),
             effects=tool.effects,
             checkpoint=dump(self.new),
@@ -252,17 +259,17 @@ class Segment:
         if tool.effects:
             self._work.acted.add(self._agent.name)
 
-    async def _run(self, call: ToolCallPart, tool: AgentTool, arguments: Mapping[str, object]) -> ToolResult:
+    async def _run(self, call: ToolCallPart, run: Run, arguments: Mapping[str, object]) -> ToolResult:
         work = self._work
         started = work.clock.monotonic()
         limit_s = max(0.0, min(self._agent.settings.tool_timeout, work.left_s))
         with until(work.turn.deadline):
-            result = await run_tool(tool, arguments, limit_s)
+            result = await run(arguments, limit_s)
         work.bus.emit(
             ToolRan(
                 turn_id=work.turn.turn_id,
                 agent=self._agent.name,
-                tool=tool.name,
+                tool=call.tool_name,
                 duration_s=work.clock.monotonic() - started,
                 success=result.ok,
             )

@@ -24,7 +24,7 @@ from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.units import format_dollars, format_duration
 
-__all__ = ["Standing", "agent_breaker", "breaker_of"]
+__all__ = ["Standing", "agent_breaker", "breaker_detail", "breaker_of", "left_alone"]
 
 
 def breaker_of(name: str, settings: ModelSettings, breakers: Breakers) -> Breaker:
@@ -124,7 +124,7 @@ class Standing:
                 "delaysIgnored": last.nonsense,
                 "spentToday": _dollars(self._ledger.spent_by(name)),
                 "budgetPerDay": _dollars(settings.budget_per_day),
-                **_breaker_detail(snapshot),
+                **breaker_detail(snapshot),
             },
         )
 
@@ -136,7 +136,7 @@ class Standing:
             return "ok", f"not asked: the tier {self._tier} is forced (AI_MODEL_TIER)" if forced else "", forced
         if snapshot.state is State.OPEN:
             alone = self._is_the_last(name) and not _rate_limited(snapshot)
-            return "down" if alone else "degraded", _left_alone(f"model {name}", snapshot), True
+            return "down" if alone else "degraded", left_alone(f"model {name}", snapshot), True
         if self._ledger.used_up("model", name):
             spent, limit = self._ledger.spent_by(name), self._models[name].budget_per_day
             reason = f"model {name} is not asked: {_dollars(spent)} of today's {_dollars(limit)} USD are spent"
@@ -161,8 +161,8 @@ class Standing:
             required=False,
             affects_status=is_open,
             status="degraded" if is_open else "ok",
-            reason=_left_alone(f"agent {name}", snapshot) if is_open else "",
-            detail=_breaker_detail(snapshot),
+            reason=left_alone(f"agent {name}", snapshot) if is_open else "",
+            detail=breaker_detail(snapshot),
         )
 
 
@@ -174,13 +174,15 @@ def _rate_limited(snapshot: Snapshot) -> bool:
     return snapshot.failure is not None and snapshot.failure.category is Category.RATE_LIMIT
 
 
-def _left_alone(what: str, snapshot: Snapshot) -> str:
+def left_alone(what: str, snapshot: Snapshot) -> str:
+    """The reason of a condition whose breaker is open."""
     why = f" after {snapshot.failure.category}" if snapshot.failure else ""
     slow = ": its first tokens come late" if snapshot.cause == "slow" else ""
     return f"{what} is left alone for {format_duration(round(snapshot.open_s, 1))} more{slow or why}"
 
 
-def _breaker_detail(snapshot: Snapshot) -> dict[str, str | int | float | bool | None]:
+def breaker_detail(snapshot: Snapshot) -> dict[str, str | int | float | bool | None]:
+    """A breaker in the detail of a condition."""
     return {
         "breaker": snapshot.state,
         "openSeconds": round(snapshot.open_s, 1),

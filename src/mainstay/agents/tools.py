@@ -1,7 +1,8 @@
 """What is a tool, and how is it run?
 
 Any Python function, named in the configuration as ``module:function``; its signature and docstring are what the
-model is told. A tool counts as having effects unless its author says otherwise::
+model is told. (Those of MCP servers are in `mainstay.agents.mcp`.) A tool counts as having effects unless its
+author says otherwise::
 
     @read_only
     def weather(city: str) -> str:
@@ -13,10 +14,12 @@ import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import orjson
 from pydantic import validate_call
@@ -26,7 +29,18 @@ from mainstay.errors import ConfigError
 from mainstay.messages import Notebook
 from mainstay.recovery.wording import one_line
 
-__all__ = ["AgentTool", "ToolResult", "load_tool", "read_only", "remember", "run_tool"]
+__all__ = [
+    "AgentTool",
+    "FunctionTool",
+    "Run",
+    "ToolResult",
+    "ToolUnavailable",
+    "failed",
+    "load_tool",
+    "read_only",
+    "remember",
+    "too_late",
+]
 
 F = TypeVar("F", bound=Callable[..., object])
 _READ_ONLY = "mainstay_read_only"
@@ -39,9 +53,47 @@ def read_only(function: F) -> F:
     return function
 
 
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What the model is told about a run."""
+
+    text: str
+    ok: bool
+
+
+Run = Callable[[Mapping[str, object], float], Awaitable[ToolResult]]
+"""``(arguments, timeout_s)``: runs a tool once; whatever goes wrong is in the result."""
+
+
+class ToolUnavailable(Exception):
+    """The tool can not be run now, and was not; the text is for the model."""
+
+
+class AgentTool(Protocol):
+    """Something that a model may call.
+
+    Attributes:
+        definition: what the model is told.
+        effects: whether running it twice may do something twice.
+    """
+
+    @property
+    def definition(self) -> ToolDefinition: ...  # noqa: D102  see above
+
+    @property
+    def effects(self) -> bool: ...  # noqa: D102
+
+    def admit(self) -> AbstractContextManager[Run]:
+        """The right to run it once, asked for before the intent is recorded, and kept until the result is.
+
+        Raises:
+            ToolUnavailable: when it is entered, if there is no such right now.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentTool:
-    """A function that a model may call; ``function`` checks its arguments itself."""
+class FunctionTool:
+    """A function that a model may call; ``function`` checks its arguments itself. See `AgentTool`."""
 
     definition: ToolDefinition
     function: Callable[..., object]
@@ -52,16 +104,12 @@ class AgentTool:
         """What the model calls it."""
         return self.definition.name
 
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """What the model is told about a run."""
-
-    text: str
-    ok: bool
+    def admit(self) -> AbstractContextManager[Run]:
+        """Always."""
+        return nullcontext(partial(_run, self))
 
 
-def load_tool(spec: str, where: str) -> AgentTool:
+def load_tool(spec: str, where: str) -> FunctionTool:
     """The tool that the configuration names.
 
     Args:
@@ -86,7 +134,7 @@ def load_tool(spec: str, where: str) -> AgentTool:
         raise ConfigError(f"{where}: {spec} can not be a tool: {one_line(str(error))}") from error
 
 
-def remember(notebook: Notebook) -> AgentTool:
+def remember(notebook: Notebook) -> FunctionTool:
     """The tool with which an agent writes into the person's notebook."""
 
     async def remember(note: str) -> str:
@@ -101,7 +149,7 @@ def remember(notebook: Notebook) -> AgentTool:
     return _tool(remember)
 
 
-async def run_tool(tool: AgentTool, arguments: Mapping[str, object], timeout_s: float) -> ToolResult:
+async def _run(tool: FunctionTool, arguments: Mapping[str, object], timeout_s: float) -> ToolResult:
     """Run it; whatever goes wrong becomes a text for the model.
 
     A function that is not async runs in a thread. When its time is over nobody waits for it any more, but the
@@ -114,15 +162,12 @@ async def run_tool(tool: AgentTool, arguments: Mapping[str, object], timeout_s: 
                 return _returned(await cast("Awaitable[object]", tool.function(**arguments)))
             return await _in_a_thread(tool, arguments)
     except TimeoutError as error:
-        if timer.expired():
-            doubt = " It may still take effect: do not call it again." if tool.effects else ""
-            return ToolResult(f"The tool did not finish within {timeout_s:.3g} seconds.{doubt}", ok=False)
-        return _error(error)
+        return too_late(timeout_s, effects=tool.effects) if timer.expired() else _error(error)
     except Exception as error:  # noqa: BLE001  a tool is the user's code: its faults are told to the model
         return _error(error)
 
 
-async def _in_a_thread(tool: AgentTool, arguments: Mapping[str, object]) -> ToolResult:
+async def _in_a_thread(tool: FunctionTool, arguments: Mapping[str, object]) -> ToolResult:
     """Run it in a thread of its own, for which nobody has to wait: those of a pool hold up the end of the process.
 
     What it raises comes back as a result: StopIteration can not pass a future, and SystemExit ends services.
@@ -145,16 +190,25 @@ def _returned(value: object) -> ToolResult:
     return ToolResult(value if isinstance(value, str) else _json(value), ok=True)
 
 
-def _tool(function: Callable[..., Any]) -> AgentTool:
+def _tool(function: Callable[..., Any]) -> FunctionTool:
     definition = Tool(function, takes_ctx=False).tool_def
     effects = not getattr(function, _READ_ONLY, False)
-    return AgentTool(definition=definition, function=validate_call(function), effects=effects)
+    return FunctionTool(definition=definition, function=validate_call(function), effects=effects)
+
+
+def too_late(timeout_s: float, *, effects: bool) -> ToolResult:
+    """The result of a run that did not end in time."""
+    doubt = " It may still take effect: do not call it again." if effects else ""
+    return ToolResult(f"The tool did not finish within {timeout_s:.3g} seconds.{doubt}", ok=False)
+
+
+def failed(why: str) -> ToolResult:
+    """The result of a run that failed, in one line without secrets."""
+    return ToolResult(one_line(f"The tool failed: {why}", longest=_LONGEST_ERROR), ok=False)
 
 
 def _error(error: BaseException) -> ToolResult:
-    return ToolResult(
-        one_line(f"The tool failed: {type(error).__name__}: {error}", longest=_LONGEST_ERROR), ok=False
-    )
+    return failed(f"{type(error).__name__}: {error}")
 
 
 def _json(value: object) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
+from threading import Lock
 from typing import TypeVar
 
 __all__ = ["unpaused"]
@@ -17,6 +18,7 @@ __all__ = ["unpaused"]
 T = TypeVar("T")
 
 _SWITCH_INTERVAL_S = 0.0005
+_ONE_AT_A_TIME = Lock()  # what is changed and put back here belongs to the whole process
 
 
 async def unpaused(make: Callable[[], T]) -> T:
@@ -25,12 +27,13 @@ async def unpaused(make: Callable[[], T]) -> T:
 
 
 def _without_pauses(make: Callable[[], T]) -> T:
-    interval = sys.getswitchinterval()
-    gc.disable()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    try:
-        return make()
-    finally:
-        gc.freeze()
-        gc.enable()
-        sys.setswitchinterval(interval)
+    with _ONE_AT_A_TIME:
+        interval = sys.getswitchinterval()
+        gc.disable()
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        try:
+            return make()
+        finally:
+            gc.freeze()
+            gc.enable()
+            sys.setswitchinterval(interval)

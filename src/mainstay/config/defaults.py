@@ -35,6 +35,7 @@ _EMBEDDED: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "match": ["OKR", "OKRs", "key result", "key results", "关键结果"],
         },
     },
+    "mcp": {},
     "channels": {"feishu": {}},
 }
 _WITH_OPENROUTER: Final = {

@@ -18,10 +18,12 @@ from mainstay.config.schema import SECTIONS, Key, Section
 from mainstay.config.toml import Document, read_toml
 from mainstay.config.values import fit
 from mainstay.errors import ConfigError, nearest
+from mainstay.settings import Secret
 
 __all__ = ["FILE_NAME", "load"]
 
 FILE_NAME: Final = "mainstay.toml"
+_REFERENCE: Final = re.compile(r"(?<!\S)env:([A-Za-z_][A-Za-z0-9_]*)(?!\S)")
 _TABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
@@ -184,15 +186,21 @@ def _refuse_unknown_keys(
 
 def _take(key: Key, path: str, written: object, origin: str, values: dict[str, object], loading: _Loading) -> None:
     """Resolve, fit and remember one value, or the problem with it."""
+    missing: list[str] = []
     if isinstance(written, str) and written.startswith("env:"):
         name = written[4:].strip()
-        if name not in loading.variables:
-            loading.refused.add(path)
-            loading.problems.append(
-                f"{origin}: {path}: the environment variable {name} is not set, here or in .env"
-            )
-            return
-        written, origin = loading.variables[name].value, f"{loading.variables[name].origin} ({origin})"
+        if name in loading.variables:
+            written, origin = loading.variables[name].value, f"{loading.variables[name].origin} ({origin})"
+        else:
+            missing.append(name)
+    elif isinstance(written, Mapping) and key.is_table:
+        written = {name: _filled_in(value, loading, missing) for name, value in written.items()}
+    if missing:
+        loading.refused.add(path)
+        loading.problems.extend(
+            f"{origin}: {path}: the environment variable {name} is not set, here or in .env" for name in missing
+        )
+        return
     try:
         values[key.name] = fit(written, key)
     except ValueError as error:
@@ -200,3 +208,17 @@ def _take(key: Key, path: str, written: object, origin: str, values: dict[str, o
         loading.problems.append(f"{origin}: {path}: {error}")
     if origin != "default":
         loading.origins[path] = origin
+
+
+def _filled_in(value: object, loading: _Loading, missing: list[str]) -> object:
+    """A text of a table; with a variable in it (``"Bearer env:TOKEN"``) it is a secret."""
+    if not isinstance(value, str) or not _REFERENCE.search(value):
+        return value
+
+    def variable(found: re.Match[str]) -> str:
+        if found[1] in loading.variables:
+            return loading.variables[found[1]].value
+        missing.append(found[1])
+        return ""
+
+    return Secret(_REFERENCE.sub(variable, value))

@@ -10,6 +10,7 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from mainstay.agents import machine as agents
+from mainstay.agents.mcp import machine as mcp
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.config.model import Config, has_credentials
 from mainstay.errors import ConfigError
@@ -29,7 +30,10 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     for name, model in config.models.items():
         yield from _model(f"models.{name}", model)
     if ROOT in config.agents or not config.service.responder:
-        yield from agents.contradictions(config.agents, config.models, ROOT)
+        prefixes = {name: server.prefix_for(name) for name, server in config.mcp.items()}
+        yield from agents.contradictions(config.agents, config.models, prefixes, ROOT)
+    for name, server in config.mcp.items():
+        yield from ((f"mcp.{name}.{key}", what) for key, what in mcp.contradictions(name, server))
     for name, channel in config.channels.items():
         yield from _channel(f"channels.{name}", channel)
     yield from _shared_bots(config.channels)

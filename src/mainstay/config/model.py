@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
+from mainstay.agents.mcp.model import McpSettings
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.containment.model import ContainmentSettings
@@ -154,6 +155,7 @@ class Config:
     service: ServiceSettings = field(default_factory=ServiceSettings)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     agents: Mapping[str, AgentSettings] = field(default_factory=dict)
+    mcp: Mapping[str, McpSettings] = field(default_factory=dict)
     channels: Mapping[str, FeishuSettings] = field(default_factory=dict)
     storage: StorageSettings = field(default_factory=StorageSettings)
     inbox: InboxSettings = field(default_factory=InboxSettings)
@@ -190,6 +192,11 @@ class Config:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that must never be written anywhere; for `mainstay.logs.redact.register`."""
-        settings: tuple[ModelSettings | FeishuSettings, ...] = (*self.models.values(), *self.channels.values())
-        values = (getattr(each, field.name) for each in settings for field in fields(each))
+        settings: tuple[ModelSettings | FeishuSettings | McpSettings, ...] = (
+            *self.models.values(),
+            *self.channels.values(),
+            *self.mcp.values(),
+        )
+        values = [getattr(each, field.name) for each in settings for field in fields(each)]
+        values += [one for value in values if isinstance(value, Mapping) for one in value.values()]
         return tuple(value.reveal() for value in values if isinstance(value, Secret) and value)

@@ -7,11 +7,12 @@ and the reference walk over this tree: a setting that a room declares is known t
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from mainstay.agents.mcp.model import McpSettings
 from mainstay.agents.model import AgentSettings
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.config.model import SandboxSection, ServiceSettings
@@ -44,6 +45,11 @@ class Key:
     kind: Any
     default: object
     info: SettingInfo
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table of texts, whose names the user chooses."""
+        return typing.get_origin(self.kind) is Mapping
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -91,6 +97,7 @@ SECTIONS: Final[dict[str, Section]] = {
         Section(name="service", settings=ServiceSettings),
         Section(name="models", settings=ModelSettings, named=True),
         Section(name="agents", settings=AgentSettings, named=True),
+        Section(name="mcp", settings=McpSettings, named=True),
         Section(name="channels", settings=FeishuSettings, named=True),
         Section(name="storage", settings=StorageSettings),
         Section(name="inbox", settings=InboxSettings),

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import cast
 
 from mainstay.config.model import Config
 from mainstay.config.schema import SECTIONS, Key
-from mainstay.logs.redact import redact
+from mainstay.logs.redact import redact, redact_fields
 from mainstay.settings import Secret
 from mainstay.units import format_duration, format_size
 
@@ -67,6 +68,9 @@ def _plain(value: object) -> Written:
         return value
     if isinstance(value, Decimal | Path):
         return str(value)
+    if isinstance(value, Mapping):
+        # a secret prints as ***, and what is none by its type may be one by its name
+        return cast("Written", redact_fields(value))
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -83,6 +87,6 @@ def _text(value: Written) -> str:
         case list():
             return ", ".join(map(_text, value)) or "-"
         case dict():
-            return " ".join(f"{name}={_text(item)}" for name, item in value.items())
+            return " ".join(f"{name}={_text(item)}" for name, item in value.items()) or "-"
         case _:
             return str(value)

@@ -43,7 +43,7 @@ Every setting can be set by `MAINSTAY_SECTION_KEY`; in a section of many tables 
 `feishu`. `MAINSTAY_HOME` moves the home, which is `.mainstay` beside the file.
 
 Durations are written like `500ms`, `30s`, `5m`, `1h30m`; sizes like `64KiB`, `500MiB`."""
-_OWNED: Final = {"models": "primary", "agents": "manager", "channels": "feishu"}
+_OWNED: Final = {"models": "primary", "agents": "manager", "mcp": "name", "channels": "feishu"}
 
 
 def json_schema() -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _section_schema(section: Section) -> dict[str, Any]:
 def _key_schema(key: Key) -> dict[str, Any]:
     about: dict[str, Any] = {"description": key.info.help}
     default = as_written(key.default, key)
-    if default not in (None, "", []):
+    if default not in (None, "", [], {}):
         about["default"] = default
     return about | _type_schema(key)
 
@@ -88,6 +88,8 @@ def _type_schema(key: Key) -> dict[str, Any]:
         return {"type": ["string", "integer"], "minimum": 0}
     if key.kind in _PLAIN:
         return {"type": [_PLAIN[key.kind], "string"], "pattern": "^env:"}
+    if key.is_table:
+        return {"type": "object", "additionalProperties": {"type": "string"}}
     if _is_texts(key):
         return {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     return {}
@@ -143,6 +145,8 @@ def _type_name(key: Key) -> str:
         return ", ".join(f"`{choice}`" for choice in key.choices)
     if key.kind is Secret:
         return "secret text"
+    if key.is_table:
+        return "table of texts"
     names = {
         bool: "`true`, `false`",
         int: "whole number",
@@ -155,6 +159,6 @@ def _type_name(key: Key) -> str:
 
 def _default(key: Key) -> str:
     default = as_written(key.default, key)
-    if default in (None, "", []):
+    if default in (None, "", [], {}):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"

@@ -78,6 +78,12 @@ def _budget(event: happened.BudgetReached) -> str:
     return f"today's budget{whose} is reached: {spent} of {limit} USD spent{under_way}; {needed}"
 
 
+def _mcp(event: happened.McpServerChanged) -> str:
+    if event.connected:
+        return f"MCP server {event.server} is connected; it offers {event.tools} tools"
+    return f"MCP server {event.server} is not connected: {event.reason}"
+
+
 LINES: Final[dict[type[happened.Event], Line]] = {
     happened.MessageAccepted: Line(logging.INFO, lambda e: f"message accepted from {e.channel}"),
     happened.MessageDuplicated: Line(logging.INFO, lambda e: f"message from {e.channel} was known already"),
@@ -107,6 +113,7 @@ LINES: Final[dict[type[happened.Event], Line]] = {
     ),
     happened.BreakerChanged: Line(lambda e: logging.WARNING if e.state == "open" else logging.INFO, _breaker),
     happened.BudgetReached: Line(logging.WARNING, _budget),
+    happened.McpServerChanged: Line(lambda e: logging.INFO if e.connected else logging.WARNING, _mcp),
     happened.CardCreated: Line(logging.DEBUG, lambda _: "card created"),
     happened.CardSent: Line(logging.DEBUG, lambda _: "card sent"),
     happened.CardUpdated: Line(logging.DEBUG, lambda e: f"card shows {e.chars} characters"),
