@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 from pydantic_ai.tools import ToolDefinition
 
-from mainstay.agents.tools import AgentTool, run_tool
+from mainstay.agents.tools import FunctionTool
 from mainstay.clock import SystemClock
 from mainstay.recovery.deadline import left_s, until, within
 
@@ -86,7 +86,8 @@ async def test_it_reaches_tools_async_or_not() -> None:
         return in_a_thread()
 
     for function in (in_a_thread, in_a_task):
-        tool = AgentTool(definition=ToolDefinition(name="left"), function=function, effects=False)
-        with within(60):
-            assert (await run_tool(tool, {}, 10)).text == "true"
-        assert (await run_tool(tool, {}, 10)).text == "false"
+        tool = FunctionTool(definition=ToolDefinition(name="left"), function=function, effects=False)
+        with tool.admit() as run:
+            with within(60):
+                assert (await run({}, 10)).text == "true"
+            assert (await run({}, 10)).text == "false"

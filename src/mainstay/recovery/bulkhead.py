@@ -39,10 +39,12 @@ class Bulkhead:
         self._longest_line = line
         self._line: deque[asyncio.Future[None]] = deque()
 
-    @property
-    def free(self) -> bool:
-        """Whether `enter` would return at once."""
-        return self.running < self._places
+    def enter_at_once(self) -> bool:
+        """Take a place if one is free; False if there is none."""
+        if self.running < self._places:
+            self.running += 1
+            return True
+        return False
 
     @property
     def waiting(self) -> int:
@@ -55,8 +57,7 @@ class Bulkhead:
         Raises:
             Busy: if the line is full, or no place came free within ``timeout_s`` seconds.
         """
-        if self.running < self._places:
-            self.running += 1
+        if self.enter_at_once():
             return
         if len(self._line) >= self._longest_line:
             self.refused += 1

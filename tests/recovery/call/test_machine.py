@@ -197,13 +197,13 @@ def test_a_call_with_nobody_to_ask_gives_up() -> None:
 def test_the_limit_that_comes_first_ends_the_wait(
     last: float | None, deadline: float, end: float, limit: tuple[str, float]
 ) -> None:
-    assert attempt_ends(LIMITS, started=0, last=last, deadline=deadline) == end
-    assert limit_at(LIMITS, started=0, last=last, deadline=deadline, end=end) == limit
+    assert attempt_ends(LIMITS, 0, last, deadline) == end
+    assert limit_at(LIMITS, 0, last, deadline, end) == limit
 
 
 def test_without_limits_only_the_deadline_ends_a_wait() -> None:
-    assert attempt_ends(Limits(), started=0, last=None, deadline=FOREVER) == FOREVER
-    assert attempt_ends(Limits(), started=0, last=3, deadline=9) == 9
+    assert attempt_ends(Limits(), 0, None, FOREVER) == FOREVER
+    assert attempt_ends(Limits(), 0, 3, 9) == 9
 
 
 @dataclass

@@ -207,6 +207,8 @@ class Permit:
 
     def ignore(self) -> None:
         """It says nothing about the other side."""
+        if self._ticket is None:
+            return
         breaker = self._breaker
         with breaker._lock:
             ticket, self._ticket = self._ticket, None

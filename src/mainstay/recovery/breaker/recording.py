@@ -14,36 +14,29 @@ Only around an ``await``, never over a ``yield``: an asynchronous generator runs
 and would speak for calls that are none of its own.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
 from mainstay.recovery.breaker.permits import Breaker
 
-__all__ = ["is_recorded", "recording"]
+__all__ = ["RECORDED", "is_recorded", "recording"]
 
-_RECORDED: Final[ContextVar[tuple[Breaker, ...]]] = ContextVar("mainstay.recovery.breaker.recording", default=())
+RECORDED: Final[ContextVar[tuple[Breaker, ...]]] = ContextVar("mainstay.recovery.breaker.recording", default=())
+"""The breakers whose permits are held; `recording` sets it, and `mainstay.recovery.call.attempt`, faster."""
 
 
-def recording(breaker: Breaker) -> AbstractContextManager[None]:
+@contextmanager
+def recording(breaker: Breaker) -> Generator[None, None, None]:
     """In here the caller holds a permit of ``breaker``, and will say how the call went; may be nested."""
-    return _Recording(breaker)
-
-
-class _Recording:
-    # not made by contextlib, which costs as much as all the rest of a guarded call's bookkeeping
-    __slots__ = ("_breaker", "_token")
-
-    def __init__(self, breaker: Breaker) -> None:
-        self._breaker = breaker
-
-    def __enter__(self) -> None:
-        self._token = _RECORDED.set((*_RECORDED.get(), self._breaker))
-
-    def __exit__(self, *_: object) -> None:
-        _RECORDED.reset(self._token)
+    token = RECORDED.set((*RECORDED.get(), breaker))
+    try:
+        yield
+    finally:
+        RECORDED.reset(token)
 
 
 def is_recorded(breaker: Breaker) -> bool:
     """Whether somebody further out holds a permit of this very breaker for what is done here."""
-    return any(each is breaker for each in _RECORDED.get())
+    return any(each is breaker for each in RECORDED.get())

@@ -9,14 +9,15 @@ from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from mainstay.errors import Category
-from mainstay.recovery.breaker.permits import Breaker
-from mainstay.recovery.breaker.recording import recording
+from mainstay.recovery.breaker.permits import Breaker, Permit
+from mainstay.recovery.breaker.recording import RECORDED
+from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.machine import attempt_ends, limit_at
-from mainstay.recovery.call.model import Done, Item, Limits, Piece
-from mainstay.recovery.deadline import until
+from mainstay.recovery.call.model import Done, Hopped, Item, Piece
+from mainstay.recovery.deadline import DEADLINE
 from mainstay.recovery.model import AttemptError, TimedOut
 
-__all__ = ["Watch", "streamed", "watched"]
+__all__ = ["Attempt", "streamed", "watched"]
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -25,18 +26,56 @@ _END: Final = object()
 _FOREVER: Final = float("inf")
 
 
-class Watch:
-    """The limits of one attempt, which begins now, at the breaker that lets it be made."""
+class Attempt:
+    """The right to ask a candidate once, and the watch over its limits; given back however it ends.
 
-    __slots__ = ("_breaker", "_deadline", "_last", "_limits", "_now", "_started")
+    Attributes:
+        index: of the candidate in its chain.
+        started: monotonic seconds.
+        shown: the sizes of the items so far, together.
+        hopped: where the call comes from, unless this is its first attempt.
+    """
 
-    def __init__(self, limits: Limits, breaker: Breaker, deadline: float, now: Callable[[], float]) -> None:
-        self._limits = limits
+    __slots__ = (
+        "_breaker",
+        "_deadline",
+        "_last",
+        "_now",
+        "candidate",
+        "hopped",
+        "index",
+        "permit",
+        "shown",
+        "started",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        candidate: Candidate[..., Any],
+        breaker: Breaker,
+        permit: Permit,
+        deadline: float,
+        now: Callable[[], float],
+    ) -> None:
+        self.index = index
+        self.candidate = candidate
+        self.permit = permit
+        self.hopped: Hopped | None = None
+        self.shown = 0
+        self.started = now()
         self._breaker = breaker
         self._deadline = deadline
         self._now = now
-        self._started = now()
         self._last: float | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.permit.ignore()
+        if self.candidate.bulkhead is not None:
+            self.candidate.bulkhead.leave()
 
     async def wait(self, wanted: Awaitable[R]) -> R:
         """What is waited for, if it is there in time.
@@ -47,25 +86,43 @@ class Watch:
         Raises:
             TimedOut: when a limit has run out; a TimeoutError of the other side's own passes as it is.
         """
-        end = attempt_ends(self._limits, started=self._started, last=self._last, deadline=self._deadline)
+        limits, started, last, deadline = self.candidate.limits, self.started, self._last, self._deadline
+        end = attempt_ends(limits, started, last, deadline)
         timer = asyncio.timeout(end - self._now() if end < _FOREVER else None)
         try:
-            with recording(self._breaker), until(end):
+            with _Inside(self._breaker, end):
                 async with timer:
                     found = await wanted
         except TimeoutError:
             if not timer.expired():
                 raise
-            raise self._timed_out(end) from None
-        self._last = self._now()
+            raise TimedOut(*limit_at(limits, started, last, deadline, end)) from None
+        self._last = now = self._now()
+        if last is None:
+            self.permit.first_token_s = now - started
         return found
 
-    def _timed_out(self, end: float) -> TimedOut:
-        started, last, deadline = self._started, self._last, self._deadline
-        return TimedOut(*limit_at(self._limits, started=started, last=last, deadline=deadline, end=end))
+
+class _Inside:
+    """`until` and `recording` in one: made by contextlib they would be a tenth of the cost of a guarded call."""
+
+    __slots__ = ("_breaker", "_deadline", "_deadline_token", "_recorded_token")
+
+    def __init__(self, breaker: Breaker, deadline: float) -> None:
+        self._breaker = breaker
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        earlier, deadline = DEADLINE.get(), self._deadline
+        self._deadline_token = DEADLINE.set(deadline if earlier is None or deadline < earlier else earlier)
+        self._recorded_token = RECORDED.set((*RECORDED.get(), self._breaker))
+
+    def __exit__(self, *_: object) -> None:
+        RECORDED.reset(self._recorded_token)
+        DEADLINE.reset(self._deadline_token)
 
 
-async def watched(pieces: AsyncGenerator[Piece[S, R], None], watch: Watch) -> AsyncGenerator[Piece[S, R], None]:
+async def watched(pieces: AsyncGenerator[Piece[S, R], None], attempt: Attempt) -> AsyncGenerator[Piece[S, R], None]:
     """The same pieces up to the `Done`, as long as they keep within the limits.
 
     Raises:
@@ -75,7 +132,7 @@ async def watched(pieces: AsyncGenerator[Piece[S, R], None], watch: Watch) -> As
     async with aclosing(pieces):
         while True:
             following: Awaitable[Any] = anext(pieces, _END)
-            piece = await watch.wait(following)
+            piece = await attempt.wait(following)
             if piece is _END:
                 raise AttemptError(Category.MALFORMED, "the stream ended in the middle of the answer")
             yield piece

@@ -25,10 +25,10 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 from mainstay.clock import Clock, SystemClock
 from mainstay.errors import MainstayError
 from mainstay.recovery.breaker.permits import Breaker
-from mainstay.recovery.call.attempt import Watch, streamed, watched
+from mainstay.recovery.call.attempt import Attempt, streamed, watched
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.model import CallEvent, Done, GaveUp, Item, Lost, Piece, Waiting
-from mainstay.recovery.call.progress import Call, Chain, Place, Refuse
+from mainstay.recovery.call.progress import Call, Chain, Refuse
 from mainstay.recovery.deadline import left_s
 from mainstay.recovery.model import RecoverySettings
 
@@ -80,7 +80,8 @@ class Fallback(Generic[P, T]):
         on_event: Callable[[CallEvent[Any, Any]], object] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._now = (clock or SystemClock()).monotonic
+        clock = clock or SystemClock()
+        self._now = clock.monotonic
         self._timeout_s = timeout_s
         self._complete = complete
         self._chain = Chain(
@@ -88,6 +89,7 @@ class Fallback(Generic[P, T]):
             breakers=[each.breaker or Breaker(each.name, clock=clock) for each in candidates],
             windows=[each.window for each in candidates],
             settings=settings or RecoverySettings(),
+            clock=clock,
             now=self._now,
             listener=on_event,
         )
@@ -100,20 +102,19 @@ class Fallback(Generic[P, T]):
         """
         call = Call(self._chain, self._deadline(_FOREVER))
         while True:
-            place = await call.next()
-            if isinstance(place, GaveUp):
-                raise NobodyAnswered(place) from call.error
-            if isinstance(place, Waiting):
-                await asyncio.sleep(place.seconds)
+            step = await call.next()
+            if isinstance(step, GaveUp):
+                raise NobodyAnswered(step) from call.error
+            if isinstance(step, Waiting):
+                await asyncio.sleep(step.seconds)
                 continue
-            with place:
+            with step:
                 try:
-                    watch = Watch(place.candidate.limits, place.breaker, call.deadline, self._now)
-                    value = await watch.wait(cast("Awaitable[T]", place.candidate.call(*args, **kwargs)))
+                    value = await step.wait(cast("Awaitable[T]", step.candidate.call(*args, **kwargs)))
                 except Exception as error:  # noqa: BLE001  the other side's border: whatever it raised is a failure
-                    call.lost(place, error)
+                    call.lost(step, error)
                 else:
-                    call.won(place)
+                    call.won(step)
                     return value
 
     async def stream(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[CallEvent[Any, None], None]:
@@ -146,42 +147,22 @@ class Fallback(Generic[P, T]):
         """
         call = Call(self._chain, self._deadline(deadline), refuse)
         while True:
-            place = await call.next()
-            if isinstance(place, GaveUp):
-                yield place
+            step = await call.next()
+            if isinstance(step, GaveUp):
+                yield step
                 return
-            if isinstance(place, Waiting):
-                yield place
-                await asyncio.sleep(place.seconds)
+            if isinstance(step, Waiting):
+                yield step
+                await asyncio.sleep(step.seconds)
                 continue
-            with place:
-                if place.hopped is not None:
-                    yield place.hopped
-                async with aclosing(self._attempt(call, place, begin(place.candidate))) as events:
+            with step:
+                if step.hopped is not None:
+                    yield step.hopped
+                async with aclosing(_events(call, step, begin(step.candidate))) as events:
                     async for event in events:
                         yield event
                         if isinstance(event, Done):
                             return
-
-    async def _attempt(
-        self, call: Call, place: Place, pieces: AsyncGenerator[Piece[Any, R], None]
-    ) -> AsyncGenerator[Item[Any] | Done[R] | Lost, None]:
-        """One attempt; ends with `Done` or `Lost`."""
-        permit = place.permit
-        watch = Watch(place.candidate.limits, place.breaker, call.deadline, self._now)
-        try:
-            async with aclosing(watched(pieces, watch)) as in_time:
-                async for piece in in_time:
-                    if permit.first_token_s is None:
-                        permit.first_token_s = self._now() - place.started
-                    if isinstance(piece, Item):
-                        place.shown += piece.size
-                        yield piece
-                    elif isinstance(piece, Done):
-                        call.won(place)
-                        yield Done(piece.value, place.candidate.name)
-        except Exception as error:  # noqa: BLE001  the other side's border: whatever it raised is a failed attempt
-            yield call.lost(place, error)
 
     def _deadline(self, deadline: float) -> float:
         """The earliest of the one given, our own, and the one that holds around us."""
@@ -189,3 +170,20 @@ class Fallback(Generic[P, T]):
             if left is not None:
                 deadline = min(deadline, self._now() + left)
         return deadline
+
+
+async def _events(
+    call: Call, attempt: Attempt, pieces: AsyncGenerator[Piece[Any, R], None]
+) -> AsyncGenerator[Item[Any] | Done[R] | Lost, None]:
+    """Those of one attempt; ends with `Done` or `Lost`."""
+    try:
+        async with aclosing(watched(pieces, attempt)) as in_time:
+            async for piece in in_time:
+                if isinstance(piece, Item):
+                    attempt.shown += piece.size
+                    yield piece
+                elif isinstance(piece, Done):
+                    call.won(attempt)
+                    yield Done(piece.value, attempt.candidate.name)
+    except Exception as error:  # noqa: BLE001  the other side's border: whatever it raised is a failed attempt
+        yield call.lost(attempt, error)

@@ -184,7 +184,7 @@ class Walk:
         return min(settings.retry_cap, settings.retry_base * 2.0 ** (tries - 1)) * (0.5 + 0.5 * self._chance())
 
 
-def attempt_ends(limits: Limits, *, started: float, last: float | None, deadline: float) -> float:
+def attempt_ends(limits: Limits, started: float, last: float | None, deadline: float) -> float:
     """The moment by which the next piece must be there.
 
     Args:
@@ -202,7 +202,7 @@ def attempt_ends(limits: Limits, *, started: float, last: float | None, deadline
 
 
 def limit_at(
-    limits: Limits, *, started: float, last: float | None, deadline: float, end: float
+    limits: Limits, started: float, last: float | None, deadline: float, end: float
 ) -> tuple[Limit, float]:
     """Which limit ended the attempt at the moment ``end`` of `attempt_ends`, and how many seconds it allows."""
     if end == deadline:

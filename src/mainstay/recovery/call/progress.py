@@ -1,7 +1,7 @@
 """How far is this call, and what does the next attempt need?
 
 Carries out what `mainstay.recovery.call.machine` decides: before an attempt it gets a place in the candidate's
-bulkhead and a permit of its breaker, and afterwards it tells both how that went.
+bulkhead and a permit of its breaker, and afterwards it says how that went.
 """
 
 import logging
@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from secrets import SystemRandom
 from typing import Any, Final
 
+from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.messages import Hop
-from mainstay.recovery.breaker.permits import Breaker, BreakerOpen, Permit
+from mainstay.recovery.breaker.permits import Breaker, BreakerOpen
 from mainstay.recovery.bulkhead import Busy
+from mainstay.recovery.call.attempt import Attempt
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.machine import Walk
 from mainstay.recovery.call.model import Ask, CallEvent, GaveUp, Hopped, Lost, Wait, Waiting, Why
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import Failure, RecoverySettings
 
-__all__ = ["Call", "Chain", "Place", "Refuse"]
+__all__ = ["Call", "Chain", "Refuse"]
 
 Refuse = Callable[[str], Failure | None]
 """Asked by a candidate's name before each attempt; a failure keeps it from being made."""
@@ -38,6 +40,7 @@ class Chain:
     breakers: Sequence[Breaker]
     windows: Sequence[int | None]
     settings: RecoverySettings
+    clock: Clock
     now: Callable[[], float]
     listener: Callable[[CallEvent[Any, Any]], object] | None
 
@@ -48,35 +51,6 @@ class Chain:
                 self.listener(event)
             except Exception:  # noqa: BLE001  the border to the caller's code
                 _log.exception("the listener of a call failed on %s", type(event).__name__)
-
-
-class Place:
-    """The right to make one attempt; given back however that ends.
-
-    Attributes:
-        started: monotonic seconds.
-        shown: the sizes of the items so far, together.
-        hopped: where the call comes from, unless this is its first attempt.
-    """
-
-    __slots__ = ("breaker", "candidate", "hopped", "index", "permit", "shown", "started")
-
-    def __init__(self, index: int, chain: Chain, permit: Permit, hopped: Hopped | None, started: float) -> None:
-        self.index = index
-        self.candidate = chain.candidates[index]
-        self.breaker = chain.breakers[index]
-        self.permit = permit
-        self.hopped = hopped
-        self.started = started
-        self.shown = 0
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self.permit.ignore()
-        if self.candidate.bulkhead is not None:
-            self.candidate.bulkhead.leave()
 
 
 class Call:
@@ -99,15 +73,15 @@ class Call:
             len(chain.candidates), chain.settings, deadline=deadline, chance=_CHANCE, windows=chain.windows
         )
 
-    async def next(self) -> Place | Waiting | GaveUp:
+    async def next(self) -> Attempt | Waiting | GaveUp:
         """The next attempt, once it may be made; a wait that is then due; or the end."""
         chain = self._chain
         while True:
             decision = self._walk.next(chain.now())
             if isinstance(decision, Ask):
-                place = await self._enter(decision)
-                if place is not None:
-                    return place
+                attempt = await self._enter(decision)
+                if attempt is not None:
+                    return attempt
             elif isinstance(decision, Wait):
                 assert self._left is not None
                 name = chain.candidates[decision.index].name
@@ -118,26 +92,27 @@ class Call:
                 chain.tell(decision)
                 return decision
 
-    def won(self, place: Place) -> None:
+    def won(self, attempt: Attempt) -> None:
         """The attempt is complete."""
-        place.permit.succeed()
-        if place.candidate.retries is not None:
-            place.candidate.retries.succeeded()
+        attempt.permit.succeed()
+        if attempt.candidate.retries is not None:
+            attempt.candidate.retries.succeeded()
 
-    def lost(self, place: Place, error: Exception) -> Lost:
+    def lost(self, attempt: Attempt, error: Exception) -> Lost:
         """The attempt failed."""
         self.error = error
-        failure, now = classify(error, rules=self._chain.settings.rules), self._chain.now()
-        place.permit.fail(failure)
-        self._walk.lost(place.index, failure, now)
-        name, elapsed_s = place.candidate.name, now - place.started
-        self._left = _Left(name, failure, place.shown, elapsed_s)
-        lost = Lost(candidate=name, failure=failure, error=error, shown=place.shown, elapsed_s=elapsed_s)
-        self._chain.tell(lost)
+        chain = self._chain
+        failure, now = classify(error, rules=chain.settings.rules, now=chain.clock.now()), chain.now()
+        attempt.permit.fail(failure)
+        self._walk.lost(attempt.index, failure, now)
+        name, elapsed_s = attempt.candidate.name, now - attempt.started
+        self._left = _Left(name, failure, attempt.shown, elapsed_s)
+        lost = Lost(candidate=name, failure=failure, error=error, shown=attempt.shown, elapsed_s=elapsed_s)
+        chain.tell(lost)
         return lost
 
-    async def _enter(self, ask: Ask) -> Place | None:
-        """A place for the attempt; None if there is none, and then the walk knows why."""
+    async def _enter(self, ask: Ask) -> Attempt | None:
+        """An attempt that may be made; None if it must not be, and then the walk knows why."""
         chain, index = self._chain, ask.index
         candidate = chain.candidates[index]
         bulkhead = candidate.bulkhead
@@ -148,7 +123,7 @@ class Call:
         if ask.after is not None and candidate.retries is not None and not candidate.retries.take(ask.after):
             self._walk.unaffordable(index)
             return None
-        if bulkhead is not None:
+        if bulkhead is not None and not bulkhead.enter_at_once():
             try:
                 await bulkhead.enter(min(chain.settings.longest_wait, self.deadline - chain.now()))
             except Busy as busy:
@@ -162,11 +137,11 @@ class Call:
                 bulkhead.leave()
             self._refused(index, refused.failure or _SLOW, "left_alone", refused.wait_s)
             return None
-        hopped = None
+        attempt = Attempt(index, candidate, chain.breakers[index], permit, self.deadline, chain.now)
         if self._left is not None:
-            hopped = Hopped(self._left.hop(candidate.name))
-            chain.tell(hopped)
-        return Place(index, chain, permit, hopped, chain.now())
+            attempt.hopped = Hopped(self._left.hop(candidate.name))
+            chain.tell(attempt.hopped)
+        return attempt
 
     def _refused(self, index: int, failure: Failure, why: Why, wait_s: float = 0.0) -> None:
         self._left = self._left or _Left(self._chain.candidates[index].name, failure)
