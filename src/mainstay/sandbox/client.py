@@ -113,9 +113,29 @@ class SandboxClient:
         """Take back what was said."""
         await self._post("recall", message_id=message_id)
 
-    async def click(self, message_id: str, action: dict[str, Any], *, user: str = "ou_u1") -> tuple[int, Any]:
-        """Press something on a card of the bot; returns the HTTP status (0: none in 3 s) and the answer."""
-        given = await self._post("click", message_id=message_id, action=action, user=user)
+    async def press(
+        self, message_id: str, label: str, *, user: str = "ou_u1", schema: Literal["1.0", "2.0"] = "2.0"
+    ) -> tuple[int, Any]:
+        """Press the button of that label on a card of the bot, as a person does; see `click`.
+
+        Raises SandboxError when the card has no such button.
+        """
+        given = await self._post("click", message_id=message_id, label=label, user=user, schema=schema)
+        return given["status"], given["answer"]
+
+    async def click(
+        self,
+        message_id: str,
+        action: dict[str, Any],
+        *,
+        user: str = "ou_u1",
+        event_id: str = "",
+        schema: Literal["1.0", "2.0"] = "2.0",
+    ) -> tuple[int, Any]:
+        """Send the bot a press, whatever it carries; returns the HTTP status (0: none in 3 s) and the answer."""
+        given = await self._post(
+            "click", message_id=message_id, action=action, user=user, event_id=event_id, schema=schema
+        )
         return given["status"], given["answer"]
 
     async def watch(self, message_id: str) -> AsyncGenerator[Snapshot, None]:
@@ -140,7 +160,7 @@ class SandboxClient:
         )
 
     async def outcomes(self) -> list[Verdict]:
-        """The judgement on every message, oldest first."""
+        """The judgement on every message, oldest first, each with those on the buttons pressed on its answers."""
         return [Verdict.from_dict(each) for each in await self._get("outcomes")]
 
     async def deliveries(self) -> list[Delivery]:

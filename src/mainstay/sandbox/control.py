@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mainstay.sandbox.feishu import events
+from mainstay.sandbox.feishu import cardtext, events
 from mainstay.sandbox.feishu.clock import PlatformClock
 from mainstay.sandbox.feishu.delivery import Pusher
 from mainstay.sandbox.feishu.faults import PlatformFault, PlatformFaults
@@ -176,7 +176,7 @@ class _Control:
 
     async def outcomes(self, _: dict[str, Any]) -> object:
         now, record = self._parts.clock.moment(), self._tenant.record
-        return [record.verdict(each, now) for each in record.messages()]
+        return [verdict for each in record.messages() for verdict in record.verdicts(each, now)]
 
     async def deliveries(self, _: dict[str, Any]) -> object:
         return self._parts.pusher.deliveries()
@@ -252,10 +252,20 @@ class _Control:
 
     async def click(self, given: dict[str, Any]) -> object:
         message = self._tenant.messages.living(str(given["message_id"]))
-        action, user = given.get("action", {}), str(given.get("user", "ou_u1"))
-        body = events.clicked(self._tenant.app, message, action, user, self._event_id(), self._parts.clock.moment())
+        user, event_id = str(given.get("user", "ou_u1")), str(given.get("event_id", "") or self._event_id())
+        label, action = str(given.get("label", "")), given.get("action") or {}
+        if label:
+            action = {"tag": "button", "timezone": "Asia/Shanghai", "value": self._button(message, label)}
+        app = self._tenant.app
+        if given.get("schema", "2.0") == "1.0":
+            body = events.clicked_v1(app, message, action, user, event_id)
+        else:
+            body = events.clicked(app, message, action, user, event_id, self._parts.clock.moment())
+        press = self._tenant.record.pressed(message.message_id, label, action.get("value"))
         with self._tenant.cards.interaction(message.card_id):
             status, answer = await self._parts.pusher.callback(body)
+        self._tenant.record.answered(press, status, answer)
+        self._parts.changes.announce()
         return {"status": status, "answer": answer}
 
     async def fault(self, given: dict[str, Any]) -> object:
@@ -306,6 +316,16 @@ class _Control:
         write = events.received if schema == "2.0" else events.received_v1
         body: Json = write(self._tenant.app, chat, message, event_id, now)
         return self._parts.pusher.push(body, message_id=message.message_id, chat_id=message.chat_id)
+
+    def _button(self, message: StoredMessage, label: str) -> object:
+        """What the button of that label sends; a person can press no other."""
+        card = self._tenant.cards.cards.get(message.card_id)
+        found = cardtext.buttons(card.content if card else json.loads(message.content))
+        for name, value in found:
+            if name == label:
+                return value
+        labels = ", ".join(name for name, _ in found) or "none"
+        raise ValueError(f"there is no button {label!r} on that card; buttons: {labels}")
 
     def _event_id(self) -> str:
         return self._tenant.messages.new_id("", 32)

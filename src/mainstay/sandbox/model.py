@@ -180,7 +180,7 @@ class Snapshot:
     Attributes:
         revision: grows with every change; `SandboxClient.watch` asks for what is newer.
         text: of the newest reply that says something.
-        final: there is an outcome, and nothing is left streaming.
+        final: there is an outcome, also of every button pressed since, and nothing is left streaming.
     """
 
     message_id: str
@@ -203,10 +203,13 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The judgement on one message.
+    """The judgement on one message, or on one button that was pressed and that the bot promised to act on.
 
     Attributes:
-        outcomes: visible final outcomes; every accepted message must end with exactly 1.
+        message_id: the message; of a press the message of the bot that has the button.
+        said: what it says; of a press the button's label.
+        recalled: the message was taken back.
+        outcomes: visible final outcomes; every accepted message, and every such press, must end with exactly 1.
         unfinished: cards that still promise more, or that never got to say anything.
         state: ``"none"``: nothing to see; ``"unfinished"``; ``"final"``.
         texts: what the final outcomes say.
@@ -219,6 +222,7 @@ class Verdict:
     unfinished: int
     state: Literal["none", "unfinished", "final"]
     texts: tuple[str, ...]
+    kind: Literal["message", "press"] = "message"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
