@@ -125,7 +125,7 @@ async def _serve(
 
         async with serving(app, listener, drain_s=_HTTP_DRAIN_S), asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(channel.run()) for channel in channels.values()]
-            background.append(tasks.create_task(_tidy(inbox, memory)))
+            background.append(tasks.create_task(_tidy(inbox, memory, turns)))
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
@@ -227,6 +227,7 @@ def _channels(
             clock=clock,
             accept=lambda message: _accept(inbox, bus, message),
             recalled=turns.cancel,
+            retry_window_s=config.turns.retry_window,
             http=http,
         )
         for name, settings in config.channels.items()
@@ -314,13 +315,14 @@ def _responder(config: Config, bus: Bus, clock: Clock, http: httpx2.AsyncClient)
     return build_agents(config.agents, config.models, bus=bus, clock=clock, http=http)
 
 
-async def _tidy(inbox: Inbox, memory: Memory) -> None:
+async def _tidy(inbox: Inbox, memory: Memory, turns: Turns) -> None:
     """Free what dead workers of this machine held, and forget what is past its retention."""
     while True:
         try:
             await inbox.recover(is_alive)
             await inbox.prune()
             await memory.prune()
+            await turns.prune()
         except StorageUnavailable as error:
             _log.warning("Error: tidying up has to wait: %s", error)
         await asyncio.sleep(_TIDY_EVERY_S)

@@ -172,7 +172,7 @@ class FeishuClient:
         threaded = body | ({"reply_in_thread": True} if message.reply_in_thread else {})
         try:
             return await self._wanted(
-                "POST", f"{_MESSAGES}/{_part(message.external_id)}/reply", threaded, "message_id"
+                "POST", f"{_MESSAGES}/{_part(message.target_id)}/reply", threaded, "message_id"
             )
         except Refused as refused:
             if refused.refusal.action is not Action.UNTHREAD:
@@ -189,7 +189,7 @@ class FeishuClient:
 
         The history of a chat shows only the roots of its threads, so a message with a thread is looked up there.
         """
-        asked = await self._call("GET", f"{_MESSAGES}/{_part(message.external_id)}")
+        asked = await self._call("GET", f"{_MESSAGES}/{_part(message.target_id)}")
         listed = mapping_at(asked, "data").get("items")
         thread_id = next((text_at(each, "thread_id") for each in _objects(listed)), "")
         query = "container_id_type=thread&container_id=" + _part(thread_id)
@@ -203,7 +203,7 @@ class FeishuClient:
                 content=text_at(each, "body", "content"),
             )
             for each in await self._history(query)
-            if text_at(each, "parent_id") == message.external_id
+            if text_at(each, "parent_id") == message.target_id
             and text_at(each, "sender", "sender_type") == "app"
             and text_at(each, "sender", "id") == self._settings.app_id
             and each.get("deleted") is not True
