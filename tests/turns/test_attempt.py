@@ -352,18 +352,20 @@ async def test_what_is_kept_for_a_try_is_forgotten_when_none_can_come_any_more(t
     started = asyncio.Event()
 
     async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
-        await turn.steps.intend(step("call_1"))
-        if said.external_id == "om_2":
+        if said.retry_of:
             started.set()
             await asyncio.Event().wait()
+        await turn.steps.intend(step("call_1"))
         yield FAILS
 
-    open_turn = (message(2).turn_id, "call_1", "intended")
+    again = message(2, chat="oc_2").again()
+    open_turn = (again.turn_id, "call_1", "intended")
     window = TurnSettings(retry_window=3600.0, max_wait=60.0)
     async with world(tmp_path, settings=window) as made, working(made, ScriptedResponder(script)):
         await made.inbox.put(message(1))
-        await made.finished(1)
         await made.inbox.put(message(2, chat="oc_2"))
+        await made.finished(2)
+        await made.inbox.put(again)
         await started.wait()
         assert await made.turns.prune() == 0
         for hours, left in ((2.0, 2), (2.1, 1), (9999.0, 1)):
