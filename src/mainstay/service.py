@@ -107,7 +107,7 @@ async def _serve(
         to_platform, to_models = [await stack.enter_async_context(_http()) for _ in range(2)]
         sandbox = None
         if config.sandbox_needed:
-            sandbox = await stack.enter_async_context(lent(config.home, config.sandbox))
+            sandbox = await stack.enter_async_context(lent(config.home, config.sandbox, config.sandbox_models))
         asked, config = config, with_sandbox(config, sandbox) if sandbox else config
 
         inbox = _inbox(config, storage, bus, clock)

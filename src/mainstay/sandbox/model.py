@@ -14,6 +14,7 @@ from mainstay.settings import duration, setting
 __all__ = [
     "ADDRESS_FILE",
     "MAX_TIME_SCALE",
+    "USUAL_MODELS",
     "Attempt",
     "Delivery",
     "Reply",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 MAX_TIME_SCALE = 1000.0
+USUAL_MODELS = ("primary", "fallback")
+"""The models of a sandbox for which nobody has named any."""
 ADDRESS_FILE = "sandbox.json"
 """Under the home directory; mode 0600, because it holds the credentials of a bot, if only of a pretended one."""
 
@@ -75,7 +78,7 @@ class SandboxAddress:
     Attributes:
         started: the operating system's mark of when it started, to tell it from a later process of that pid.
         feishu_url: origin of the platform's API.
-        models: base URL of each pretended model, ending in ``/v1``.
+        models: base URL of each pretended model, ending in ``/v1``, by its name; more may be added.
         control_url: base URL of the control interface.
         model_token: the API key that the models take.
     """

@@ -143,7 +143,6 @@ def test_two_answers_to_one_press_are_two_outcomes_of_it(world: World) -> None:
         (200, {"toast": {"type": "error", "content": "no"}}),
         (200, {"toast": "no"}),
         (500, GOOD),
-        (0, "ReadTimeout"),
     ],
 )
 def test_a_press_that_the_bot_does_not_take_up_asks_for_nothing(world: World, status: int, answer: object) -> None:
@@ -153,6 +152,18 @@ def test_a_press_that_the_bot_does_not_take_up_asks_for_nothing(world: World, st
     assert world.tenant.record.snapshot(said, world.now).final
     world.reply(said, "unasked")
     assert judged(world, said) == [("message", "final", 2)]
+
+
+def test_what_follows_a_press_that_nobody_answered_is_its_outcome_and_need_not_come(world: World) -> None:
+    said = world.said()
+    first = offered(world, said)
+    press(world, first, "ReadTimeout", status=0)
+    assert judged(world, said) == [("message", "final", 1)]
+    assert world.tenant.record.snapshot(said, world.now).final
+    world.reply(said, "The answer")
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+    press(world, first)
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
 
 
 def test_an_answer_that_comes_while_the_press_is_answered_belongs_to_the_press(world: World) -> None:

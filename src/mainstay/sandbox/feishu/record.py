@@ -7,7 +7,8 @@ with, it is unfinished. A card that was never sent, and a message that was taken
 
 A button that was pressed asks for something too, if the bot has said that it will do it (HTTP 200, and a toast that
 is neither error nor warning). What the bot says to the same message from then on is the outcome of the press, and
-not a second one of the message. Pressing the same button again, whoever does, asks for nothing more.
+not a second one of the message. Where no answer to the press came at all, as when the bot died, it may be the
+outcome of the press, and need not come. Pressing the same button again, whoever does, asks for nothing more.
 """
 
 import json
@@ -36,14 +37,14 @@ class Press:
         label: what it says.
         value: what it sends, as JSON.
         since: the revision at which it was pressed first.
-        promised: the bot has said that it will do it.
+        promised: whether the bot has said that it will do it; None where it has not said anything.
     """
 
     message_id: str
     label: str
     value: str
     since: int
-    promised: bool = False
+    promised: bool | None = None
 
 
 class Record:
@@ -106,8 +107,9 @@ class Record:
         """The bot has answered a press."""
         toast = answer.get("toast") if isinstance(answer, dict) else None
         kind = toast.get("type", "info") if isinstance(toast, dict) else ""
-        if status == 200 and kind in {"info", "success"}:
-            press.promised = True
+        promised = status == 200 and kind in {"info", "success"}
+        if status and not press.promised:
+            press.promised = promised
             self.touch(press.message_id)
 
     def forget_oldest(self) -> list[str]:
@@ -149,7 +151,7 @@ class Record:
         return self._verdicts(message, self._visible(message, now, history=False))
 
     def _verdicts(self, message: StoredMessage, replies: Sequence[Reply]) -> list[Verdict]:
-        presses = [press for press in self._presses.get(message.message_id, ()) if press.promised]
+        presses = [press for press in self._presses.get(message.message_id, ()) if press.promised is not False]
         shares: list[list[Reply]] = [[] for _ in range(len(presses) + 1)]
         for reply in replies:
             sent_at = self._sent_at[reply.message_id]
@@ -160,6 +162,7 @@ class Record:
             *(
                 _verdict(press.message_id, press.label, share, recalled=message.deleted, kind="press")
                 for press, share in zip(presses, shares[1:], strict=True)
+                if press.promised or share
             ),
         ]
 
