@@ -4,7 +4,6 @@ import asyncio
 import json
 import types
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -21,21 +20,6 @@ from mainstay.sandbox.feishu.http import platform_app
 from mainstay.sandbox.feishu.tenant import GROUP, P2P
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def lark() -> types.ModuleType:
-    """Imported late, because it takes two seconds, and in a thread of its own, because it takes over its loop."""
-
-    def load() -> types.ModuleType:
-        client = import_module("lark_oapi.ws.client")
-        client.loop.close()  # made by the import, and never closed
-        for name in ("lark_oapi.api.cardkit.v1", "lark_oapi.api.im.v1"):
-            import_module(name)
-        return import_module("lark_oapi")
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(load).result()
 
 
 @dataclass
