@@ -162,6 +162,14 @@ async def test_an_offer_tells_whose_it_was_and_where_it_is_shown(desk):
     assert await Outbox(desk.storage, "lark", clock=desk.clock, lease_s=70.0).offered(turn_id) is None
 
 
+async def test_an_offer_that_can_not_be_read_any_more_is_none(desk):
+    turn_id = await desk.post("one", **FAILED)
+    for spoilt in ({"offer": "free"}, {"message": "{}"}, {"message": "?"}):
+        spoil = update(outbox_table).where(outbox_table.c.turn_id == turn_id).values(spoilt)
+        await desk.storage.write(lambda tx, spoil=spoil: tx.execute(spoil).rowcount)
+        assert await desk.ours.offered(turn_id) is None
+
+
 async def test_an_offer_that_is_taken_is_never_made_again(desk):
     turn_id = await desk.post("one", **FAILED)
     [shown] = await desk.take(desk.ours, turn_id)

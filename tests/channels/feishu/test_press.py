@@ -1,10 +1,12 @@
 """What a press is taken for, and what it may lead to."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mainstay.channels.feishu.model import Offer, Offered
@@ -118,6 +120,81 @@ def test_who_pressed_is_told_in_the_language_of_their_client(told: Told) -> None
     assert isinstance(toast, dict)
     assert toast["type"] in {"info", "success", "warning", "error"}
     assert toast["content"] == toast["i18n"]["en_us"] != toast["i18n"]["zh_cn"]
+
+
+Decide = Callable[..., Message | Already | Dropped]
+PRUNED_AFTER_S = 24 * 3600.0
+
+
+def promised_twice(steps: list[str], decide: Decide) -> bool:
+    """Play these steps in a small world, and say whether it came to more than one try, or to one it must not have.
+
+    The world: an inbox that knows a message until it is pruned; a process that may die before it has noted that it
+    accepted; presses at home, elsewhere, and long after.
+    """
+    known, now, inbox, accepted = KNOWN, NOW, dict[str, datetime](), list[str]()
+    for step in steps:
+        inbox = {name: at for name, at in inbox.items() if (now - at).total_seconds() < PRUNED_AFTER_S}
+        match step:
+            case "time passes":
+                now += timedelta(seconds=PRUNED_AFTER_S)
+            case "noted" if inbox:
+                known = replace(known, offer=Offer.TAKEN)
+            case "withdrawn" if known.offer is Offer.TAKEN:
+                known = replace(known, offer=Offer.WITHDRAWN)
+            case "press" | "press elsewhere" | "press and die":
+                press = replace(PRESS, chat_id="oc_elsewhere") if step == "press elsewhere" else PRESS
+                wanted = decide(press, known, now=now, window_s=WINDOW_S)
+                if isinstance(wanted, Message) and wanted.turn_id not in inbox:
+                    inbox[wanted.turn_id] = now
+                    accepted.append(step)
+                if isinstance(wanted, Message) and step != "press and die":
+                    known = replace(known, offer=Offer.TAKEN)
+    return len(accepted) > 1 or "press elsewhere" in accepted
+
+
+STEPS = st.lists(
+    st.sampled_from(["press", "press", "press elsewhere", "press and die", "noted", "withdrawn", "time passes"]),
+    max_size=20,
+)
+
+
+@given(STEPS)
+def test_however_it_is_pressed_there_is_one_try_at_most(steps: list[str]) -> None:
+    assert not promised_twice(steps, other_try)
+
+
+def named_by_the_event() -> Decide:
+    numbers = iter(range(10_000))
+
+    def decide(press: Press, known: Offered, **more: Any) -> Message | Already | Dropped:  # noqa: ANN401
+        wanted = other_try(press, replace(known, offer=Offer.MADE), **more)
+        return replace(wanted, external_id=f"event {next(numbers)}") if isinstance(wanted, Message) else wanted
+
+    return decide
+
+
+def for_ever(press: Press, known: Offered, **more: Any) -> Message | Already | Dropped:  # noqa: ANN401
+    return other_try(press, known, **more | {"window_s": 1e9})
+
+
+def whatever_was_taken(press: Press, known: Offered, **more: Any) -> Message | Already | Dropped:  # noqa: ANN401
+    return other_try(press, replace(known, offer=Offer.MADE), **more | {"window_s": 1e9})
+
+
+def anywhere(press: Press, known: Offered, **more: Any) -> Message | Already | Dropped:  # noqa: ANN401
+    return other_try(replace(press, chat_id=known.message.chat_id), known, **more)
+
+
+@pytest.mark.parametrize("mutant", [named_by_the_event(), for_ever, whatever_was_taken, anywhere])
+def test_a_worse_rule_would_be_noticed(mutant: Decide) -> None:
+    @settings(database=None, derandomize=True, max_examples=500, phases=[Phase.generate])
+    @given(STEPS)
+    def noticed(steps: list[str]) -> None:
+        assert not promised_twice(steps, mutant)
+
+    with pytest.raises(AssertionError):
+        noticed()
 
 
 values = st.recursive(

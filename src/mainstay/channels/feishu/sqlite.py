@@ -127,17 +127,23 @@ class Outbox:
         )
 
     async def offered(self, turn_id: str) -> Offered | None:
-        """What this channel has stored about a turn's outcome; None if there is none (any more)."""
-        row = await self._storage.read(lambda tx: tx.execute(self._outcome_of(turn_id)).one_or_none())
-        if row is None:
+        """What this channel has stored about a turn's outcome; None if there is nothing (any more) to be read."""
+
+        def work(tx: Connection) -> Offered | None:
+            row, card = tx.execute(self._outcome_of(turn_id)).one_or_none(), _card(tx, turn_id)
+            if row is None:
+                return None
+            return Offered(
+                message=Message.from_json(row.message),
+                offer=Offer(row.offer),
+                created_at=row.created_at,
+                card_message_id=card.message_id if card else "",
+            )
+
+        try:
+            return await self._storage.read(work)
+        except (ValueError, TypeError, KeyError):
             return None
-        card = await self.card(turn_id)
-        return Offered(
-            message=Message.from_json(row.message),
-            offer=Offer(row.offer),
-            created_at=row.created_at,
-            card_message_id=card.message_id if card else "",
-        )
 
     async def take_offer(self, turn_id: str) -> Delivery | None:
         """Write no card of this turn with its button any more; None when there is none to be withdrawn.
