@@ -263,7 +263,9 @@ class _Control:
     async def click(self, given: dict[str, Any]) -> object:
         message = self._tenant.messages.living(str(given["message_id"]))
         user, event_id = str(given.get("user", "ou_u1")), str(given.get("event_id", "") or self._event_id())
-        label, action = str(given.get("label", "")), given.get("action") or {}
+        label, action = str(given.get("label", "")), given.get("action", {})
+        if not isinstance(action, dict):
+            raise TypeError("action must be an object")
         if label:
             action = {"tag": "button", "timezone": "Asia/Shanghai", "value": self._button(message, label)}
         app = self._tenant.app
