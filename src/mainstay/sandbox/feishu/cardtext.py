@@ -40,7 +40,7 @@ _TEXT_TAGS = {"markdown", "plain_text", "lark_md"}
 _ACTION_TAGS = {"button", "overflow", "select_static", "multi_select_static", "input", "checker"}
 _DROPPED_TAGS = {"action", "note"}
 _BUTTON_TYPES = {
-    "default", "primary", "danger", "text", "primary_text", "danger_text", "primary_filled", "danger_filled", "laser",
+    "default", "primary", "primary_text", "primary_filled", "danger", "danger_text", "danger_filled", "text", "laser"
 }  # fmt: skip
 _BUTTON_CHARS = 100
 
