@@ -39,9 +39,9 @@ _TABLE_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)+\|?\s*")
 _TEXT_TAGS = {"markdown", "plain_text", "lark_md"}
 _ACTION_TAGS = {"button", "overflow", "select_static", "multi_select_static", "input", "checker"}
 _DROPPED_TAGS = {"action", "note"}
-_BUTTON_TYPES = {
-    "default", "primary", "primary_text", "primary_filled", "danger", "danger_text", "danger_filled", "text", "laser"
-}  # fmt: skip
+_BUTTON_TYPES = {"default", "primary", "danger", "text", "laser"} | {
+    f"{colour}_{form}" for colour in ("primary", "danger") for form in ("text", "filled")
+}
 _BUTTON_CHARS = 100
 
 
