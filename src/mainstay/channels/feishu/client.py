@@ -25,7 +25,7 @@ from mainstay.messages import Message
 
 __all__ = ["FeishuClient", "Refused", "Reply"]
 
-_EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD)
+_EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD, Action.PRESSED)
 _RENEW_BEFORE_S: Final = 1800.0
 _BURST: Final = 30
 _HISTORY_PAGES: Final = 10
@@ -38,7 +38,7 @@ class Refused(DeliveryError):
     """The platform did not do what was asked, or it is not known whether it did."""
 
     def __init__(self, what: str, refusal: Refusal) -> None:
-        super().__init__(f"{what}: {refusal.reason}", retryable=refusal.action is Action.WAIT)
+        super().__init__(f"{what}: {refusal.reason}", retryable=refusal.action in (Action.WAIT, Action.PRESSED))
         self.refusal = refusal
 
 
@@ -55,7 +55,8 @@ class FeishuClient:
     """The calls that the channel needs, for one app.
 
     Every method raises `Refused`; ``on_error`` hears of each, but for those that are part of how the platform is
-    used: a token that was replaced just then, a stream that ended, a thread that is not possible.
+    used: a token that was replaced just then, a stream that ended, a thread that is not possible, a card that is
+    being pressed.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ class Retries:
             except StorageUnavailable:
                 pass
             except Refused as refused:
-                if refused.refusal.action is not Action.WAIT:
+                if refused.refusal.action not in (Action.WAIT, Action.PRESSED):
                     return
                 at_least_s = refused.refusal.wait_s
             else:
