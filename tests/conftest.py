@@ -1,7 +1,10 @@
 """What every test shares."""
 
 import os
+import types
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import pytest
 
@@ -9,6 +12,24 @@ import pytest
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def lark() -> types.ModuleType:
+    """The platform's official SDK.
+
+    Imported late, because it takes two seconds, and in a thread of its own, because it takes over its loop.
+    """
+
+    def load() -> types.ModuleType:
+        client = import_module("lark_oapi.ws.client")
+        client.loop.close()  # made by the import, and never closed
+        for name in ("lark_oapi.api.cardkit.v1", "lark_oapi.api.im.v1"):
+            import_module(name)
+        return import_module("lark_oapi")
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay.messages import Message, Outcome, turn_id_of
+from mainstay.messages import Finished, Message, Outcome, turn_id_of
 
 KEPT = "efcc9226-c1c6-5ec5-ac82-dd6b6efce396"
 MESSAGE = Message(
@@ -68,8 +68,25 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
 
 def test_fields_that_an_older_version_did_not_write_have_their_default() -> None:
     data = json.loads(MESSAGE.to_json())
-    del data["reply_in_thread"]
+    for later in ("reply_in_thread", "retry_of", "reply_to"):
+        del data[later]
     assert Message.from_json(json.dumps(data)) == MESSAGE
+
+
+def test_another_try_is_the_same_message_under_a_name_that_only_its_failed_turn_gives() -> None:
+    again = MESSAGE.again()
+    assert again.turn_id == MESSAGE.again().turn_id != MESSAGE.turn_id
+    assert again.turn_id != replace(MESSAGE, external_id="om_2").again().turn_id
+    assert (again.lane, again.person, again.text) == (MESSAGE.lane, MESSAGE.person, MESSAGE.text)
+    assert (MESSAGE.target_id, again.target_id, again.again().target_id) == ("om_1",) * 3
+    assert {each.asked_turn_id for each in (MESSAGE, again, again.again())} == {MESSAGE.turn_id}
+    assert Message.from_json(again.to_json()) == again
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("retryable", [True, False])
+def test_only_a_failure_offers_another_try(outcome: Outcome, retryable: bool) -> None:
+    assert Finished(outcome=outcome, retryable=retryable).offers_retry == (outcome is Outcome.FAILED and retryable)
 
 
 def test_a_message_can_not_be_changed() -> None:

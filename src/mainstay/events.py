@@ -76,7 +76,7 @@ class MessageDuplicated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRefused(Event):
-    """A message could not be stored and was not acknowledged; the platform will deliver it again."""
+    """A message or a press could not be stored. The platform delivers a message again; who pressed is told so."""
 
     name: ClassVar[str] = "message.refused"
     channel: str

@@ -12,7 +12,7 @@ conversation whose messages are answered one at a time, in order.
 import json
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -62,8 +62,8 @@ class Message:
     Attributes:
         channel: the configured name of the channel, e.g. ``"feishu"``.
         bot_id: the platform's id of the bot (Feishu: the app_id).
-        kind: ``"message"``, or ``"callback"`` for a click.
-        external_id: the platform's id: message_id of a message, event_id of a callback.
+        kind: ``"message"``, or ``"callback"`` for a press on a card.
+        external_id: the platform's id of a message; of a callback what makes it single, see `again`.
         chat_id: where it was said.
         thread_id: the root of the thread it was said in, or ``"main"``.
         chat_type: ``"p2p"`` or ``"group"``.
@@ -71,6 +71,8 @@ class Message:
         text: what was said, with mentions of the bot removed.
         sent_at: when, by the platform's clock; aware UTC.
         reply_in_thread: whether the answer opens (or continues) a thread.
+        retry_of: the turn_id of the failed turn that this one tries again; empty for what was just said.
+        reply_to: the platform's id of the message to answer, where that is not ``external_id``.
     """
 
     channel: str
@@ -84,6 +86,8 @@ class Message:
     thread_id: str = "main"
     chat_type: Literal["p2p", "group"] = "p2p"
     reply_in_thread: bool = False
+    retry_of: str = ""
+    reply_to: str = ""
 
     @property
     def turn_id(self) -> str:
@@ -96,6 +100,16 @@ class Message:
         return f"{self.channel}:{self.bot_id}:{self.chat_id}"
 
     @property
+    def target_id(self) -> str:
+        """The platform's id of the message that is answered, however often it is tried."""
+        return self.reply_to or self.external_id
+
+    @property
+    def asked_turn_id(self) -> str:
+        """The turn in which that message was first tried: this one, unless this is another try."""
+        return turn_id_of(self.channel, self.bot_id, "message", self.target_id)
+
+    @property
     def lane(self) -> str:
         """The conversation: answered in order, one message at a time; also the key of its history."""
         return f"{self.chat}:{self.thread_id}"
@@ -104,6 +118,19 @@ class Message:
     def person(self) -> str:
         """The key of what is remembered about the sender, across conversations with this bot."""
         return f"{self.channel}:{self.bot_id}:{self.sender_id}"
+
+    def again(self) -> "Message":
+        """The same message, to be tried once more because this turn has failed; who asked stays who asked.
+
+        Its id derives from the failed turn: whoever asks for another try, and however often, asks for the same one.
+        """
+        return replace(
+            self,
+            kind="callback",
+            external_id=f"retry:{self.turn_id}",
+            retry_of=self.turn_id,
+            reply_to=self.target_id,
+        )
 
     def to_json(self) -> str:
         """The form that is stored; `from_json` reads it back."""
@@ -231,6 +258,8 @@ class Finished:
         agent: who answered last.
         model: the configured name of the model that answered.
         record: this turn's messages in the responder's own encoding; comes back as `Exchange.record`.
+        retryable: of a failure: whether it makes sense to offer the person another try. That one goes on from the
+            recorded steps of this one, so it is also the safe way to ask again after a tool with effects has run.
     """
 
     outcome: Outcome
@@ -242,6 +271,12 @@ class Finished:
     hops: tuple[Hop, ...] = ()
     usage: tuple[ModelUsage, ...] = ()
     record: bytes = b""
+    retryable: bool = False
+
+    @property
+    def offers_retry(self) -> bool:
+        """Whether the person may have it tried again."""
+        return self.outcome is Outcome.FAILED and self.retryable
 
 
 AnswerEvent = (
@@ -291,7 +326,7 @@ class Steps(Protocol):
 
     @property
     def recorded(self) -> Sequence[Step]:
-        """What earlier attempts of this turn wrote down, oldest first."""
+        """What earlier attempts wrote down, those of the turn that this one tries again too; oldest first."""
         ...
 
     async def intend(self, step: Step) -> None:

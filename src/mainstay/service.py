@@ -135,7 +135,7 @@ async def _serve(
         to_models = await stack.enter_async_context(model_client())
         sandbox = None
         if config.sandbox_needed:
-            sandbox = await stack.enter_async_context(lent(config.home, config.sandbox))
+            sandbox = await stack.enter_async_context(lent(config.home, config.sandbox, config.sandbox_models))
         asked, config = config, with_sandbox(config, sandbox) if sandbox else config
 
         inbox = _inbox(config, storage, bus, clock)
@@ -169,7 +169,7 @@ async def _serve(
         ):
             for name, channel in channels.items():
                 parts.keep_going(f"channel {name}", channel.run)
-            parts.keep_going("tidying up", lambda: _tidy(inbox, memory, spending))
+            parts.keep_going("tidying up", lambda: _tidy(inbox, memory, turns, spending))
             parts.keep_going("sharing breakers", pauses.run)
             parts.keep_going("keeping the spending", spending.run)
             if sandbox is not None:
@@ -250,6 +250,7 @@ def _channels(
             clock=clock,
             accept=lambda message: _accept(inbox, bus, message),
             recalled=turns.cancel,
+            retry_window_s=config.turns.retry_window,
             http=http,
         )
         for name, settings in config.channels.items()
@@ -360,7 +361,7 @@ def _responder(
     )
 
 
-async def _tidy(inbox: Inbox, memory: Memory, spending: StoredSpending) -> None:
+async def _tidy(inbox: Inbox, memory: Memory, turns: Turns, spending: StoredSpending) -> None:
     """Free what dead workers of this machine held, and forget what is past its retention."""
     while True:
         try:
@@ -368,6 +369,7 @@ async def _tidy(inbox: Inbox, memory: Memory, spending: StoredSpending) -> None:
             await inbox.prune()
             await memory.prune()
             await spending.prune()
+            await turns.prune()
         except StorageUnavailable as error:
             _log.warning("Error: tidying up has to wait: %s", error)
         await asyncio.sleep(_TIDY_EVERY_S)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,26 @@ class Project:
             text=True,
             timeout=timeout,
         )
+
+
+@contextmanager
+def running(project: Project, *verb: str, ready: str) -> Iterator[None]:
+    """The command, from the line that says that it is ready until the block ends."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "mainstay", *verb],
+        cwd=project.path,
+        env=BARE | {"PORT": str(project.port), "MAINSTAY_SANDBOX_TOKENS_PER_SECOND": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert any(ready in line for line in process.stdout)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import BARE, Project
+from .conftest import BARE, Project, running
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +62,37 @@ def test_a_failure_is_shown_and_is_code_1(service: Project) -> None:
     assert service.run("fault", "list").stdout == "no faults\n"
     assert json.loads(service.run("fault", "list", "--json").stdout) == {"primary": [], "fallback": []}
     assert service.run("ask", "hello").returncode == 0
+
+
+BROKEN = """
+class Broken:
+    name = "broken"
+
+    async def respond(self, message, turn):
+        raise ConnectionError("nobody there")
+        yield
+
+
+factory = Broken
+"""
+
+
+def test_a_failure_that_may_be_tried_again_says_so_beside_the_answer(project: Project) -> None:
+    (project.path / "broken.py").write_text(BROKEN)
+    (project.path / "mainstay.toml").write_text('[service]\nresponder = "broken:factory"\n')
+    assert project.run("migrate").returncode == 0
+    with running(project, "serve", ready="is ready"):
+        done = project.run("ask", "hello")
+        assert done.returncode == 1
+        assert done.stderr.endswith(" s; the card offers another try\n")
+        assert list(json.loads(project.run("ask", "--json", "hello").stdout)) == [
+            "outcome",
+            "text",
+            "agent",
+            "model",
+            "hops",
+            "seconds",
+        ]
 
 
 def test_an_answer_that_does_not_come_in_time_is_code_1(service: Project) -> None:

@@ -44,6 +44,15 @@ def test_without_arguments_it_says_what_to_type_first(capsys: pytest.CaptureFixt
         ),
         (["fault", "rate"], "mainstay: fault: there is no fault rate; did you mean rate-limit?"),
         (["fault", "cut", "--times", "0"], "mainstay: fault: --times must be at least 1"),
+        (["fault", "cut", "--after-calls", "-1"], "mainstay: fault: --after-calls must be at least 0"),
+        (
+            ["fault", "hang", "--after-tokens", "3"],
+            "mainstay: fault: --after-tokens means nothing to hang, only to stall, cut, truncate, malformed, ",
+        ),
+        (
+            ["fault", "cut", "--retry-after", "3s"],
+            "mainstay: fault: --retry-after means nothing to cut, only to rate-",
+        ),
         (["config", "check", "--config", "absent.toml"], "mainstay: absent.toml: can not be read: No such file"),
         (["--config", "absent.toml", "config", "check"], "mainstay: absent.toml: can not be read: No such file"),
     ],

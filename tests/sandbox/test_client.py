@@ -1,6 +1,7 @@
 """A person's side of the sandbox, from another process."""
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.sandbox.conftest import Webhook
-from tests.sandbox.feishu.conftest import streaming_card
+from tests.sandbox.feishu.conftest import button, card_with, streaming_card
 
 from mainstay.sandbox.client import SandboxClient, SandboxError
 from mainstay.sandbox.model import SandboxAddress, Snapshot
@@ -263,6 +264,53 @@ async def test_a_press_is_answered_by_the_bot(
     await webhook.count(1)
     webhook.answer = lambda headers, body: (200, {"toast": {"content": json.loads(body)["event"]["action"]["tag"]}})
     assert await talking.click(reply, {"tag": "button"}) == (200, {"toast": {"content": "button"}})
+
+
+async def with_a_button(bot: Bot, message_id: str) -> str:
+    """A reply whose card has a button; returns the message that shows it."""
+    data = json.dumps(card_with(button("Again")))
+    card = (await bot.ask("POST", "/cardkit/v1/cards", {"type": "card_json", "data": data}))["data"]["card_id"]
+    content = json.dumps({"type": "card", "data": {"card_id": card}})
+    shown = {"msg_type": "interactive", "content": content}
+    return str((await bot.ask("POST", f"/im/v1/messages/{message_id}/reply", shown))["data"]["message_id"])
+
+
+async def test_a_person_presses_the_button_that_the_card_has(
+    talking: SandboxClient, webhook: Webhook, bot: Bot
+) -> None:
+    said = await talking.say("hello")
+    reply = await with_a_button(bot, said.message_id)
+    await webhook.count(1)
+    webhook.answer = lambda headers, body: (200, {"toast": {"type": "info", "content": "Trying"}})
+    with pytest.raises(SandboxError, match="there is no button 'Never' on that card; buttons: Again"):
+        await talking.press(reply, "Never")
+    assert (await talking.press(reply, "Again", user="ou_u2"))[0] == 200
+    await webhook.count(2)
+    event = json.loads(webhook.got[1][1])["event"]
+    assert (event["action"]["value"], event["operator"]["open_id"]) == ({"do": "Again"}, "ou_u2")
+    assert [(each.kind, each.said) for each in await talking.outcomes()] == [
+        ("message", "hello"),
+        ("press", "Again"),
+    ]
+    await bot.reply(said.message_id, "The answer")
+    assert [each.state for each in await talking.outcomes()] == ["final", "final"]
+
+
+async def test_a_press_has_an_older_form_with_a_signature_of_its_own(
+    talking: SandboxClient, webhook: Webhook, bot: Bot
+) -> None:
+    said = await talking.say("hello")
+    reply = await with_a_button(bot, said.message_id)
+    await webhook.count(1)
+    await talking.press(reply, "Again", schema="1.0")
+    await webhook.count(2)
+    headers, body = webhook.got[1]
+    stamp, nonce = headers["x-lark-request-timestamp"], headers["x-lark-request-nonce"]
+    signed = f"{stamp}{nonce}{talking.address.verification_token}".encode() + body
+    assert headers["x-lark-signature"] == hashlib.sha1(signed).hexdigest()
+    event = json.loads(body)
+    assert (event["open_message_id"], event["action"]["value"]) == (reply, {"do": "Again"})
+    assert "schema" not in event
 
 
 async def test_a_sandbox_that_is_gone_is_an_error_that_says_so(address: SandboxAddress) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -63,6 +64,93 @@ async def test_starting_again_gives_the_living_one(address: SandboxAddress, tmp_
     assert await start(tmp_path, FAST, owner=os.getpid()) == address
 
 
+async def asked(address: SandboxAddress, name: str) -> int:
+    """Ask this model something; returns the HTTP status."""
+    headers = {"Authorization": f"Bearer {address.model_token}"}
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=20) as http:
+        return (await http.post(f"{address.models[name]}/chat/completions", json=body)).status_code
+
+
+async def test_it_has_the_models_that_were_asked_for_each_with_faults_and_a_record_of_its_own(
+    tmp_path: Path,
+) -> None:
+    address = await start(tmp_path, FAST, models=["a", "b", "feishu"])
+    try:
+        assert list(address.models) == ["a", "b", "feishu"]
+        assert find(tmp_path) == address
+        async with SandboxClient(address) as client:
+            await client.fault("overloaded", model="b")
+            assert [await asked(address, name) for name in address.models] == [200, 503, 200]
+            models = await client.models()
+            assert {name: model["faults"] for name, model in models.items()} == {
+                "a": {},
+                "b": {"overloaded": 1},
+                "feishu": {},
+            }
+    finally:
+        await stop(address)
+
+
+async def test_a_living_one_adds_the_models_that_it_lacks_and_keeps_what_it_has(
+    address: SandboxAddress, client: SandboxClient, tmp_path: Path
+) -> None:
+    assert await asked(address, "primary") == 200
+    more = await start(tmp_path, FAST, owner=os.getpid(), models=["cheap", "primary"])
+    assert more.models == address.models | {"cheap": more.models["cheap"]}
+    assert more == replace(address, models=more.models) == find(tmp_path)
+    assert await asked(more, "cheap") == 200
+    models = await client.models()
+    assert {name: model["total"] for name, model in models.items()} == {"primary": 1, "fallback": 0, "cheap": 1}
+
+
+async def test_of_services_that_ask_for_the_same_models_at_once_each_gets_them(
+    address: SandboxAddress, tmp_path: Path
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        starting = [group.create_task(start(tmp_path, FAST, models=["x", "y", f"z{n}"])) for n in range(4)]
+    assert len({each.result().models["x"] for each in starting}) == 1
+    found = find(tmp_path)
+    assert found is not None
+    assert found.models.keys() == {"primary", "fallback", "x", "y", "z0", "z1", "z2", "z3"}
+    assert [await asked(found, name) for name in found.models] == [200] * 8
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["a b"], "'a b' is no name of a model"),
+        ([""], "is no name"),
+        ([f"m{n}" for n in range(60)], "more than 50"),
+    ],
+)
+async def test_what_can_be_no_model_is_refused_and_changes_nothing(
+    address: SandboxAddress, tmp_path: Path, names: list[str], reason: str
+) -> None:
+    with pytest.raises(SandboxFailed, match=f"takes no more models: .*{reason}"):
+        await start(tmp_path, FAST, owner=os.getpid(), models=names)
+    assert find(tmp_path) == address
+
+
+async def test_a_new_one_with_a_name_that_is_none_says_so_where_to_look(tmp_path: Path) -> None:
+    with pytest.raises(SandboxFailed, match=r"sandbox\.log"):
+        await start(tmp_path, SandboxSettings(start_timeout=20), models=["a b"])
+    assert "can not start: 'a b' is no name of a model" in (tmp_path / "sandbox.log").read_text()
+
+
+async def test_a_port_that_is_taken_is_said_in_one_line(address: SandboxAddress, tmp_path: Path) -> None:
+    port = urlsplit(address.models["primary"]).port
+    home = tmp_path / "another"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mainstay.sandbox", "--home", str(home), "--port-primary", str(port)),
+        stderr=subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.decode().startswith("the sandbox can not start: ")
+    assert said.count(b"\n") == 1
+
+
 async def test_of_many_that_start_at_once_one_remains(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group:
         starting = [group.create_task(start(tmp_path, FAST, owner=os.getpid())) for _ in range(4)]
@@ -111,11 +199,12 @@ async def test_it_ends_in_time_though_an_answer_is_held_and_somebody_watches(tmp
 
 
 async def test_after_a_kill_the_next_one_has_the_same_address_and_credentials(tmp_path: Path) -> None:
-    first = await start(tmp_path, FAST)
+    await start(tmp_path, FAST)
+    first = await start(tmp_path, FAST, models=["cheap"])
     os.kill(first.pid, signal.SIGKILL)
     await gone(first)
     assert find(tmp_path) is None
-    second = await start(tmp_path, FAST)
+    second = await start(tmp_path, FAST, models=["primary", "fallback", "cheap"])
     await stop(second)
     assert replace(second, pid=first.pid, started=first.started) == first
 

@@ -1,11 +1,15 @@
 """Do the tables become what the rooms need, once, however many ask for it?"""
 
+import importlib
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Connection, create_engine, text
 
 from mainstay.errors import ConfigError, SchemaMismatch, StorageUnavailable
 from mainstay.storage.migrate import pending, upgrade
@@ -110,6 +114,49 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(url: str, room: Room
         upgrade(url, [*ROOMS, "attic"])
     assert tables(url) == set()
     assert pending(url, [*ROOMS, "attic"]) == [*HEADS, "attic_0001"]
+
+
+def at_first(url: str, room: str) -> Connection:
+    """A database as the first migration of a room left it, with its revision."""
+    path = Path(url.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True)
+    first = importlib.import_module(f"mainstay.{room}.migrations.{room.rpartition('.')[2]}_0001")
+    connection = create_engine(url).connect()
+    with Operations.context(MigrationContext.configure(connection)):
+        first.upgrade()
+    connection.execute(text("create table alembic_version (version_num varchar(32) primary key)"))
+    connection.execute(text("insert into alembic_version values (:revision)"), {"revision": first.revision})
+    return connection
+
+
+STEP = """insert into turn_steps
+(turn_id, step_id, position, attempt, agent, tool, arguments, effects, checkpoint, state, result, intended_at)
+values ('t', 's', 1, 1, 'a', 'pay', '{}', 1, x'00', 'finished', 'paid', '2026-01-01 00:00:00')"""
+OUTCOME = """insert into feishu_outbox
+(turn_id, channel, lane, attempt, message, outcome, text, notice, state, via, apologise, tries, error, created_at,
+due_at)
+values ('t', 'feishu', 'l', 1, '{}', 'failed', '', 'n', 'delivered', 'card', 0, 1, '', '2026-01-01',
+'2026-01-01')"""
+
+
+@pytest.mark.parametrize(
+    ("room", "insert", "column", "known"),
+    [
+        ("turns", STEP, "turn_steps.kept_at", None),
+        ("channels.feishu", OUTCOME, "feishu_outbox.offer", "none"),
+    ],
+)
+def test_a_database_of_the_version_before_keeps_its_rows_and_takes_those_of_its_program(
+    url: str, room: str, insert: str, column: str, known: object
+) -> None:
+    with at_first(url, room) as connection:
+        connection.execute(text(insert))
+        connection.commit()
+    assert upgrade(url, [f"mainstay.{room}"]) == [f"{room.rpartition('.')[2]}_0002"]
+    table, name = column.split(".")
+    with create_engine(url).connect() as connection:
+        connection.execute(text(insert.replace("'t'", "'another'")))  # by a process of that version
+        assert connection.execute(text(f"select {name} from {table}")).scalars().all() == [known, known]
 
 
 def test_a_database_of_a_newer_program_is_left_alone(url: str, room: Room) -> None:

@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.turns.conftest import Forgetful, echo, message, working, world
+from tests.turns.conftest import Forgetful, World, echo, message, working, world
 
 from mainstay.clock import SystemClock
-from mainstay.errors import Category
+from mainstay.errors import Category, LeaseLost
 from mainstay.events import ErrorSeen, Event, TurnCutOff, TurnFinished, TurnStarted
 from mainstay.inbox.model import InboxSettings
 from mainstay.inbox.sqlite import Inbox
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Status, Step, TextAppended, Turn
 from mainstay.testing.answers import ScriptedResponder
 from mainstay.turns.model import TurnSettings
+from mainstay.turns.steps import StoredSteps
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +37,7 @@ async def test_a_responder_that_raises_is_told_as_a_failure_and_counted_once(tmp
         assert final.text == "half an answ"
         assert final.notice
         assert len(made.of(ErrorSeen)) == 1
+        assert final.offers_retry
         assert await made.memory.history(message(1).lane) == ()
 
 
@@ -57,6 +61,7 @@ async def test_a_responder_that_ignores_its_deadline_is_ended_and_told(tmp_path:
         await made.inbox.put(message(1))
         await made.finished(1)
         assert [final.category for final in made.outcomes(message(1))] == [Category.TIMEOUT]
+        assert made.outcomes(message(1))[0].offers_retry
         assert responder.closed == [message(1).turn_id]
 
 
@@ -174,6 +179,7 @@ async def test_a_message_that_kills_its_workers_is_given_up_and_told(tmp_path: P
         [final] = made.outcomes(message(1))
         assert final.outcome is Outcome.FAILED
         assert final.notice
+        assert not final.offers_retry
         assert responder.turns == []
 
 
@@ -211,3 +217,192 @@ async def test_a_tool_step_is_known_to_the_next_attempt_and_forgotten_with_the_o
         b"\x00history",
     )
     assert rows == 0
+
+
+def step(step_id: str, *, tool: str = "pay", effects: bool = True) -> Step:
+    return Step(
+        step_id=step_id, agent="manager", tool=tool, arguments="{}", effects=effects, checkpoint=b"\x00history"
+    )
+
+
+FAILS = Finished(outcome=Outcome.FAILED, notice="away", category=Category.OVERLOADED, retryable=True)
+
+
+async def steps_left(made: World) -> list[tuple[str, str, str]]:
+    query = text("select turn_id, step_id, state from turn_steps order by turn_id, position")
+    return [tuple(row) for row in await made.storage.read(lambda tx: tx.execute(query).all())]
+
+
+async def tried(made: World, responder: ScriptedResponder, said: Message) -> Finished:
+    async with working(made, responder):
+        await made.inbox.put(said)
+        await made.finished(1)
+    [final] = made.outcomes(said)
+    return final
+
+
+async def test_another_try_goes_on_from_the_steps_of_the_turn_that_failed(tmp_path: Path) -> None:
+    recorded: list[list[tuple[str, str, str]]] = []
+
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        recorded.append([(each.step_id, each.state, each.result) for each in turn.steps.recorded])
+        number = len(recorded)
+        await turn.steps.intend(step(f"call_{number}"))
+        if number < 3:
+            await turn.steps.record(f"call_{number}", f"paid {number}", ok=True)
+            yield FAILS
+        else:
+            yield Finished(outcome=Outcome.ANSWERED, text="done")
+
+    said = message(1)
+    for count in (1, 2, 3):
+        async with world(tmp_path) as made:
+            final = await tried(made, ScriptedResponder(script), said)
+            kept = [(said.turn_id, f"call_{number}", "finished") for number in range(1, count + 1)]
+            assert await steps_left(made) == (kept if final is FAILS else [])
+        said = said.again()
+    assert final.outcome is Outcome.ANSWERED
+    one, two = ("call_1", "finished", "paid 1"), ("call_2", "finished", "paid 2")
+    assert recorded == [[], [one], [one, two]]
+
+
+@pytest.mark.parametrize(
+    "final", [FAILS, replace(FAILS, retryable=False), Finished(outcome=Outcome.ANSWERED, text="x", retryable=True)]
+)
+async def test_steps_are_kept_only_where_there_may_be_another_try(tmp_path: Path, final: Finished) -> None:
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        await turn.steps.intend(step("call_1"))
+        yield final
+
+    async with world(tmp_path) as made:
+        await tried(made, ScriptedResponder(script), message(1))
+        assert len(await steps_left(made)) == (final is FAILS)
+
+
+async def test_another_try_that_crashes_before_or_after_it_took_the_steps_over_finds_them(tmp_path: Path) -> None:
+    recorded: list[list[str]] = []
+    begun = asyncio.Event()
+
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        recorded.append([each.step_id for each in turn.steps.recorded])
+        if not said.retry_of:
+            await turn.steps.intend(step("call_1"))
+            yield FAILS
+        elif len(recorded) == 2:
+            begun.set()
+            await asyncio.Event().wait()
+        else:
+            yield Finished(outcome=Outcome.ANSWERED, text="done")
+
+    again = message(1).again()
+    async with world(tmp_path) as made:
+        await tried(made, ScriptedResponder(script), message(1))
+    async with world(tmp_path) as made:
+        await made.inbox.put(again)
+        assert await made.inbox.claim(1)  # and its worker dies before it reads anything
+        assert await made.inbox.recover(lambda _owner: False) == 1
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(made.turns.run(ScriptedResponder(script), failed=made.failures.append))
+            await begun.wait()
+            await made.turns.drain(0)
+    async with world(tmp_path) as made, working(made, ScriptedResponder(script)):
+        await made.finished(1)
+        assert [final.text for final in made.outcomes(again)] == ["done"]
+        assert await steps_left(made) == []
+    assert recorded == [[], ["call_1"], ["call_1"]]
+
+
+async def test_a_worker_that_lost_another_try_can_not_take_its_steps(tmp_path: Path) -> None:
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        await turn.steps.intend(step("call_1"))
+        yield FAILS
+
+    async with world(tmp_path) as made:
+        await tried(made, ScriptedResponder(script), message(1))
+        await made.inbox.put(message(1).again())
+        [lost] = await made.inbox.claim(1)
+        assert await made.inbox.recover(lambda _owner: False) == 1
+        with pytest.raises(LeaseLost):
+            await StoredSteps.load(made.storage, made.inbox, lost, SystemClock())
+        assert await steps_left(made) == [(message(1).turn_id, "call_1", "intended")]
+
+
+async def test_another_try_that_came_too_late_hands_the_steps_on(tmp_path: Path) -> None:
+    recorded: list[list[str]] = []
+
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        recorded.append([each.step_id for each in turn.steps.recorded])
+        if not said.retry_of:
+            await turn.steps.intend(step("call_1"))
+        yield FAILS
+
+    again = message(1).again()
+    async with world(tmp_path) as made:
+        await tried(made, ScriptedResponder(script), message(1))
+    async with world(tmp_path, settings=TurnSettings(max_wait=-1.0)) as made:
+        late = await tried(made, ScriptedResponder(script), again)
+        assert (late.outcome, late.category, late.retryable) == (Outcome.FAILED, Category.TIMEOUT, True)
+        assert await steps_left(made) == [(again.turn_id, "call_1", "intended")]
+    async with world(tmp_path) as made:
+        await tried(made, ScriptedResponder(script), again.again())
+    assert recorded == [[], ["call_1"]]
+
+
+async def test_what_is_kept_for_a_try_is_forgotten_when_none_can_come_any_more(tmp_path: Path) -> None:
+    started = asyncio.Event()
+
+    async def script(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        if said.retry_of:
+            started.set()
+            await asyncio.Event().wait()
+        await turn.steps.intend(step("call_1"))
+        yield FAILS
+
+    again = message(2, chat="oc_2").again()
+    open_turn = (again.turn_id, "call_1", "intended")
+    window = TurnSettings(retry_window=3600.0, max_wait=60.0)
+    async with world(tmp_path, settings=window) as made, working(made, ScriptedResponder(script)):
+        await made.inbox.put(message(1))
+        await made.inbox.put(message(2, chat="oc_2"))
+        await made.finished(2)
+        await made.inbox.put(again)
+        await started.wait()
+        assert await made.turns.prune() == 0
+        for hours, left in ((2.0, 2), (2.1, 1), (9999.0, 1)):
+            kept = text("update turn_steps set kept_at = :at where kept_at is not null")
+            at = (datetime.now(UTC) - timedelta(hours=hours)).replace(tzinfo=None)
+            await made.storage.write(lambda tx, kept=kept, at=at: tx.execute(kept, {"at": str(at)}).rowcount)
+            await made.turns.prune()
+            assert len(await steps_left(made)) == left
+        assert await steps_left(made) == [open_turn]
+
+
+async def test_a_message_that_is_recalled_ends_another_try_at_it_and_those_that_wait(tmp_path: Path) -> None:
+    started = asyncio.Event()
+
+    async def endless(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        started.set()
+        await asyncio.Event().wait()
+        yield TextAppended("")
+
+    responder = ScriptedResponder(endless)
+    again = message(1).again()
+    async with world(tmp_path) as made, working(made, responder):
+        await made.inbox.put(again)
+        await started.wait()
+        assert made.turns.cancel(message(1).turn_id)
+        await made.finished(1)
+        assert not made.turns.cancel(message(1).turn_id)
+        await made.inbox.put(again.again())
+        await made.finished(2)
+        outcomes = [made.outcomes(each)[0].outcome for each in (again, again.again())]
+        assert outcomes == [Outcome.CANCELLED, Outcome.CANCELLED]
+        assert len(responder.turns) == 1
+
+
+async def test_another_try_that_answers_is_remembered_as_what_was_said(tmp_path: Path) -> None:
+    again = message(1).again()
+    async with world(tmp_path) as made:
+        await tried(made, ScriptedResponder(echo), again)
+        [exchange] = await made.memory.history(message(1).lane)
+        assert (exchange.user_text, exchange.answer_text) == ("question 1", "re: question 1")

@@ -38,7 +38,7 @@ from mainstay.recovery.breaker.permits import BreakerOpen, Permit
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.bulkhead import Bulkheads, Busy
 from mainstay.recovery.call.model import GaveUp
-from mainstay.recovery.model import Failure, RecoverySettings, Traits
+from mainstay.recovery.model import Failure, RecoverySettings, Traits, worth_another_try
 
 __all__ = ["AgentResponder", "build"]
 
@@ -324,6 +324,7 @@ class AgentResponder:
             text=work.screen.shown,
             notice=_notice(gave_up, work),
             category=gave_up.failure.category,
+            retryable=worth_another_try(gave_up.failure.category),
             agent=agent.name,
             hops=tuple(work.hops),
             usage=work.book.usage(),

@@ -37,7 +37,7 @@ _NOTHING_YET: Final = " .…"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Result:
-    """What ``--json`` prints."""
+    """What ``--json`` prints; ``retryable``, which it does not: the card offers another try."""
 
     outcome: str
     text: str
@@ -45,6 +45,7 @@ class _Result:
     agent: str = ""
     model: str = ""
     hops: list[dict[str, str]] = field(default_factory=list)
+    retryable: bool = False
 
     def as_json(self) -> str:
         keys = ("outcome", "text", "agent", "model", "hops", "seconds")
@@ -96,7 +97,7 @@ async def _ask(config: Config, args: argparse.Namespace, growing: Growing | None
         return _Result(outcome=Outcome.FAILED, text=last.text, seconds=seconds)
     entry = await _entry(config, said)
     detail: dict[str, Any] = json.loads(entry.detail) if entry and entry.detail else {}
-    known = {name: detail[name] for name in ("agent", "model", "hops") if name in detail}
+    known = {name: detail[name] for name in ("agent", "model", "hops", "retryable") if name in detail}
     outcome = entry.outcome if entry and entry.outcome else Outcome.ANSWERED
     return _Result(outcome=outcome, text=last.text, seconds=seconds, **known)
 
@@ -159,4 +160,5 @@ def _summary(result: _Result) -> str:
     model = f" with model {safe(result.model)}" if result.model else ""
     hops = "".join(f", after {safe(hop['category'])} from {safe(hop['from'])}" for hop in result.hops)
     verb = "answered" if result.outcome == Outcome.ANSWERED else result.outcome
-    return f"{who} {verb}{model} in {result.seconds:.2f} s{hops}"
+    more = "; the card offers another try" if result.retryable else ""
+    return f"{who} {verb}{model} in {result.seconds:.2f} s{hops}{more}"

@@ -3,18 +3,20 @@
 import argparse
 import asyncio
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mainstay.cli.running import configured, find_sandbox
 from mainstay.cli.terminal import table
 from mainstay.errors import ConfigError, nearest
-from mainstay.sandbox.provider.faults import FAULTS
+from mainstay.sandbox.provider.faults import FAULTS, MIDWAY
 from mainstay.units import format_duration
 
 __all__ = ["add", "run"]
 
-_MODELS: Final = ("primary", "fallback")
 _ACTIONS: Final = ("clear", "list")
+_AT_LEAST: Final = {"times": 1, "after_calls": 0, "after_tokens": 0}
+_OF_SOME: Final = {"after_tokens": MIDWAY, "retry_after": ("rate-limit",)}
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,40 +27,91 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         description=f"NAME is one of {', '.join(FAULTS)}; or clear, or list.",
     )
     parser.add_argument("name", metavar="NAME", help="a fault, or clear, or list")
-    parser.add_argument("--model", choices=_MODELS, help="only this model; both if absent")
-    parser.add_argument("--times", type=int, metavar="N", help="only the next N calls")
+    parser.add_argument("--model", metavar="NAME", help="only this model; all of them if absent")
+    parser.add_argument("--times", type=int, metavar="N", help="only so many calls")
     parser.add_argument("--for", dest="for_s", type="duration", metavar="30s", help="only for this time")
+    parser.add_argument("--after-calls", type=int, metavar="N", help="let the next N calls pass first")
+    parser.add_argument(
+        "--after-tokens",
+        type=int,
+        metavar="N",
+        help="send N tokens of the answer first, and then break it; 5 if absent",
+    )
+    parser.add_argument(
+        "--retry-after",
+        type="duration",
+        metavar="30s",
+        help="with rate-limit: how long to ask to wait; 2s if absent",
+    )
     parser.add_argument("--json", action="store_true", help="with list: as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Change or list what goes wrong."""
-    if args.name not in (*FAULTS, *_ACTIONS):
-        raise ConfigError(f"fault: there is no fault {args.name}{nearest(args.name, (*FAULTS, *_ACTIONS))}")
-    if args.times is not None and args.times < 1:
-        raise ConfigError("fault: --times must be at least 1")
+    problems = list(_problems(args))
+    if problems:
+        raise ConfigError(*problems)
     print(asyncio.run(_do(args)))
     return 0
+
+
+def _problems(args: argparse.Namespace) -> Iterator[str]:
+    if args.name not in (*FAULTS, *_ACTIONS):
+        yield f"fault: there is no fault {args.name}{nearest(args.name, (*FAULTS, *_ACTIONS))}"
+        return
+    for name, least in _AT_LEAST.items():
+        given = getattr(args, name)
+        if given is not None and given < least:
+            yield f"fault: --{name.replace('_', '-')} must be at least {least}"
+    for name, faults in _OF_SOME.items():
+        if getattr(args, name) is not None and args.name not in faults:
+            yield f"fault: --{name.replace('_', '-')} means nothing to {args.name}, only to {', '.join(faults)}"
 
 
 async def _do(args: argparse.Namespace) -> str:
     from mainstay.sandbox.client import SandboxClient
 
-    where = args.model or "both models"
-    async with SandboxClient(find_sandbox(configured(args))) as client:
+    address = find_sandbox(configured(args))
+    if args.model and args.model not in address.models:
+        raise ConfigError(f"fault: the sandbox has no model {args.model}{nearest(args.model, address.models)}")
+    where = args.model or "all models"
+    async with SandboxClient(address) as client:
         if args.name == "clear":
             await client.clear(model=args.model or "")
             return f"{where}: no faults"
         if args.name == "list":
             faults = (await client.state())["faults"]
             return json.dumps(faults, indent=2) if args.json else _listing(faults)
-        await client.fault(args.name, model=args.model or "", times=args.times, for_s=args.for_s)
-        times = "" if args.times is None else f", the next {args.times} call{'s' * (args.times > 1)}"
-        period = "" if args.for_s is None else f", for {format_duration(args.for_s)}"
-        return f"{where}: {args.name}{times}{period}; `mainstay fault clear` ends it"
+        details = {
+            "after_calls": args.after_calls,
+            "after_tokens": args.after_tokens,
+            "retry_after_s": args.retry_after,
+        }
+        given = {name: value for name, value in details.items() if value is not None}
+        await client.fault(args.name, model=args.model or "", times=args.times, for_s=args.for_s, **given)
+        return f"{where}: {args.name}{_limits(args)}; `mainstay fault clear` ends it"
 
 
-def _listing(faults: dict[str, list[dict[str, Any]]]) -> str:
+def _limits(args: argparse.Namespace) -> str:
+    limits = ""
+    if args.after_tokens is not None:
+        limits += f" after {_count(args.after_tokens, 'token')}"
+    if args.retry_after is not None:
+        limits += f", retry after {format_duration(args.retry_after)}"
+    if args.times is not None:
+        limits += f", the next {_count(args.times, 'call')}"
+    if args.after_calls:
+        limits += f", letting {_count(args.after_calls, 'call')} pass first"
+    if args.for_s is not None:
+        limits += f", for {format_duration(args.for_s)}"
+    return limits
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _listing(faults: Mapping[str, list[dict[str, Any]]]) -> str:
     rows = [(model, fault["name"]) for model, active in faults.items() for fault in active]
     return table([("MODEL", "FAULT"), *rows]) if rows else "no faults"

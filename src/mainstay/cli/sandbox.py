@@ -18,8 +18,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     from mainstay.sandbox.__main__ import main
+    from mainstay.sandbox.model import USUAL_MODELS
 
     config = configured(args)
     speed = config.sandbox.tokens_per_second if args.tokens_per_second is None else args.tokens_per_second
     scale = config.sandbox.time_scale if args.time_scale is None else args.time_scale
-    return main(["--home", str(config.home), "--tokens-per-second", str(speed), "--time-scale", str(scale)])
+    models = ",".join(config.sandbox_models or USUAL_MODELS)
+    settings = ["--models", models, "--tokens-per-second", str(speed), "--time-scale", str(scale)]
+    return main(["--home", str(config.home), *settings])

@@ -185,9 +185,14 @@ class Config:
     @property
     def sandbox_users(self) -> tuple[str, ...]:
         """The models and channels that only the sandbox can serve: ``("models.primary", "channels.feishu")``."""
-        models = [f"models.{name}" for name, model in self.models.items() if model.provider == "sandbox"]
+        models = [f"models.{name}" for name in self.sandbox_models]
         channels = [f"channels.{name}" for name, channel in self.channels.items() if not has_credentials(channel)]
         return (*models, *channels)
+
+    @property
+    def sandbox_models(self) -> tuple[str, ...]:
+        """The names of the models that only the sandbox can serve."""
+        return tuple(name for name, model in self.models.items() if model.provider == "sandbox")
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ def with_sandbox(config: Config, sandbox: SandboxAddress) -> Config:
     models = {
         name: replace(
             model,
-            base_url=sandbox.models.get(name, sandbox.models["primary"]),
+            base_url=sandbox.models[name],
             model=model.model or "sandbox",
             api_key=Secret(sandbox.model_token),
         )

@@ -18,6 +18,7 @@ __all__ = [
     "TimedOut",
     "Traits",
     "parse_rules",
+    "worth_another_try",
 ]
 
 T = TypeVar("T", bool, int, str)
@@ -76,6 +77,20 @@ TRAITS: Final[Mapping[Category, Traits]] = {
     Category.INTERNAL: _NEVER,
 }
 """What each category means, unless the rule that recognised a failure knows better (`Failure.traits`)."""
+
+_FAILS_THE_SAME_WAY: Final = frozenset(
+    {Category.INVALID_REQUEST, Category.CONTEXT_LENGTH, Category.CONTENT_FILTER, Category.CANCELLED}
+)
+
+
+def worth_another_try(category: Category) -> bool:
+    """Whether the person is offered to have a turn tried again that failed for this reason.
+
+    Not when the same words would fail the same way. In every other case what was busy or broken recovers, an
+    operator repairs an access, a bug may have needed just that coincidence; and unlike the same words said anew,
+    another try does not repeat what tools have done.
+    """
+    return category not in _FAILS_THE_SAME_WAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

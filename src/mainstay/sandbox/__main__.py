@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from mainstay.sandbox.model import USUAL_MODELS
 from mainstay.sandbox.process import find
-from mainstay.sandbox.server import MODELS, Launch, claim, serve
+from mainstay.sandbox.server import Launch, claim, serve
 
 _WAIT_S = 10.0
 
@@ -21,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     launch = Launch(
         home=given.home,
-        ports={name: getattr(given, f"port_{name}") for name in (*MODELS, "feishu")},
+        models=tuple(name.strip() for name in given.models.split(",") if name.strip()),
+        model_ports={name: getattr(given, f"port_{name}") for name in USUAL_MODELS},
+        feishu_port=given.port_feishu,
         time_scale=given.time_scale,
         tokens_per_second=given.tokens_per_second,
         owner=given.owner,
@@ -54,10 +57,11 @@ def _say_where(home: Path) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mainstay.sandbox",
-        description="A local Feishu platform and two model providers that misbehave on command.",
+        description="A local Feishu platform and model providers that misbehave on command.",
     )
     parser.add_argument("--home", type=Path, required=True, help="where sandbox.json is written")
-    for name in (*MODELS, "feishu"):
+    parser.add_argument("--models", default=",".join(USUAL_MODELS), help="the names of its models")
+    for name in (*USUAL_MODELS, "feishu"):
         parser.add_argument(f"--port-{name}", type=int, default=0, help="0: any free port")
     parser.add_argument("--time-scale", type=float, default=1.0, help="0.01: the platform's 15 s last 0.15 s")
     parser.add_argument("--tokens-per-second", type=float, default=60.0, help="0: the whole answer at once")

@@ -4,7 +4,7 @@ The command line, the service and the tests hold a `SandboxClient`; it holds the
 pool, and turns every refusal into a `SandboxError`.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -113,9 +113,29 @@ class SandboxClient:
         """Take back what was said."""
         await self._post("recall", message_id=message_id)
 
-    async def click(self, message_id: str, action: dict[str, Any], *, user: str = "ou_u1") -> tuple[int, Any]:
-        """Press something on a card of the bot; returns the HTTP status (0: none in 3 s) and the answer."""
-        given = await self._post("click", message_id=message_id, action=action, user=user)
+    async def press(
+        self, message_id: str, label: str, *, user: str = "ou_u1", schema: Literal["1.0", "2.0"] = "2.0"
+    ) -> tuple[int, Any]:
+        """Press the button of that label on a card of the bot, as a person does; see `click`.
+
+        Raises SandboxError when the card has no such button.
+        """
+        given = await self._post("click", message_id=message_id, label=label, user=user, schema=schema)
+        return given["status"], given["answer"]
+
+    async def click(
+        self,
+        message_id: str,
+        action: dict[str, Any],
+        *,
+        user: str = "ou_u1",
+        event_id: str = "",
+        schema: Literal["1.0", "2.0"] = "2.0",
+    ) -> tuple[int, Any]:
+        """Send the bot a press, whatever it carries; returns the HTTP status (0: none in 3 s) and the answer."""
+        given = await self._post(
+            "click", message_id=message_id, action=action, user=user, event_id=event_id, schema=schema
+        )
         return given["status"], given["answer"]
 
     async def watch(self, message_id: str) -> AsyncGenerator[Snapshot, None]:
@@ -140,7 +160,7 @@ class SandboxClient:
         )
 
     async def outcomes(self) -> list[Verdict]:
-        """The judgement on every message, oldest first."""
+        """The judgement on every message, oldest first, each with those on the buttons pressed on its answers."""
         return [Verdict.from_dict(each) for each in await self._get("outcomes")]
 
     async def deliveries(self) -> list[Delivery]:
@@ -151,9 +171,9 @@ class SandboxClient:
         """Every call of the platform's API: at_s, method, path, status, code; oldest first."""
         return list(await self._get("calls"))
 
-    async def models(self) -> dict[str, Any]:
-        """What each pretended model was asked, by its name; see `ProviderRecord.as_json`."""
-        return dict(await self._get("models"))
+    async def models(self, *, last: int = 1000) -> dict[str, Any]:
+        """What each pretended model was asked, by its name, with its last calls; see `ProviderRecord.as_json`."""
+        return dict(await self._get("models", last=str(last)))
 
     async def state(self) -> dict[str, Any]:
         """The webhook, the owner, the options and the faults that are in force."""
@@ -168,7 +188,7 @@ class SandboxClient:
         for_s: float | None = None,
         **details: Any,  # noqa: ANN401  the keywords of `FaultPlan.inject`
     ) -> None:
-        """Let a model misbehave: ``"primary"``, ``"fallback"``, or empty for both; see `FaultPlan.inject`."""
+        """Let a model misbehave, by its name, or empty for all of them; see `FaultPlan.inject`."""
         await self._post("fault", name=name, model=model, times=times, for_s=for_s, **details)
 
     async def platform_fault(
@@ -221,6 +241,10 @@ class SandboxClient:
     async def adopt(self, pid: int) -> None:
         """Make the sandbox run for this process from now on."""
         await self._post("adopt", pid=pid)
+
+    async def add_models(self, names: Iterable[str]) -> dict[str, str]:
+        """Let there be these models, in addition to those that are there; returns the base URLs of all."""
+        return dict((await self._post("add-models", names=list(names)))["models"])
 
     async def _get(self, path: str, **query: str) -> Any:  # noqa: ANN401  JSON, parsed by the caller
         return await self._ask("GET", path, params=query, timeout=_TIMEOUT_S + _POLL_S)

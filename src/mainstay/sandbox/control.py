@@ -7,7 +7,7 @@ and reading what was seen.
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,16 +18,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mainstay.sandbox.feishu import events
+from mainstay.sandbox.feishu import cardtext, events
 from mainstay.sandbox.feishu.clock import PlatformClock
 from mainstay.sandbox.feishu.delivery import Pusher
 from mainstay.sandbox.feishu.faults import PlatformFault, PlatformFaults
 from mainstay.sandbox.feishu.model import Json, Refusal, StoredMessage
 from mainstay.sandbox.feishu.platform import Platform
 from mainstay.sandbox.model import SaidMessage, to_json
+from mainstay.sandbox.models import Models
 from mainstay.sandbox.owner import Owner
 from mainstay.sandbox.provider.faults import FaultPlan
-from mainstay.sandbox.provider.record import ProviderRecord
 
 __all__ = ["Changes", "Controlled", "control_app"]
 
@@ -59,7 +59,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controlled:
-    """Everything that the control interface reaches."""
+    """Everything that the control interface reaches.
+
+    Attributes:
+        publish: writes down where everything is, after something was added.
+    """
 
     platform: Platform
     pusher: Pusher
@@ -67,8 +71,8 @@ class Controlled:
     faults: PlatformFaults
     changes: Changes
     owner: Owner
-    model_faults: Mapping[str, FaultPlan]
-    model_records: Mapping[str, ProviderRecord]
+    models: Models
+    publish: Callable[[], None]
 
 
 def control_app(parts: Controlled, token: str) -> ASGIApp:
@@ -98,6 +102,7 @@ def control_app(parts: Controlled, token: str) -> ASGIApp:
                 ("options", control.options),
                 ("advance", control.advance),
                 ("adopt", control.adopt),
+                ("add-models", control.add_models),
             )
         ),
     ]
@@ -162,7 +167,9 @@ class _Control:
             "owner": parts.owner.pid,
             "time_scale": parts.clock.scale,
             "options": asdict(self._tenant.options),
-            "faults": {name: [asdict(each) for each in plan.active()] for name, plan in parts.model_faults.items()},
+            "faults": {
+                name: [asdict(each) for each in plan.active()] for name, plan in parts.models.faults.items()
+            },
             "platform_faults": [{**asdict(fault), "left": left} for fault, left in parts.faults.active()],
             "held": parts.faults.held,
         }
@@ -176,7 +183,7 @@ class _Control:
 
     async def outcomes(self, _: dict[str, Any]) -> object:
         now, record = self._parts.clock.moment(), self._tenant.record
-        return [record.verdict(each, now) for each in record.messages()]
+        return [verdict for each in record.messages() for verdict in record.verdicts(each, now)]
 
     async def deliveries(self, _: dict[str, Any]) -> object:
         return self._parts.pusher.deliveries()
@@ -185,8 +192,11 @@ class _Control:
         names = ("at_s", "method", "path", "status", "code")
         return [dict(zip(names, call, strict=True)) for call in self._parts.platform.calls]
 
-    async def models(self, _: dict[str, Any]) -> object:
-        return {name: record.as_json() for name, record in self._parts.model_records.items()}
+    async def models(self, given: dict[str, Any]) -> object:
+        last = int(given.get("last", 1000))
+        if last < 1:
+            raise ValueError("last must be at least 1")
+        return {name: record.as_json(last) for name, record in self._parts.models.records.items()}
 
     async def watch(self, given: dict[str, Any]) -> object:
         message_id, after = str(given["message_id"]), int(given.get("after", 0))
@@ -252,16 +262,27 @@ class _Control:
 
     async def click(self, given: dict[str, Any]) -> object:
         message = self._tenant.messages.living(str(given["message_id"]))
-        action, user = given.get("action", {}), str(given.get("user", "ou_u1"))
-        body = events.clicked(self._tenant.app, message, action, user, self._event_id(), self._parts.clock.moment())
+        user, event_id = str(given.get("user", "ou_u1")), str(given.get("event_id", "") or self._event_id())
+        label, action = str(given.get("label", "")), given.get("action", {})
+        if not isinstance(action, dict):
+            raise TypeError("action must be an object")
+        if label:
+            action = {"tag": "button", "timezone": "Asia/Shanghai", "value": self._button(message, label)}
+        app = self._tenant.app
+        if given.get("schema", "2.0") == "1.0":
+            body = events.clicked_v1(app, message, action, user, event_id)
+        else:
+            body = events.clicked(app, message, action, user, event_id, self._parts.clock.moment())
+        press = self._tenant.record.pressed(message.message_id, label, action.get("value"))
         with self._tenant.cards.interaction(message.card_id):
             status, answer = await self._parts.pusher.callback(body)
+        self._tenant.record.answered(press, status, answer)
+        self._parts.changes.announce()
         return {"status": status, "answer": answer}
 
     async def fault(self, given: dict[str, Any]) -> object:
         model, name = given.pop("model", None) or "", str(given.pop("name"))
-        plans = [self._parts.model_faults[model]] if model else self._parts.model_faults.values()
-        for plan in plans:
+        for plan in self._plans(model):
             plan.inject(name, **given)
         return {}
 
@@ -274,7 +295,7 @@ class _Control:
 
     async def clear(self, given: dict[str, Any]) -> object:
         model = given.get("model") or ""
-        for plan in [self._parts.model_faults[model]] if model else self._parts.model_faults.values():
+        for plan in self._plans(model):
             plan.clear()
         if not model:
             self._parts.faults.clear()
@@ -301,11 +322,34 @@ class _Control:
             raise ValueError(f"there is no process {pid}")
         return {"owner": self._parts.owner.pid}
 
+    async def add_models(self, given: dict[str, Any]) -> object:
+        names = given["names"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("names must be a list of names")
+        await self._parts.models.add(names)
+        self._parts.publish()
+        return {"models": self._parts.models.urls}
+
+    def _plans(self, model: str) -> list[FaultPlan]:
+        """That of one model, or those of all."""
+        faults = self._parts.models.faults
+        return [faults[model]] if model else list(faults.values())
+
     def _push(self, message: StoredMessage, event_id: str, schema: str) -> str:
         chat, now = self._tenant.messages.chats[message.chat_id], self._parts.clock.moment()
         write = events.received if schema == "2.0" else events.received_v1
         body: Json = write(self._tenant.app, chat, message, event_id, now)
         return self._parts.pusher.push(body, message_id=message.message_id, chat_id=message.chat_id)
+
+    def _button(self, message: StoredMessage, label: str) -> object:
+        """What the button of that label sends; a person can press no other."""
+        card = self._tenant.cards.cards.get(message.card_id)
+        found = cardtext.buttons(card.content if card else json.loads(message.content))
+        for name, value in found:
+            if name == label:
+                return value
+        labels = ", ".join(name for name, _ in found) or "none"
+        raise ValueError(f"there is no button {label!r} on that card; buttons: {labels}")
 
     def _event_id(self) -> str:
         return self._tenant.messages.new_id("", 32)

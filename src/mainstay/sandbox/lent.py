@@ -1,7 +1,7 @@
 """For how long does a service have a sandbox?"""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,8 +13,8 @@ __all__ = ["lent"]
 
 
 @asynccontextmanager
-async def lent(home: Path, settings: SandboxSettings) -> AsyncIterator[SandboxAddress]:
-    """A sandbox for this process, while the block runs.
+async def lent(home: Path, settings: SandboxSettings, models: Iterable[str]) -> AsyncIterator[SandboxAddress]:
+    """A sandbox with these models (and perhaps more) for this process, while the block runs.
 
     One that was started by hand stays afterwards. One that a crashed service left is taken over, with all that was
     said in it, and ends with the block, like a new one.
@@ -26,7 +26,7 @@ async def lent(home: Path, settings: SandboxSettings) -> AsyncIterator[SandboxAd
     if found := find(home):
         async with SandboxClient(found) as client:
             by_hand = (await client.state())["owner"] == 0
-    address = await start(home, settings, owner=0 if by_hand else os.getpid())
+    address = await start(home, settings, owner=0 if by_hand else os.getpid(), models=models)
     try:
         yield address
     finally:

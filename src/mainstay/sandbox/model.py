@@ -14,6 +14,7 @@ from mainstay.settings import duration, setting
 __all__ = [
     "ADDRESS_FILE",
     "MAX_TIME_SCALE",
+    "USUAL_MODELS",
     "Attempt",
     "Delivery",
     "Reply",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 MAX_TIME_SCALE = 1000.0
+USUAL_MODELS = ("primary", "fallback")
+"""The models of a sandbox for which nobody has named any."""
 ADDRESS_FILE = "sandbox.json"
 """Under the home directory; mode 0600, because it holds the credentials of a bot, if only of a pretended one."""
 
@@ -75,7 +78,7 @@ class SandboxAddress:
     Attributes:
         started: the operating system's mark of when it started, to tell it from a later process of that pid.
         feishu_url: origin of the platform's API.
-        models: base URL of each pretended model, ending in ``/v1``.
+        models: base URL of each pretended model, ending in ``/v1``, by its name; more may be added.
         control_url: base URL of the control interface.
         model_token: the API key that the models take.
     """
@@ -180,7 +183,7 @@ class Snapshot:
     Attributes:
         revision: grows with every change; `SandboxClient.watch` asks for what is newer.
         text: of the newest reply that says something.
-        final: there is an outcome, and nothing is left streaming.
+        final: there is an outcome, also of every button pressed since, and nothing is left streaming.
     """
 
     message_id: str
@@ -203,10 +206,13 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The judgement on one message.
+    """The judgement on one message, or on one button that was pressed and that the bot promised to act on.
 
     Attributes:
-        outcomes: visible final outcomes; every accepted message must end with exactly 1.
+        message_id: the message; of a press the message of the bot that has the button.
+        said: what it says; of a press the button's label.
+        recalled: the message was taken back.
+        outcomes: visible final outcomes; every accepted message, and every such press, must end with exactly 1.
         unfinished: cards that still promise more, or that never got to say anything.
         state: ``"none"``: nothing to see; ``"unfinished"``; ``"final"``.
         texts: what the final outcomes say.
@@ -219,6 +225,7 @@ class Verdict:
     unfinished: int
     state: Literal["none", "unfinished", "final"]
     texts: tuple[str, ...]
+    kind: Literal["message", "press"] = "message"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -8,13 +8,16 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 
 from mainstay.alive import is_alive
 from mainstay.errors import MainstayError
-from mainstay.sandbox.model import ADDRESS_FILE, SandboxAddress, SandboxSettings
+from mainstay.sandbox.client import SandboxClient, SandboxError
+from mainstay.sandbox.model import ADDRESS_FILE, USUAL_MODELS, SandboxAddress, SandboxSettings
 
 __all__ = ["SandboxFailed", "find", "last_address", "start", "stop"]
 
@@ -51,18 +54,21 @@ def last_address(home: Path) -> SandboxAddress | None:
         return None
 
 
-async def start(home: Path, settings: SandboxSettings | None = None, *, owner: int = 0) -> SandboxAddress:
+async def start(
+    home: Path, settings: SandboxSettings | None = None, *, owner: int = 0, models: Iterable[str] = ()
+) -> SandboxAddress:
     """The sandbox of that home: the living one, or a new one that is ready.
 
     Args:
         home: where its address is kept, e.g. ``.mainstay``; made if need be.
         settings: of a new one; a living one stays as it is.
         owner: the pid to run for (see `mainstay.sandbox.owner`); 0 to run until `stop`.
+        models: the names of models that it must have; a living one adds those that it lacks.
 
     Raises:
         SandboxFailed: when it was not ready within ``settings.start_timeout``.
     """
-    settings = settings or SandboxSettings()
+    settings, wanted = settings or SandboxSettings(), tuple(models)
     pid = 0
     try:
         async with asyncio.timeout(settings.start_timeout):
@@ -71,10 +77,10 @@ async def start(home: Path, settings: SandboxSettings | None = None, *, owner: i
                 if address is not None:
                     ours_or_ended = pid in {0, address.pid} or _has_ended(pid)
                     if ours_or_ended and await _adopted(address, owner):
-                        return address
+                        return await _with_models(address, wanted)
                 elif pid == 0:
                     _reap_last(home)
-                    pid = _spawn(home, settings, owner)
+                    pid = _spawn(home, settings, owner, wanted or USUAL_MODELS)
                 elif _has_ended(pid):
                     raise SandboxFailed(f"the sandbox ended while it was starting; see {home / _LOG}")
                 await asyncio.sleep(_POLL_S)
@@ -107,11 +113,11 @@ async def stop(address: SandboxAddress, *, within_s: float = 5.0) -> None:
     _has_ended(address.pid)
 
 
-def _spawn(home: Path, settings: SandboxSettings, owner: int) -> int:
+def _spawn(home: Path, settings: SandboxSettings, owner: int, models: tuple[str, ...]) -> int:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-P", "-m", "mainstay.sandbox", "--home", str(home)]
     command += ["--time-scale", str(settings.time_scale), "--tokens-per-second", str(settings.tokens_per_second)]
-    command += ["--owner", str(owner), "--grace", str(settings.owner_grace)]
+    command += ["--owner", str(owner), "--grace", str(settings.owner_grace), "--models", ",".join(models)]
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     log = str(home / _LOG)
     # Not subprocess: its object would have to be kept, and a sandbox that outlives it is the intention.
@@ -157,3 +163,14 @@ async def _adopted(address: SandboxAddress, owner: int) -> bool:
     except httpx2.HTTPError:
         return False
     return answer.status_code == 200
+
+
+async def _with_models(address: SandboxAddress, wanted: tuple[str, ...]) -> SandboxAddress:
+    """The same sandbox, once it has these models."""
+    if address.models.keys() >= set(wanted):
+        return address
+    try:
+        async with SandboxClient(address) as client:
+            return replace(address, models=await client.add_models(wanted))
+    except SandboxError as error:
+        raise SandboxFailed(f"the sandbox (pid {address.pid}) takes no more models: {error}") from error

@@ -23,10 +23,11 @@ from mainstay.memory.sqlite import Memory
 from mainstay.messages import Exchange, Finished, Outcome, Replier, Responder, Turn
 from mainstay.recovery import notices
 from mainstay.recovery.classify import classify
+from mainstay.recovery.model import worth_another_try
 from mainstay.storage.sqlite import Storage
 from mainstay.turns.machine import Transcript, consider, describe
 from mainstay.turns.model import CutOff, GiveUp, TurnSettings
-from mainstay.turns.steps import StoredSteps, forget_steps
+from mainstay.turns.steps import StoredSteps, settle_steps
 
 __all__ = ["Attempt", "Rooms"]
 
@@ -110,9 +111,7 @@ class Attempt:
         decision = consider(self.claim, self._rooms.settings)
         if isinstance(decision, GiveUp):
             self._answered = True
-            crashed = decision.reason == "crashes"
-            say = notices.gave_up if crashed else notices.too_late
-            return self._transcript.failed(Category.INTERNAL if crashed else Category.TIMEOUT, say(self._language))
+            return self._given_up(decision)
         # a task of its own, so that `cut_off` ends the answer and not what follows it
         async with asyncio.TaskGroup() as tasks:
             self._answering = answering = tasks.create_task(self._guarded(responder))
@@ -229,7 +228,7 @@ class Attempt:
                         record=final.record,
                     ),
                 )
-            forget_steps(tx, claim.turn_id)
+            settle_steps(tx, message, keep_from=rooms.clock.now() if final.offers_retry else None)
             self._replier.post(tx, final)
 
         return work
@@ -242,8 +241,19 @@ class Attempt:
             with suppress(LeaseLost, StorageUnavailable):  # else the lease runs out, to the same effect
                 await self._rooms.inbox.release(claim, reason=why)
 
+    def _given_up(self, why: GiveUp) -> Finished:
+        """What killed its workers would do so again; what only came too late can still be answered."""
+        match why.reason:
+            case "crashes":
+                notice = notices.gave_up(self._language)
+                return self._transcript.failed(Category.INTERNAL, notice, retryable=False)
+            case "age":
+                notice = notices.too_late(self._language)
+                return self._transcript.failed(Category.TIMEOUT, notice, retryable=True)
+
     def _failed(self, category: Category) -> Finished:
-        return self._transcript.failed(category, notices.failed(category, self._language))
+        notice = notices.failed(category, self._language)
+        return self._transcript.failed(category, notice, retryable=worth_another_try(category))
 
     def _finished(self, final: Finished, agent: str, seconds: float) -> TurnFinished:
         return TurnFinished(

@@ -5,6 +5,8 @@ ended the attempt (an answer, a bug, a deadline, a recall) becomes one, except w
 """
 
 import json
+from datetime import datetime, timedelta
+from typing import Final
 
 from mainstay.errors import Category
 from mainstay.inbox.model import Claim
@@ -22,7 +24,9 @@ from mainstay.messages import (
 )
 from mainstay.turns.model import GiveUp, Go, TurnSettings
 
-__all__ = ["Transcript", "consider", "describe"]
+__all__ = ["Transcript", "consider", "describe", "steps_kept_after"]
+
+_MARGIN: Final = timedelta(hours=1)  # for whatever lies between the acceptance of a try and its beginning
 
 
 def consider(claim: Claim, settings: TurnSettings) -> Go | GiveUp:
@@ -37,6 +41,14 @@ def consider(claim: Claim, settings: TurnSettings) -> Go | GiveUp:
     if claim.waited_s > settings.max_wait:
         return GiveUp("age")
     return Go()
+
+
+def steps_kept_after(now: datetime, settings: TurnSettings) -> datetime:
+    """Steps that are kept for another try since before then will never be needed.
+
+    A try is accepted within the window, and not begun when it has waited for too long.
+    """
+    return now - timedelta(seconds=settings.retry_window + settings.max_wait) - _MARGIN
 
 
 class Transcript:
@@ -63,9 +75,16 @@ class Transcript:
             case Status() | ToolStarted() | ToolFinished() | Suggestions():
                 pass
 
-    def failed(self, category: Category, notice: str) -> Finished:
+    def failed(self, category: Category, notice: str, *, retryable: bool) -> Finished:
         """The outcome of an attempt that did not end by itself: what was shown is kept."""
-        return Finished(outcome=Outcome.FAILED, text=self.text, notice=notice, category=category, agent=self.agent)
+        return Finished(
+            outcome=Outcome.FAILED,
+            text=self.text,
+            notice=notice,
+            category=category,
+            agent=self.agent,
+            retryable=retryable,
+        )
 
     def recalled(self) -> Finished:
         """The outcome of a message that its author took back."""
@@ -79,6 +98,7 @@ def describe(final: Finished, *, seconds: float) -> str:
             "agent": final.agent,
             "model": final.model,
             "category": final.category,
+            "retryable": final.offers_retry,
             "seconds": round(seconds, 3),
             "hops": [{"from": hop.from_model, "to": hop.to_model, "category": hop.category} for hop in final.hops],
             "usage": [

@@ -23,6 +23,10 @@ class TurnSettings:
     max_wait: float = duration(
         "15m", help="A message that waited longer than this (the service was down) is answered with an apology."
     )
+    retry_window: float = duration(
+        "1d",
+        help='How long after a failure the "Try again" on its card works; what its tools did is kept for as long.',
+    )
     poll_interval: float = duration("1s", help="How often the inbox is looked at when nothing announces work.")
 
 

@@ -15,6 +15,8 @@ from mainstay.inbox.model import Claim
 from mainstay.logs.context import turn as log_turn
 from mainstay.messages import Message, Replier, Responder
 from mainstay.turns.attempt import Attempt, Rooms
+from mainstay.turns.machine import steps_kept_after
+from mainstay.turns.steps import prune_steps
 
 __all__ = ["OpenReplier", "Turns"]
 
@@ -100,13 +102,20 @@ class Turns:
     def cancel(self, turn_id: str) -> bool:
         """End an answer because its message was taken back; False when it is not being answered (any more, or yet).
 
-        One that waits is not answered when its turn comes: what was taken back enters no model and no memory.
+        One that waits is not answered when its turn comes, nor is another try at it: what was taken back enters no
+        model and no memory.
         """
-        attempt = self._attempts.get(turn_id)
-        if attempt is None:
-            self._recalled.append(turn_id)
-            return False
-        return attempt.cut_off("recalled")
+        attempts = self._attempts.values()
+        attempt = next((each for each in attempts if each.claim.message.asked_turn_id == turn_id), None)
+        if attempt is not None and attempt.cut_off("recalled"):
+            return True
+        self._recalled.append(turn_id)
+        return False
+
+    async def prune(self) -> int:
+        """Forget what was kept for another try that can not come any more. Raises StorageUnavailable."""
+        rooms = self._rooms
+        return await prune_steps(rooms.storage, steps_kept_after(rooms.clock.now(), rooms.settings))
 
     async def _claim(self, responder: Responder, tasks: asyncio.TaskGroup) -> float:
         """Start one answer if one can be started; returns after how many seconds to look again."""
@@ -135,7 +144,7 @@ class Turns:
             return
         attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms)
         self._attempts[claim.turn_id] = attempt
-        if claim.turn_id in self._recalled:
+        if claim.message.asked_turn_id in self._recalled:
             attempt.cut_off("recalled")
         tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
 

@@ -2,9 +2,13 @@
 
 A row is written before a tool starts and completed after it ends, each in a transaction of its own that also
 proves the claim: a worker that has lost the message can neither start a tool nor report one.
+
+The steps of a turn end with it, but for one that has failed and may be tried again: they wait, and become those of
+the turn that tries it again. So a tool with effects that has run is not run once more, however often it is tried.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -12,11 +16,11 @@ from sqlalchemy.dialects.sqlite import insert
 from mainstay.clock import Clock
 from mainstay.inbox.model import Claim
 from mainstay.inbox.sqlite import Inbox
-from mainstay.messages import Step
+from mainstay.messages import Message, Step
 from mainstay.storage.sqlite import Storage
 from mainstay.turns.tables import turn_steps
 
-__all__ = ["StoredSteps", "forget_steps"]
+__all__ = ["StoredSteps", "prune_steps", "settle_steps"]
 
 
 class StoredSteps:
@@ -34,9 +38,17 @@ class StoredSteps:
 
     @classmethod
     async def load(cls, storage: Storage, inbox: Inbox, claim: Claim, clock: Clock) -> "StoredSteps":
-        """Read what earlier attempts wrote. A first attempt has nothing to read."""
+        """Read what earlier attempts wrote. A first attempt has nothing to read, unless it tries a turn again."""
+
+        def take_over(tx: Connection) -> Sequence[Step]:
+            inbox.prove(tx, claim)
+            _take_over(tx, claim.message)
+            return _read(tx, claim.turn_id)
+
         recorded: Sequence[Step] = ()
-        if claim.attempt > 1:
+        if claim.message.retry_of:
+            recorded = await storage.write(take_over)
+        elif claim.attempt > 1:
             recorded = await storage.read(lambda tx: _read(tx, claim.turn_id))
         return cls(storage, inbox, claim, recorded, clock)
 
@@ -100,6 +112,30 @@ def _read(tx: Connection, turn_id: str) -> tuple[Step, ...]:
     )
 
 
-def forget_steps(tx: Connection, turn_id: str) -> None:
-    """Drop the steps of a turn that has its outcome: nobody will go on from them."""
-    tx.execute(delete(turn_steps).where(turn_steps.c.turn_id == turn_id))
+def _take_over(tx: Connection, message: Message) -> None:
+    """Make the steps of the turn that is tried again those of this one. Only one ever does: the try is single."""
+    theirs = update(turn_steps).where(turn_steps.c.turn_id == message.retry_of)
+    tx.execute(theirs.values(turn_id=message.turn_id, kept_at=None))
+
+
+def settle_steps(tx: Connection, message: Message, *, keep_from: datetime | None) -> None:
+    """Drop the steps of a turn that has its outcome, or keep them for another try.
+
+    Args:
+        tx: the transaction that stores the outcome.
+        message: what the turn was about.
+        keep_from: now, when there may be another try; None when nobody will go on from them.
+    """
+    if message.retry_of:  # it may have come to its outcome without being begun
+        _take_over(tx, message)
+    own = turn_steps.c.turn_id == message.turn_id
+    if keep_from is None:
+        tx.execute(delete(turn_steps).where(own))
+    else:
+        tx.execute(update(turn_steps).where(own).values(kept_at=keep_from))
+
+
+async def prune_steps(storage: Storage, before: datetime) -> int:
+    """Drop what was kept for another try since before then; returns how many steps."""
+    old = delete(turn_steps).where(turn_steps.c.kept_at < before)
+    return await storage.write(lambda tx: tx.execute(old).rowcount)

@@ -8,7 +8,7 @@ from mainstay.storage.columns import Utc
 
 __all__ = ["HEAD", "metadata", "turn_steps"]
 
-HEAD: Final = "turns_0001"
+HEAD: Final = "turns_0002"
 
 metadata = MetaData()
 
@@ -27,4 +27,6 @@ turn_steps = Table(
     Column("state", String(16), nullable=False),
     Column("result", Text, nullable=False),
     Column("intended_at", Utc, nullable=False),
+    # since when they wait for another try at a turn that has failed; NULL while the turn is open
+    Column("kept_at", Utc, nullable=True),
 )

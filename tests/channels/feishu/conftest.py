@@ -33,6 +33,7 @@ from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 
 DEADLINE_S = 20.0
+WINDOW_S = 3600.0
 T = TypeVar("T")
 
 
@@ -110,6 +111,7 @@ class World:
             clock=ClockAhead(later_s),
             accept=self.accept,
             recalled=lambda _turn_id: None,
+            retry_window_s=WINDOW_S,
             http=http,
         )
         task = asyncio.get_running_loop().create_task(channel.run())
@@ -119,8 +121,15 @@ class World:
         return process
 
     async def accept(self, message: Message) -> bool:
+        """As the inbox does it: a message that is known is not accepted again."""
+        new = all(message.turn_id != known.turn_id for known in self.accepted)
         self.accepted.append(message)
-        return True
+        return new
+
+    async def listen(self, process: Process) -> None:
+        """Let the platform call this process from now on."""
+        origin = await self.stack.enter_async_context(serve(process.channel.routes))
+        await self.platform.subscribe(f"{origin}/webhook/event", f"{origin}/webhook/card")
 
     async def ask(self, text: str = "hello", **how: object) -> Message:
         """Somebody says something; this is the message as the webhook has read it."""

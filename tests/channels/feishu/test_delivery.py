@@ -180,7 +180,11 @@ async def test_after_the_platform_was_down_a_conversation_gets_its_outcomes_in_o
         await world.finish(replier, f"answer to {message.text}")
     await process.until(DeliveryRetried, 2)
     assert {event.turn_id for event in process.seen(DeliveryRetried)} == {first.turn_id}
-    assert process.channel.checks()[0]().status == "degraded"
+
+    async def told() -> bool:
+        return process.channel.checks()[0]().status == "degraded"
+
+    await world.eventually(told)
     await world.platform.clear()
     await process.until(OutcomeDelivered, 2)
     assert [event.turn_id for event in process.seen(OutcomeDelivered)] == [first.turn_id, second.turn_id]

@@ -1,8 +1,12 @@
 """Which outcome is next, and who has it, over a real database."""
 
+from itertools import permutations
+
 import pytest
 from sqlalchemy import create_engine, inspect, update
 
+from mainstay.channels.feishu.machine import final_sequence
+from mainstay.channels.feishu.model import Offer
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.tables import HEAD, metadata
 from mainstay.channels.feishu.tables import outbox as outbox_table
@@ -23,7 +27,7 @@ class Desk:
         self.storage, self.clock = storage, clock
         self.ours, self.theirs = (Outbox(storage, "feishu", clock=clock, lease_s=70.0) for _ in range(2))
 
-    async def post(self, name: str, chat: str = "chat") -> str:
+    async def post(self, name: str, chat: str = "chat", **how: object) -> str:
         message = Message(
             channel="feishu",
             bot_id="bot",
@@ -33,7 +37,7 @@ class Desk:
             text="hello",
             sent_at=self.clock.now(),
         )
-        final = Finished(outcome=Outcome.ANSWERED, text=f"answer to {name}")
+        final = Finished(**{"outcome": Outcome.ANSWERED, "text": f"answer to {name}"} | how)
         await self.storage.write(
             lambda tx: self.ours.post(tx, message, turn_id=message.turn_id, attempt=1, final=final)
         )
@@ -49,7 +53,7 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path):
     url, clock = f"sqlite:///{tmp_path / 'outbox.db'}", ManualClock()
-    assert upgrade(url, ["mainstay.channels.feishu"]) == [HEAD]
+    assert upgrade(url, ["mainstay.channels.feishu"])[-1:] == [HEAD]
     storage = Storage(StorageSettings(url=url), clock=clock)
     await storage.open({"feishu": HEAD})
     yield Desk(storage, clock)
@@ -126,6 +130,87 @@ async def test_an_outcome_is_settled_once(desk):
     assert await desk.ours.settle(delivery.seq, delivered=True)
     assert not await desk.theirs.settle(delivery.seq, delivered=False, error="late")
     assert (await desk.ours.backlog()).pending == 0
+
+
+FAILED = {"outcome": Outcome.FAILED, "retryable": True}
+
+
+async def test_only_what_failed_and_may_be_tried_again_is_offered(desk):
+    offers = {
+        Offer.MADE: await desk.post("one", "a", **FAILED),
+        Offer.NONE: await desk.post("two", "b", outcome=Outcome.FAILED),
+    }
+    answered = await desk.post("three", "c", retryable=True)
+    for offer, turn_id in offers.items():
+        assert (await desk.ours.offered(turn_id)).offer is offer
+    assert (await desk.ours.offered(answered)).offer is Offer.NONE
+    assert await desk.ours.take_offer(answered) is None
+
+
+async def test_an_offer_tells_whose_it_was_and_where_it_is_shown(desk):
+    turn_id = await desk.post("one", **FAILED)
+    offered = await desk.ours.offered(turn_id)
+    assert (offered.message.external_id, offered.created_at, offered.card_message_id) == (
+        "one",
+        desk.clock.now(),
+        "",
+    )
+    await desk.ours.add_card(turn_id, "card-1")
+    await desk.ours.card_sent(turn_id, "om_1")
+    assert (await desk.ours.offered(turn_id)).card_message_id == "om_1"
+    assert await desk.ours.offered("another") is None
+    assert await Outbox(desk.storage, "lark", clock=desk.clock, lease_s=70.0).offered(turn_id) is None
+
+
+async def test_an_offer_that_can_not_be_read_any_more_is_none(desk):
+    turn_id = await desk.post("one", **FAILED)
+    for spoilt in ({"offer": "free"}, {"message": "{}"}, {"message": "?"}):
+        spoil = update(outbox_table).where(outbox_table.c.turn_id == turn_id).values(spoilt)
+        await desk.storage.write(lambda tx, spoil=spoil: tx.execute(spoil).rowcount)
+        assert await desk.ours.offered(turn_id) is None
+
+
+async def test_an_offer_that_is_taken_is_never_made_again(desk):
+    turn_id = await desk.post("one", **FAILED)
+    [shown] = await desk.take(desk.ours, turn_id)
+    assert (shown.offer, shown.tries) == (Offer.MADE, 1)
+    taken = await desk.theirs.take_offer(turn_id)
+    assert (taken.offer, taken.tries) == (Offer.TAKEN, 2)
+    [again] = await desk.take(desk.ours, turn_id)
+    assert (again.offer, again.tries) == (Offer.TAKEN, 3)
+    await desk.theirs.offer_withdrawn(turn_id)
+    assert (await desk.ours.offered(turn_id)).offer is Offer.WITHDRAWN
+    assert await desk.ours.take_offer(turn_id) is None
+
+
+async def test_an_offer_is_taken_from_an_outcome_that_was_shown_long_ago(desk):
+    turn_id = await desk.post("one", **FAILED)
+    [shown] = await desk.take(desk.ours, turn_id)
+    await desk.ours.settle(shown.seq, delivered=True)
+    assert (await desk.ours.take_offer(turn_id)).tries == 2
+    assert (await desk.ours.backlog()).pending == 0
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+async def test_in_whatever_order_the_writes_arrive_the_button_is_gone_in_the_end(desk, order):
+    """Two processes show the outcome, one of them slowly; somebody presses; it is shown once more."""
+    turn_id = await desk.post("one", **FAILED)
+    writes = [(await desk.take(desk.ours, turn_id))[0]]
+    writes.append((await desk.take(desk.theirs, turn_id))[0])
+    writes.append(await desk.ours.take_offer(turn_id))
+    writes.append((await desk.take(desk.theirs, turn_id))[0])
+    sequence, offer = 0, None
+    for write in (writes[each] for each in order):
+        if final_sequence(write.attempt, write.tries) > sequence:
+            sequence, offer = final_sequence(write.attempt, write.tries), write.offer
+    assert offer is Offer.TAKEN
+
+
+async def test_the_cards_of_other_turns_are_told_apart(desk):
+    for turn_id in ("first", "second"):
+        await desk.ours.add_card(turn_id, f"card-{turn_id}")
+        await desk.ours.card_sent(turn_id, f"om_{turn_id}")
+    assert await desk.ours.cards_of_others("second", ["om_first", "om_second", "om_unknown"]) == {"om_first"}
 
 
 async def test_a_turn_has_one_outcome(desk):

@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from tests.channels.feishu.conftest import eventually
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.press import Told, answer
+from mainstay.channels.feishu.retries import Pressed
 from mainstay.channels.feishu.webhook import Webhook
 from mainstay.errors import ConfigError, StorageUnavailable
 from mainstay.events import Event, MessageRefused, WebhookRejected
@@ -60,6 +63,9 @@ class Door:
     events: list[Event]
     accepted: list = field(default_factory=list)
     recalled: list[str] = field(default_factory=list)
+    pressed: list = field(default_factory=list)
+    answered: list = field(default_factory=list)
+    outcome: Pressed = field(default_factory=lambda: Pressed(told=Told.TRYING, turn_id="t1"))
     bot: Bot | None = field(default_factory=lambda: Bot(open_id="ou_bot", name="Mainstay"))
     error: Exception | None = None
     storing: asyncio.Event | None = None
@@ -71,6 +77,14 @@ class Door:
             raise self.error
         self.accepted.append(message)
         return True
+
+    async def press(self, event) -> Pressed:
+        if self.storing is not None:
+            await self.storing.wait()
+        if self.error is not None:
+            raise self.error
+        self.pressed.append(event)
+        return self.outcome
 
     @property
     def now_s(self) -> float:
@@ -125,6 +139,8 @@ async def a_door(served, **settings) -> AsyncIterator[Door]:
         clock=clock,
         accept=lambda message: door.accept(message),
         recalled=lambda turn_id: door.recalled.append(turn_id),
+        pressed=lambda event: door.press(event),
+        answered=lambda pressed: door.answered.append(pressed),
         bot=lambda: door.bot,
     )
     async with (
@@ -447,19 +463,117 @@ async def test_a_mention_that_can_not_be_told_yet_comes_again(door):
     assert len(door.accepted) == 1
 
 
+@pytest.mark.parametrize("path", ["/webhook/event", "/webhook/card"])
 @pytest.mark.parametrize("kind", ["card.action.trigger", "card.action.trigger_v1"])
-async def test_a_click_is_acknowledged_and_dropped(door, kind):
-    response = await door.signed(door.event(kind=kind), path="/webhook/card")
-    assert (response.status_code, response.json()) == (200, {})
-    assert (door.accepted, door.webhook.dropped) == ([], {kind: 1})
+async def test_a_press_is_answered_with_what_came_of_it_and_only_then_followed_up(door, kind, path):
+    response = await door.signed(door.event(kind=kind), path=path)
+    assert (response.status_code, response.json()) == (200, answer(Told.TRYING))
+    assert [event["message"]["message_id"] for event in door.pressed] == ["om_1"]
+
+    async def followed_up() -> bool:
+        return door.answered == [door.outcome]
+
+    await eventually(followed_up)
+    assert (door.accepted, door.webhook.dropped) == ([], {})
 
 
-async def test_a_message_that_comes_to_the_address_for_clicks_is_answered_too(door):
+async def test_a_press_that_leads_to_nothing_is_counted(door):
+    door.outcome = Pressed(told=Told.NO_MORE, dropped="press_elsewhere")
+    response = await door.signed(door.event(kind="card.action.trigger"))
+    assert (response.status_code, response.json()) == (200, answer(Told.NO_MORE))
+    assert door.webhook.dropped == {"press_elsewhere": 1}
+
+
+async def test_who_pressed_is_told_when_it_could_not_be_stored(door):
+    door.error = StorageUnavailable("hostile disk")
+    response = await door.signed(door.event(kind="card.action.trigger"))
+    assert (response.status_code, response.json()) == (200, answer(Told.NOT_NOW))
+    assert [type(event) for event in door.events] == [MessageRefused]
+
+
+async def test_who_pressed_is_told_before_the_platform_gives_up(served):
+    async with a_door(served, ack_timeout=0.05) as door:
+        door.storing = asyncio.Event()
+        response = await door.signed(door.event(kind="card.action.trigger"))
+        assert (response.status_code, response.json()) == (200, answer(Told.NOT_NOW))
+        assert [type(event) for event in door.events] == [MessageRefused]
+        assert door.answered == []
+
+
+OLDER = {
+    "open_id": "ou_ann",
+    "open_message_id": "om_1",
+    "token": "c-1",
+    "action": {"tag": "button", "value": {"a": 1}},
+}
+
+
+def sign_older(body: bytes, at_s: float, token: str = TOKEN) -> dict[str, str]:
+    signature = hashlib.sha1(f"{int(at_s)}nonce{token}".encode() + body).hexdigest()
+    return sign(body, at_s) | {"X-Lark-Signature": signature}
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_a_press_in_its_older_form_is_signed_with_the_token(door, encrypted):
+    body = json.dumps(OLDER).encode()
+    body = encrypt(body) if encrypted else body
+    response = await door.post(body, sign_older(body, door.now_s), "/webhook/card")
+    assert (response.status_code, response.json()) == (200, answer(Told.TRYING))
+    assert door.pressed == [OLDER]
+
+
+async def test_without_a_key_a_press_in_its_older_form_is_taken_too(plain_door):
+    body = json.dumps(OLDER).encode()
+    response = await plain_door.post(body, sign_older(body, plain_door.now_s), "/webhook/card")
+    assert response.status_code == 200
+    assert plain_door.pressed == [OLDER]
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"X-Lark-Signature": "0" * 40}, 401),
+        ({"X-Lark-Signature": None}, 401),
+        ({"X-Lark-Request-Nonce": "hostile"}, 401),
+    ],
+)
+async def test_a_press_in_its_older_form_that_is_forged_is_refused(door, change, status):
+    body = json.dumps(OLDER).encode()
+    headers = sign_older(body, door.now_s) | change
+    headers = {name: value for name, value in headers.items() if value is not None}
+    rejected(door, await door.post(body, headers, "/webhook/card"), status)
+    assert door.pressed == []
+
+
+async def test_a_press_in_its_older_form_grows_stale(door):
+    body = json.dumps(OLDER).encode()
+    rejected(door, await door.post(body, sign_older(body, door.now_s - 9 * HOUR), "/webhook/card"), 401)
+
+
+async def test_the_older_signature_opens_no_other_address_and_no_other_event(door):
+    body = json.dumps(OLDER).encode()
+    rejected(door, await door.post(body, sign_older(body, door.now_s)), 401)
+    door.events.clear()
+    message = door.event()
+    response = await door.post(message, sign_older(message, door.now_s), "/webhook/card")
+    assert (response.json(), door.accepted) == (
+        answer(Told.TRYING),
+        [],
+    )  # whatever it says, it is taken for a press
+
+
+async def test_without_a_token_nothing_is_signed_with_it(served):
+    async with a_door(served, verification_token=Secret()) as door:
+        body = json.dumps(OLDER).encode()
+        rejected(door, await door.post(body, sign_older(body, door.now_s, ""), "/webhook/card"), 401)
+
+
+async def test_a_message_that_comes_to_the_address_for_cards_is_answered_too(door):
     assert (await door.signed(door.event(), path="/webhook/card")).status_code == 200
     assert len(door.accepted) == 1
 
 
-async def test_a_click_is_verified_as_a_message_is(door):
+async def test_a_press_is_verified_as_a_message_is(door):
     body = encrypt(door.event(kind="card.action.trigger"))
     rejected(door, await door.post(body, sign(body, door.now_s, "hostile"), "/webhook/card"), 401)
 

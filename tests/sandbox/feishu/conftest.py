@@ -107,9 +107,21 @@ def streaming_card(text: str = "Thinking…", *, streaming: bool = True) -> dict
     elements = [
         {"tag": "markdown", "element_id": "answer", "content": text},
         {"tag": "markdown", "element_id": "status", "content": "Routing"},
-        {"tag": "button", "element_id": "more", "text": {"tag": "plain_text", "content": "More"}},
     ]
     return {"schema": "2.0", "config": {"streaming_mode": streaming}, "body": {"elements": elements}}
+
+
+def button(label: str = "More", **more: object) -> dict[str, Any]:
+    behavior = {"type": "callback", "value": {"do": label}}
+    text = {"tag": "plain_text", "content": label}
+    return {"tag": "button", "element_id": "more", "text": text, "behaviors": [behavior]} | more
+
+
+def card_with(*elements: dict[str, Any], text: str = "The answer") -> dict[str, Any]:
+    """A card that does not stream, with more elements."""
+    card = streaming_card(text, streaming=False)
+    card["body"]["elements"] += elements
+    return card
 
 
 @pytest.fixture

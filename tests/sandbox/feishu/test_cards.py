@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.sandbox.feishu.conftest import World, card_body, streaming_card
+from tests.sandbox.feishu.conftest import World, button, card_body, card_with, streaming_card
 
 
 def create(world: World, content: object) -> int:
@@ -70,15 +70,75 @@ def test_streaming_ends_by_itself_after_ten_minutes_and_says_so_once(world: Worl
     assert world.stream(card, "abc", 5) == 0
 
 
-def test_a_card_that_is_being_pressed_can_not_be_streamed(world: World) -> None:
+def test_a_card_that_is_being_pressed_can_not_be_changed(world: World) -> None:
     card = world.card()
     with world.tenant.cards.interaction(card):
         assert world.stream(card, "a", 1) == 200810
+        assert world.streaming(card, 1, on=False) == 200810
+        assert replace(world, card, streaming_card(), 1) == 200810
     assert world.stream(card, "a", 1) == 0
 
 
 def test_only_texts_are_streamed_to(world: World) -> None:
-    assert world.stream(world.card(), "a", 1, element="more") == 300310
+    content = streaming_card()
+    content["body"]["elements"].append({"tag": "hr", "element_id": "line"})
+    assert world.stream(world.card(content), "a", 1, element="line") == 300310
+
+
+def test_a_card_that_streams_has_nothing_to_press(world: World) -> None:
+    still = card_with(button())
+    streaming = still | {"config": {"streaming_mode": True}}
+    assert create(world, streaming) == 99992402
+    card = world.card()
+    assert replace(world, card, streaming, 1) == 99992402
+    assert replace(world, card, still, 2) == 0
+    assert world.streaming(card, 3, on=True) == 99992402
+    assert not world.tenant.cards.cards[card].streaming
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "loud"},
+        {"text": "More"},
+        {"text": {"tag": "plain_text", "content": "x" * 101}},
+        {"text": {"tag": "plain_text", "content": 5}},
+        {"behaviors": {}},
+        {"behaviors": ["callback"]},
+        {"behaviors": [{"type": "explode"}]},
+        {"behaviors": [{"type": "callback"}]},
+        {"behaviors": [{"type": "callback", "value": 5}]},
+        {"value": 5},
+    ],
+    ids=str,
+)
+def test_a_button_that_is_none_is_refused(world: World, wrong: dict[str, Any]) -> None:
+    assert create(world, card_with(button(**wrong))) == 200220
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {},
+        {"type": "primary_filled"},
+        {"behaviors": [{"type": "open_url", "default_url": "https://example.com"}]},
+        {"behaviors": [{"type": "callback", "value": {"tag": "action"}}]},
+        {"behaviors": [{"type": "callback", "value": "text"}]},
+        {"behaviors": [], "value": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_a_button_as_it_is_documented_is_taken(world: World, right: dict[str, Any]) -> None:
+    assert create(world, card_with(button(**right))) == 0
+
+
+@pytest.mark.parametrize("tag", ["action", "note"])
+def test_what_schema_2_has_dropped_is_refused(world: World, tag: str) -> None:
+    card = card_with({"tag": tag, "actions": [], "elements": []})
+    assert create(world, card) == 200861
+    reply = world.reply(world.said(), msg_type="interactive", content=json.dumps(card))
+    assert reply.code == 230099
+    assert "200861" in str(reply.body["msg"])
 
 
 def test_a_card_lives_for_fourteen_days(world: World) -> None:

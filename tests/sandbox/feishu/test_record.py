@@ -2,11 +2,12 @@
 
 import json
 
-from tests.sandbox.feishu.conftest import World, card_body, streaming_card
+import pytest
+from tests.sandbox.feishu.conftest import World, button, card_body, card_with, streaming_card
 
 
 def verdict(world: World, message_id: str) -> tuple[str, int, int]:
-    found = world.tenant.record.verdict(message_id, world.now)
+    found = world.tenant.record.verdicts(message_id, world.now)[0]
     return found.state, found.outcomes, found.unfinished
 
 
@@ -30,7 +31,7 @@ def test_a_card_is_unfinished_until_the_bot_closes_it(world: World) -> None:
     assert verdict(world, said) == ("unfinished", 0, 1)
     world.streaming(card, 2, on=False)
     assert verdict(world, said) == ("final", 1, 0)
-    assert world.tenant.record.verdict(said, world.now).texts == ("An answer",)
+    assert world.tenant.record.verdicts(said, world.now)[0].texts == ("An answer",)
 
 
 def test_a_card_closed_with_its_placeholder_is_no_outcome(world: World) -> None:
@@ -77,6 +78,111 @@ def test_a_finished_card_beside_one_left_streaming_is_not_final(world: World) ->
     assert not world.tenant.record.snapshot(said, world.now).final
 
 
+GOOD = {"toast": {"type": "info", "content": "Trying again…"}}
+
+
+def offered(world: World, said: str, *, text: str = "Sorry") -> str:
+    """A finished card with a button; returns the message that shows it."""
+    shown = world.show(said, world.card(card_with(button("Again"), text=text))).body["data"]
+    assert isinstance(shown, dict)
+    return str(shown["message_id"])
+
+
+def press(world: World, message_id: str, answer: object = GOOD, *, status: int = 200) -> None:
+    pressed = world.tenant.record.pressed(message_id, "Again", {"do": "Again"})
+    world.tenant.record.answered(pressed, status, answer)
+
+
+def judged(world: World, said: str) -> list[tuple[str, str, int]]:
+    found = world.tenant.record.verdicts(said, world.now)
+    return [(each.kind, each.state, each.outcomes) for each in found]
+
+
+def test_what_is_said_after_a_press_is_the_outcome_of_the_press(world: World) -> None:
+    said = world.said()
+    first = offered(world, said)
+    assert world.tenant.record.snapshot(said, world.now).final
+    press(world, first)
+    assert judged(world, said) == [("message", "final", 1), ("press", "none", 0)]
+    assert not world.tenant.record.snapshot(said, world.now).final
+    second = offered(world, said, text="Sorry again")
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+    press(world, second)
+    world.reply(said, "The answer")
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1), ("press", "final", 1)]
+    assert world.tenant.record.snapshot(said, world.now).final
+    verdicts = world.tenant.record.verdicts(said, world.now)
+    assert [each.message_id for each in verdicts] == [said, first, second]
+    assert [each.said for each in verdicts] == ["hello", "Again", "Again"]
+    assert verdicts[2].texts == ("The answer",)
+
+
+def test_the_same_button_pressed_again_asks_for_nothing_more(world: World) -> None:
+    said = world.said()
+    first = offered(world, said)
+    press(world, first)
+    press(world, first)
+    world.reply(said, "The answer")
+    press(world, first)
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+
+
+def test_two_answers_to_one_press_are_two_outcomes_of_it(world: World) -> None:
+    said = world.said()
+    press(world, offered(world, said))
+    world.reply(said, "The answer")
+    world.reply(said, "The answer")
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 2)]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, {}),
+        (200, {"toast": {"type": "warning", "content": "no"}}),
+        (200, {"toast": {"type": "error", "content": "no"}}),
+        (200, {"toast": "no"}),
+        (500, GOOD),
+    ],
+)
+def test_a_press_that_the_bot_does_not_take_up_asks_for_nothing(world: World, status: int, answer: object) -> None:
+    said = world.said()
+    press(world, offered(world, said), answer, status=status)
+    assert judged(world, said) == [("message", "final", 1)]
+    assert world.tenant.record.snapshot(said, world.now).final
+    world.reply(said, "unasked")
+    assert judged(world, said) == [("message", "final", 2)]
+
+
+def test_what_follows_a_press_that_nobody_answered_is_its_outcome_and_need_not_come(world: World) -> None:
+    said = world.said()
+    first = offered(world, said)
+    press(world, first, "ReadTimeout", status=0)
+    assert judged(world, said) == [("message", "final", 1)]
+    assert world.tenant.record.snapshot(said, world.now).final
+    world.reply(said, "The answer")
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+    press(world, first)
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+
+
+def test_an_answer_that_comes_while_the_press_is_answered_belongs_to_the_press(world: World) -> None:
+    said = world.said()
+    pressed = world.tenant.record.pressed(offered(world, said), "Again", {"do": "Again"})
+    world.reply(said, "The answer")
+    world.tenant.record.answered(pressed, 200, GOOD)
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+
+
+def test_a_press_on_what_answers_nobody_has_no_verdict(world: World) -> None:
+    said = world.said()
+    body = {"receive_id": "ou_u1", "msg_type": "text", "content": json.dumps({"text": "news"})}
+    sent = world.call("POST", "/im/v1/messages", body, receive_id_type="open_id").body["data"]
+    assert isinstance(sent, dict)
+    press(world, sent["message_id"])
+    assert judged(world, said) == [("message", "none", 0)]
+
+
 def test_every_text_that_was_shown_is_kept_with_its_time_and_sequence(world: World) -> None:
     said, card = world.said(), world.card()
     world.show(said, card)
@@ -93,11 +199,11 @@ def test_every_text_that_was_shown_is_kept_with_its_time_and_sequence(world: Wor
 
 
 def test_text_status_and_buttons_are_told_apart(world: World) -> None:
-    said, card = world.said(), world.card()
+    said, card = world.said(), world.card(card_with(button()))
     world.show(said, card)
     reply = world.tenant.record.snapshot(said, world.now).replies[0]
-    assert (reply.text, reply.status, reply.actions) == ("Thinking…", "Routing", ("More",))
-    assert reply.parts == {"answer": "Thinking…", "status": "Routing", "more": "More"}
+    assert (reply.text, reply.status, reply.actions) == ("The answer", "Routing", ("More",))
+    assert reply.parts == {"answer": "The answer", "status": "Routing", "more": "More"}
 
 
 def test_a_reply_to_a_reply_belongs_to_what_the_person_said(world: World) -> None:

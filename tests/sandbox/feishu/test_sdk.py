@@ -4,7 +4,6 @@ import asyncio
 import json
 import types
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -21,21 +20,6 @@ from mainstay.sandbox.feishu.http import platform_app
 from mainstay.sandbox.feishu.tenant import GROUP, P2P
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def lark() -> types.ModuleType:
-    """Imported late, because it takes two seconds, and in a thread of its own, because it takes over its loop."""
-
-    def load() -> types.ModuleType:
-        client = import_module("lark_oapi.ws.client")
-        client.loop.close()  # made by the import, and never closed
-        for name in ("lark_oapi.api.cardkit.v1", "lark_oapi.api.im.v1"):
-            import_module(name)
-        return import_module("lark_oapi")
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(load).result()
 
 
 @dataclass
@@ -141,7 +125,7 @@ async def test_it_streams_a_card_from_creation_to_its_end(sdk: Sdk) -> None:
     replacing = kit.UpdateCardRequestBody.builder().card(last).sequence(5).build()
     request = kit.UpdateCardRequest.builder().card_id(card_id).request_body(replacing).build()
     assert (await sdk.ask(cards.update, request)).code == 0
-    verdict = sdk.world.tenant.record.verdict(said, sdk.clock.moment())
+    verdict = sdk.world.tenant.record.verdicts(said, sdk.clock.moment())[0]
     assert (verdict.outcomes, verdict.texts) == (1, ("The end",))
 
 
@@ -212,6 +196,28 @@ async def test_its_dispatcher_answers_our_challenge(
 
     webhook.answer = answer
     assert await pushing.pusher.subscribe(webhook.url) == ""
+
+
+async def test_its_older_card_handler_takes_our_older_press(
+    lark: types.ModuleType, pushing: Pushing, webhook: Webhook
+) -> None:
+    pressed: list[Any] = []
+
+    def answer(headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+        builder = lark.CardActionHandler.builder(APP.encrypt_key, APP.verification_token)
+        request = lark.core.model.RawRequest()
+        request.uri, request.body = "/webhook/card", body
+        request.headers = {"-".join(p.title() for p in name.split("-")): value for name, value in headers.items()}
+        given = builder.register(pressed.append).build().do(request)
+        return given.status_code, json.loads(given.content)
+
+    message = pushing.tenant.messages.messages[pushing.say("hello")]
+    await pushing.state(message.message_id, "acknowledged")
+    webhook.answer = answer
+    action = {"value": {"a": "1"}, "tag": "button"}
+    body = events.clicked_v1(APP, message, dict(action), "ou_u1", "e1")
+    assert await pushing.pusher.callback(body) == (200, {"msg": "success"})
+    assert (pressed[0].open_message_id, pressed[0].action.value) == (message.message_id, {"a": "1"})
 
 
 async def test_its_card_callback_takes_our_press(

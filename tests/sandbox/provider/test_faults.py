@@ -56,6 +56,33 @@ def test_counted_faults_are_a_script_over_the_newest_lasting_one() -> None:
     assert names(plan, 1) == ["server-error"]
 
 
+def test_a_counted_fault_lets_the_first_calls_pass() -> None:
+    plan = FaultPlan(ManualClock())
+    plan.inject("cut", times=2, after_calls=2)
+    plan.inject("truncate", times=1, after_calls=1)
+    plan.inject("stall", times=1)
+    assert names(plan, 8) == ["", "", "cut", "cut", "", "truncate", "stall", ""]
+
+
+def test_a_lasting_fault_lets_the_first_calls_pass_and_stays() -> None:
+    plan = FaultPlan(ManualClock())
+    plan.inject("server-error")
+    plan.inject("overloaded", after_calls=2)
+    plan.inject("cut", times=1, after_calls=1)
+    assert names(plan, 4) == ["server-error", "cut", "overloaded", "overloaded"]
+    assert plan.lasting() is not None
+
+
+def test_a_fault_that_has_not_begun_may_still_be_met_and_its_time_runs() -> None:
+    clock = ManualClock()
+    plan = FaultPlan(clock)
+    plan.inject("hang", after_calls=1, for_s=10)
+    assert plan.lasting() is None
+    assert [fault.name for fault in plan.active()] == ["hang"]
+    clock.advance(10)
+    assert names(plan, 2) == ["", ""]
+
+
 def test_looking_at_the_plan_uses_nothing_up() -> None:
     plan = FaultPlan(ManualClock())
     plan.inject("cut", times=1)
@@ -77,6 +104,7 @@ def test_an_unknown_fault_is_named_with_the_nearest_known_one() -> None:
         {"times": 0},
         {"for_s": 0.0},
         {"for_s": float("nan")},
+        {"after_calls": -1},
         {"after_tokens": -1},
         {"retry_after_s": -1.0},
         {"retry_after_s": float("inf")},

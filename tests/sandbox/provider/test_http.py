@@ -115,6 +115,7 @@ async def test_a_stream_breaks_as_the_fault_says_and_the_next_one_is_whole(
         call = await provider.ended(1)
         assert (call.fault, call.tokens_sent) == (fault, 5 if fault in MID_STREAM else 0)
         assert call.ending == ("disconnected" if expected is openai.APITimeoutError else "faulted")
+        assert not call.usage_told
         got.clear()
         await stream(client, got)
     assert finish_of(got) == "stop"
@@ -268,6 +269,7 @@ async def test_streaming_or_not_the_answer_and_its_usage_are_the_same(
     got.clear()
     await stream(client, got)
     assert not any("usage" in chunk.model_fields_set for chunk in got)
+    assert [(await provider.ended(number)).usage_told for number in (1, 2, 3)] == [True, True, False]
 
 
 async def test_an_answer_stops_at_the_clients_limit(client: openai.AsyncOpenAI) -> None:

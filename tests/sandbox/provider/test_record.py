@@ -14,6 +14,18 @@ def test_old_calls_are_forgotten_but_counted() -> None:
     summary = record.as_json()
     assert (summary["total"], summary["endings"], summary["faults"]) == (5, {"faulted": 5}, {"cut": 5})
     assert summary["tokens_sent"] == 15
+    assert [call["number"] for call in record.as_json(last=1)["calls"]] == [5]  # type: ignore[attr-defined]
+
+
+def test_what_clients_were_told_is_summed_up_apart() -> None:
+    record = ProviderRecord()
+    for told in (True, False, True):
+        call = record.opened(ManualClock().now())
+        call.prompt_tokens, call.tokens_sent, call.usage_told = 10, 3, told
+        record.ended(call)
+    summary = record.as_json()
+    assert summary["told"] == {"calls": 2, "prompt_tokens": 20, "tokens_sent": 6}
+    assert summary["tokens_sent"] == 9
 
 
 def test_an_open_call_is_shown_and_counted_as_open() -> None:

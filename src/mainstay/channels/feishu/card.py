@@ -1,8 +1,9 @@
 """What does a card say, and what does it say when the platform would not take it?
 
-A card has up to three elements: ``answer`` (the model's Markdown, byte for byte but for what `safe` and
-`presentable` change), ``notice`` (one line of ours under it, only in an outcome) and ``status`` (what is going on,
-only before).
+A card has up to four elements: ``answer`` (the model's Markdown, byte for byte but for what `safe` and
+`presentable` change), ``notice`` (one line of ours under it, only in an outcome), ``status`` (what is going on,
+only before) and a button (only in the outcome of a turn that may be tried again: the platform refuses one on a card
+that streams).
 
 An answer that is too long for a card is sent as one text message, because a card can hold 30 KB and a text 150 KB;
 beyond that the end is cut off, and the text says so. While it streams, such a card shows its beginning.
@@ -14,6 +15,7 @@ from typing import Final
 
 import orjson
 
+from mainstay.channels.feishu.envelope import Json
 from mainstay.messages import Outcome
 
 __all__ = [
@@ -126,23 +128,25 @@ def streaming_card(status: str) -> str:
     return _card(config, (ANSWER, _EMPTY), (STATUS, safe(status) or _EMPTY))
 
 
-def final_card(text: str, notice: str) -> str:
-    """A card that shows an outcome, and promises nothing more."""
+def final_card(text: str, notice: str, button: Json | None = None) -> str:
+    """A card that shows an outcome, and promises nothing more; ``button`` stands under it."""
     config = {"streaming_mode": False, "update_multi": True, "summary": {"content": summary_of(text or notice)}}
     if not text:
-        return _card(config, (ANSWER, safe(notice)))
+        return _card(config, (ANSWER, safe(notice)), button=button)
     if not notice:
-        return _card(config, (ANSWER, presentable(text)))
-    return _card(config, (ANSWER, presentable(text)), ("notice", safe(notice)))
+        return _card(config, (ANSWER, presentable(text)), button=button)
+    return _card(config, (ANSWER, presentable(text)), ("notice", safe(notice)), button=button)
 
 
-def _card(config: dict[str, object], *elements: tuple[str, str]) -> str:
-    body = [
+def _card(config: Json, *texts: tuple[str, str], button: Json | None = None) -> str:
+    elements: list[Json] = [
         {"tag": "markdown", "element_id": name, "content": content}
         | ({} if name == ANSWER else {"text_size": "notation"})
-        for name, content in elements
+        for name, content in texts
     ]
-    return orjson.dumps({"schema": "2.0", "config": config, "body": {"elements": body}}).decode()
+    if button is not None:
+        elements.append(button)
+    return orjson.dumps({"schema": "2.0", "config": config, "body": {"elements": elements}}).decode()
 
 
 def streaming_settings(summary: str, *, streaming: bool) -> str:

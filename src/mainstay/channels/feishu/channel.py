@@ -1,7 +1,7 @@
 """How does a Feishu bot join the service?
 
 Puts the parts of the room together: `Webhook` brings messages in, a `CardWriter` follows each answer while it is
-made, the `Pump` shows outcomes. Nothing is decided here.
+made, the `Pump` shows outcomes, `Retries` has failed ones tried again. Nothing is decided here.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from mainstay.channels.feishu.courier import Courier
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.pump import Pump
+from mainstay.channels.feishu.retries import Retries
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.webhook import Webhook
 from mainstay.channels.feishu.writer import CardWriter
@@ -42,6 +43,7 @@ class FeishuChannel:
         name: the configured name, which is also that of its `Condition`.
         accept: stores a message; raises StorageUnavailable, and then the platform is not told that we have it.
         recalled: told the turn_id of a message that its author took back, whether or not it is being answered.
+        retry_window_s: how long after its failure a turn may be tried again.
 
     Raises:
         ConfigError: if the settings would leave the webhook open or the bot mute.
@@ -57,6 +59,7 @@ class FeishuChannel:
         clock: Clock,
         accept: Callable[[Message], Awaitable[bool]],
         recalled: Callable[[str], object],
+        retry_window_s: float,
         http: httpx2.AsyncClient,
     ) -> None:
         settings.validate(name)
@@ -76,6 +79,14 @@ class FeishuChannel:
         self._pump = Pump(
             settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet
         )
+        self._retries = Retries(
+            settings,
+            outbox=self._outbox,
+            courier=self._courier,
+            clock=clock,
+            accept=accept,
+            window_s=retry_window_s,
+        )
         self._webhook = Webhook(
             name,
             settings,
@@ -83,12 +94,15 @@ class FeishuChannel:
             clock=clock,
             accept=accept,
             recalled=recalled,
+            pressed=self._retries.pressed,
+            answered=lambda pressed: self._withdraw(pressed.turn_id),
             bot=lambda: self._bot,
         )
         self._bot: Bot | None = None
         self._last_refusal: Refusal | None = None
         self._refused_at_s = 0.0
         self._writers: dict[str, CardWriter] = {}
+        self._withdrawing: set[str] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -115,7 +129,11 @@ class FeishuChannel:
         return self._bot
 
     def replier(self, message: Message, turn_id: str, attempt: int) -> "FeishuReplier":
-        """Begin to show an attempt at a turn; its card appears at once."""
+        """Begin to show an attempt at a turn; its card appears at once.
+
+        The card of the turn that it tries again loses its button, if it still has it.
+        """
+        self._withdraw(message.retry_of)
         writer = CardWriter(
             message,
             turn_id,
@@ -189,19 +207,33 @@ class FeishuChannel:
         try:
             await writer.run()
         except Exception as error:  # noqa: BLE001  one card's bug must not end the others; the outcome still comes
-            _log.exception("a card could not be followed")
-            message = type(error).__name__
-            self._bus.emit(
-                ErrorSeen(category=Category.INTERNAL, message=message, where="feishu.card", turn_id=turn_id)
-            )
+            self._broke(error, "feishu.card", turn_id)
         finally:
             if self._writers.get(turn_id) is writer:
                 del self._writers[turn_id]
+
+    def _withdraw(self, turn_id: str) -> None:
+        if turn_id and turn_id not in self._withdrawing and self._tasks is not None:
+            self._withdrawing.add(turn_id)
+            self._tasks.create_task(self._withdrawn(turn_id), name=f"withdraw {turn_id}")
+
+    async def _withdrawn(self, turn_id: str) -> None:
+        try:
+            await self._retries.withdraw(turn_id)
+        except Exception as error:  # noqa: BLE001  a button that stays must not end the channel
+            self._broke(error, "feishu.press", turn_id)
+        finally:
+            self._withdrawing.discard(turn_id)
 
     async def _quiet(self, turn_id: str, attempt: int) -> None:
         writer = self._writers.get(turn_id)
         if writer is not None and writer.attempt <= attempt:
             await writer.stop()
+
+    def _broke(self, error: Exception, where: str, turn_id: str) -> None:
+        _log.error("a card could not be written", exc_info=error)
+        message = type(error).__name__
+        self._bus.emit(ErrorSeen(category=Category.INTERNAL, message=message, where=where, turn_id=turn_id))
 
     def _saw(self, refusal: Refusal, path: str) -> None:
         self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()

@@ -25,7 +25,7 @@ from mainstay.messages import Message
 
 __all__ = ["FeishuClient", "Refused", "Reply"]
 
-_EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD)
+_EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD, Action.PRESSED)
 _RENEW_BEFORE_S: Final = 1800.0
 _BURST: Final = 30
 _HISTORY_PAGES: Final = 10
@@ -38,7 +38,7 @@ class Refused(DeliveryError):
     """The platform did not do what was asked, or it is not known whether it did."""
 
     def __init__(self, what: str, refusal: Refusal) -> None:
-        super().__init__(f"{what}: {refusal.reason}", retryable=refusal.action is Action.WAIT)
+        super().__init__(f"{what}: {refusal.reason}", retryable=refusal.action in (Action.WAIT, Action.PRESSED))
         self.refusal = refusal
 
 
@@ -55,7 +55,8 @@ class FeishuClient:
     """The calls that the channel needs, for one app.
 
     Every method raises `Refused`; ``on_error`` hears of each, but for those that are part of how the platform is
-    used: a token that was replaced just then, a stream that ended, a thread that is not possible.
+    used: a token that was replaced just then, a stream that ended, a thread that is not possible, a card that is
+    being pressed.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class FeishuClient:
         threaded = body | ({"reply_in_thread": True} if message.reply_in_thread else {})
         try:
             return await self._wanted(
-                "POST", f"{_MESSAGES}/{_part(message.external_id)}/reply", threaded, "message_id"
+                "POST", f"{_MESSAGES}/{_part(message.target_id)}/reply", threaded, "message_id"
             )
         except Refused as refused:
             if refused.refusal.action is not Action.UNTHREAD:
@@ -189,7 +190,7 @@ class FeishuClient:
 
         The history of a chat shows only the roots of its threads, so a message with a thread is looked up there.
         """
-        asked = await self._call("GET", f"{_MESSAGES}/{_part(message.external_id)}")
+        asked = await self._call("GET", f"{_MESSAGES}/{_part(message.target_id)}")
         listed = mapping_at(asked, "data").get("items")
         thread_id = next((text_at(each, "thread_id") for each in _objects(listed)), "")
         query = "container_id_type=thread&container_id=" + _part(thread_id)
@@ -203,7 +204,7 @@ class FeishuClient:
                 content=text_at(each, "body", "content"),
             )
             for each in await self._history(query)
-            if text_at(each, "parent_id") == message.external_id
+            if text_at(each, "parent_id") == message.target_id
             and text_at(each, "sender", "sender_type") == "app"
             and text_at(each, "sender", "id") == self._settings.app_id
             and each.get("deleted") is not True

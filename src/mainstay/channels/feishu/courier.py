@@ -17,11 +17,13 @@ from mainstay.channels.feishu.card import final_card, fits, outcome_text, text_m
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.envelope import text_at
 from mainstay.channels.feishu.machine import Action, final_sequence
-from mainstay.channels.feishu.model import Card, Delivery, Via
+from mainstay.channels.feishu.model import Card, Delivery, Offer, Via
+from mainstay.channels.feishu.press import retry_button
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.clock import Clock
 from mainstay.events import CardCreated, CardSent
 from mainstay.messages import Message
+from mainstay.recovery.notices import language_of
 
 __all__ = ["Courier"]
 
@@ -54,24 +56,40 @@ class Courier:
             return card
         message_id = ""
         if self._clock.now() - card.created_at > _KEY_LIFE:
-            replies = await self._client.replies(message, card.created_at)
-            message_id = next((each.message_id for each in replies if each.msg_type == "interactive"), "")
+            message_id = next(iter(await self._looked_up(card, message)), "")
         if not message_id:
             message_id = await self._client.reply_with_card(message, card.card_id, key=card.turn_id)
         await self._outbox.card_sent(card.turn_id, message_id)
         self._bus.emit(CardSent(turn_id=card.turn_id))
         return replace(card, message_id=message_id)
 
+    async def _looked_up(self, card: Card, message: Message) -> list[str]:
+        """The messages that may show this card, as the chat's history has them, oldest first."""
+        replies = await self._client.replies(message, card.created_at)
+        found = [each.message_id for each in replies if each.msg_type == "interactive"]
+        others = await self._outbox.cards_of_others(card.turn_id, found)
+        return [message_id for message_id in found if message_id not in others]
+
     async def deliver(self, delivery: Delivery) -> Via:
         """Show an outcome; returns how."""
         if delivery.via is Via.CARD:
-            content = final_card(*_said(delivery))
+            content = _card(delivery)
             if fits(content):
                 await self._on_card(delivery, content)
                 return Via.CARD
             await self._outbox.degrade(delivery.seq, apologise=delivery.apologise, error="too long for a card")
         await self._as_text(delivery)
         return Via.TEXT
+
+    async def withdraw(self, turn_id: str) -> None:
+        """Show a failed turn's card without its button, because another try was accepted."""
+        delivery = await self._outbox.take_offer(turn_id)
+        card = await self._outbox.card(turn_id)
+        if delivery is None or card is None:
+            return
+        sequence = final_sequence(delivery.attempt, delivery.tries)
+        await self._client.replace_card(card.card_id, _card(delivery), sequence)
+        await self._outbox.offer_withdrawn(turn_id)
 
     async def _on_card(self, delivery: Delivery, content: str) -> None:
         card = await self._outbox.card(delivery.turn_id)
@@ -107,15 +125,18 @@ class Courier:
         if card is None:
             return
         try:
-            sent = [card.message_id]
-            if not card.message_id:
-                replies = await self._client.replies(delivery.message, card.created_at)
-                sent = [each.message_id for each in replies if each.msg_type == "interactive"]
+            sent = [card.message_id] if card.message_id else await self._looked_up(card, delivery.message)
             for message_id in sent:
                 await self._client.delete(message_id)
         except Refused as refused:
             if refused.refusal.action is Action.WAIT and delivery.tries < _RETRACT_TRIES:
                 raise
+
+
+def _card(delivery: Delivery) -> str:
+    offered = delivery.offer is Offer.MADE
+    button = retry_button(delivery.turn_id, language_of(delivery.message.text)) if offered else None
+    return final_card(*_said(delivery), button=button)
 
 
 def _said(delivery: Delivery) -> tuple[str, str]:

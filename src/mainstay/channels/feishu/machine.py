@@ -43,6 +43,8 @@ class Action(StrEnum):
 
     WAIT = "wait"
     """The same request may pass later."""
+    PRESSED = "pressed"
+    """Somebody is pressing something on the card: the same request will pass in a moment."""
     QUOTA = "quota"
     """The month's calls are used up: stop what is not essential."""
     REFRESH = "refresh"
@@ -70,8 +72,8 @@ _CODES: Final[Mapping[Action, tuple[int, ...]]] = {
         99991400, 99991402, 230020, 11020, 11021, 11232, 11233, 11247, 2200,  # too often
         18121, 230049, 231015,  # still in progress
         1500, 5000, 10101, 300120,  # the platform's own trouble
-        200810,  # the person is clicking on the card
     ),
+    Action.PRESSED: (200810,),
     Action.QUOTA: (99991403,),
     Action.REFRESH: (99991661, 99991663, 99991664, 99991665, 99991668, 99991671),
     Action.REOPEN: (200850, 300309),
@@ -270,7 +272,7 @@ def while_streaming(
     in a row, this one included; ``reopened`` how often streaming was switched on again already.
     """
     match refusal.action:
-        case Action.WAIT | Action.REFRESH:
+        case Action.WAIT | Action.PRESSED | Action.REFRESH:
             return Retry(backoff(refused, base_s=base_s, cap_s=cap_s, at_least_s=refusal.wait_s))
         case Action.REOPEN if reopened < _MAX_REOPENED:
             return Reopen()

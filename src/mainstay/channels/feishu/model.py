@@ -9,7 +9,7 @@ from mainstay.errors import ConfigError
 from mainstay.messages import Message, Outcome
 from mainstay.settings import Secret, duration, setting, size
 
-__all__ = ["Bot", "Card", "Delivery", "FeishuSettings", "Via"]
+__all__ = ["Bot", "Card", "Delivery", "FeishuSettings", "Offer", "Offered", "Via"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -149,6 +149,33 @@ class Via(StrEnum):
     TEXT = "text"
 
 
+class Offer(StrEnum):
+    """Another try, on the card of a turn that has failed."""
+
+    NONE = "none"
+    """It is not offered."""
+    MADE = "made"
+    """The card has a button."""
+    TAKEN = "taken"
+    """The try was accepted: from now on no card is written with the button."""
+    WITHDRAWN = "withdrawn"
+    """The platform has the card without the button."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """What is stored about an outcome, for somebody who wants it tried again.
+
+    Attributes:
+        card_message_id: the message that shows its card; empty if that is not known.
+    """
+
+    message: Message
+    offer: Offer
+    created_at: datetime
+    card_message_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One outcome on its way to the person.
@@ -174,3 +201,4 @@ class Delivery:
     tries: int
     created_at: datetime
     text_since: datetime | None
+    offer: Offer = Offer.NONE

@@ -7,14 +7,27 @@ keys and sequences are derived). Only the oldest outcome of a lane can be taken.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from mainstay.channels.feishu.card import well_formed
-from mainstay.channels.feishu.model import Card, Delivery, Via
+from mainstay.channels.feishu.model import Card, Delivery, Offer, Offered, Via
 from mainstay.channels.feishu.tables import cards, outbox
 from mainstay.clock import Clock
 from mainstay.messages import Finished, Message, Outcome
@@ -79,6 +92,11 @@ class Outbox:
 
         return await self._storage.write(work)
 
+    async def cards_of_others(self, turn_id: str, message_ids: Collection[str]) -> set[str]:
+        """Which of these messages show the card of another turn: that of an earlier try at the same message."""
+        query = select(cards.c.message_id).where(cards.c.message_id.in_(message_ids), cards.c.turn_id != turn_id)
+        return await self._storage.read(lambda tx: set(tx.execute(query).scalars()))
+
     async def card_sent(self, turn_id: str, message_id: str) -> None:
         """Remember the message that shows the card."""
         statement = update(cards).where(cards.c.turn_id == turn_id).values(message_id=message_id)
@@ -104,8 +122,54 @@ class Outbox:
                 error="",
                 created_at=now,
                 due_at=now + timedelta(seconds=self._lease_s),
+                offer=(Offer.MADE if final.offers_retry else Offer.NONE).value,
             )
         )
+
+    async def offered(self, turn_id: str) -> Offered | None:
+        """What this channel has stored about a turn's outcome; None if there is nothing (any more) to be read."""
+
+        def work(tx: Connection) -> Offered | None:
+            row, card = tx.execute(self._outcome_of(turn_id)).one_or_none(), _card(tx, turn_id)
+            if row is None:
+                return None
+            return Offered(
+                message=Message.from_json(row.message),
+                offer=Offer(row.offer),
+                created_at=row.created_at,
+                card_message_id=card.message_id if card else "",
+            )
+
+        try:
+            return await self._storage.read(work)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    async def take_offer(self, turn_id: str) -> Delivery | None:
+        """Write no card of this turn with its button any more; None when there is none to be withdrawn.
+
+        The outcome that is returned counts as one more try to show it, so that its sequence is higher than that of
+        every write with the button; one that is taken later has none.
+        """
+
+        def work(tx: Connection) -> Delivery | None:
+            row = tx.execute(self._outcome_of(turn_id)).one_or_none()
+            if row is None or row.offer not in (Offer.MADE, Offer.TAKEN):
+                return None
+            taken = {"offer": Offer.TAKEN.value, "tries": row.tries + 1}
+            tx.execute(update(outbox).where(outbox.c.seq == row.seq).values(taken))
+            return replace(_delivery(row), offer=Offer.TAKEN)
+
+        return await self._storage.write(work)
+
+    async def offer_withdrawn(self, turn_id: str) -> None:
+        """The platform has the card without its button."""
+        taken = outbox.c.turn_id == turn_id, outbox.c.offer == Offer.TAKEN.value
+        statement = update(outbox).where(*taken).values(offer=Offer.WITHDRAWN.value)
+        await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    def _outcome_of(self, turn_id: str) -> Select[*tuple[Any, ...]]:
+        return select(outbox).where(outbox.c.turn_id == turn_id, outbox.c.channel == self._channel)
 
     async def make_due(self) -> None:
         """Whatever an earlier process left, whenever it meant to go on: now."""
@@ -255,4 +319,5 @@ def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
         tries=row.tries + 1,
         created_at=row.created_at,
         text_since=row.text_since,
+        offer=Offer(row.offer),
     )

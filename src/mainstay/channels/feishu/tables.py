@@ -8,7 +8,7 @@ from mainstay.storage.columns import Utc
 
 __all__ = ["HEAD", "cards", "metadata", "outbox"]
 
-HEAD: Final = "feishu_0001"
+HEAD: Final = "feishu_0002"
 
 metadata = MetaData()
 
@@ -43,6 +43,7 @@ outbox = Table(
     Column("due_at", Utc, nullable=False),
     Column("text_since", Utc, nullable=True),
     Column("ended_at", Utc, nullable=True),
+    Column("offer", String(16), nullable=False, server_default="none"),
 )
 
 Index("feishu_outbox_pending", outbox.c.channel, outbox.c.state, outbox.c.lane, outbox.c.seq)

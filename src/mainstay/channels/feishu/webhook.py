@@ -3,6 +3,7 @@
 Verified first, stored second, acknowledged last; nobody is answered here. With an Encrypt Key everything must be
 encrypted and signed; without one the Verification Token must be right; with both, both must hold. The one request
 that the platform does not sign is url_verification, which must then prove itself by the encryption or the token.
+The one that it can not encrypt is a press in its older form, which is signed with the Verification Token.
 
 What arrives unsigned gets the same refusal whatever is wrong with it: an answer that told bad padding from bad
 content would let a stranger decrypt what he has recorded, block by block.
@@ -13,15 +14,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu import crypto
-from mainstay.channels.feishu.envelope import Envelope, MalformedEvent, open_envelope, read_object, text_at
+from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, open_envelope, read_object, text_at
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.parse import Ignored, parse_legacy, parse_message
+from mainstay.channels.feishu.press import PRESSES, Told, answer
+from mainstay.channels.feishu.retries import Pressed
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import MessageRefused, WebhookRejected
@@ -40,7 +44,22 @@ class Rejected(Exception):
 
 
 class Webhook:
-    """The two addresses that the platform calls; `event` and `card` are ASGI applications."""
+    """The two addresses that the platform calls; `event` and `card` are ASGI applications.
+
+    Both take everything: a mix-up in the console is to lose nobody's message, and no press.
+
+    Args:
+        name: of the channel.
+        settings: of the channel.
+        bus: hears of what is turned away.
+        clock: tells how old a request is.
+        accept: stores a message; raises StorageUnavailable.
+        recalled: told the turn_id of a message that was taken back.
+        pressed: decides what comes of a press; raises StorageUnavailable.
+        answered: told what came of a press once the platform has our answer, and not before: until then it refuses
+            every change of that card.
+        bot: who the bot is, once that is known.
+    """
 
     def __init__(
         self,
@@ -51,6 +70,8 @@ class Webhook:
         clock: Clock,
         accept: Callable[[Message], Awaitable[bool]],
         recalled: Callable[[str], object],
+        pressed: Callable[[Json], Awaitable[Pressed]],
+        answered: Callable[[Pressed], object],
         bot: Callable[[], Bot | None],
     ) -> None:
         self._name = name
@@ -59,45 +80,53 @@ class Webhook:
         self._clock = clock
         self._accept = accept
         self._recalled = recalled
+        self._pressed = pressed
+        self._answered = answered
         self._bot = bot
         self.dropped: Counter[str] = Counter()
         """What was not answered, by event type or reason."""
 
     async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``POST /webhook/event``."""
-        await self._serve(scope, receive, send)
+        await self._serve(scope, receive, send, for_cards=False)
 
     async def card(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """``POST /webhook/card``: clicks. No card has a button yet, so a click is acknowledged and dropped.
+        """``POST /webhook/card``: also presses in their older form, which come to no other address."""
+        await self._serve(scope, receive, send, for_cards=True)
 
-        What belongs to the other address is taken here too: a mix-up in the console is to lose nobody's message.
-        """
-        await self._serve(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, for_cards: bool) -> None:
         deadline = asyncio.get_running_loop().time() + self._settings.ack_timeout
         try:
-            envelope = await self._verified(Request(scope, receive), deadline)
-            async with asyncio.timeout_at(deadline):
-                response = await self._take(envelope)
+            envelope = await self._verified(Request(scope, receive), deadline, for_cards=for_cards)
+            response = await self._in_time(envelope, deadline)
         except ClientDisconnect:
             return
         except Rejected as rejected:
             response = self._reject(rejected.status, rejected.reason)
         except MalformedEvent:
             response = self._reject(400, "malformed")
-        except StorageUnavailable:
-            response = self._refuse("the message could not be stored")
-        except TimeoutError:
-            response = self._refuse(f"not stored within {self._settings.ack_timeout:g} s")
         await response(scope, receive, send)
 
-    async def _verified(self, request: Request, deadline: float) -> Envelope:
+    async def _in_time(self, envelope: Envelope, deadline: float) -> Response:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._take(envelope)
+        except StorageUnavailable:
+            refused = self._refuse("it could not be stored")
+        except TimeoutError:
+            refused = self._refuse(f"not stored within {self._settings.ack_timeout:g} s")
+        # a press comes once: nobody but the person can repeat it
+        return JSONResponse(answer(Told.NOT_NOW)) if envelope.type in PRESSES else refused
+
+    async def _verified(self, request: Request, deadline: float, *, for_cards: bool) -> Envelope:
         try:
             async with asyncio.timeout_at(deadline):
                 body = await self._body(request)
         except TimeoutError:
             raise Rejected(408, "too slow") from None
+        press = self._older_press(request, body) if for_cards else None
+        if press is not None:
+            return press
         encrypted = bool(self._settings.encrypt_key)
         envelope = self._decrypted(request, body) if encrypted else open_envelope(read_object(body))
         token = self._settings.verification_token
@@ -133,14 +162,25 @@ class Webhook:
         key = self._settings.encrypt_key.reveal()
         if self._signed(request, body, key):
             self._check_age(_number(request.headers.get("x-lark-request-timestamp", "")))
-            try:
-                return open_envelope(read_object(crypto.decrypt(key, text_at(read_object(body), "encrypt"))))
-            except ValueError:
-                raise Rejected(400, "signed, but not an encrypted event") from None
+            return open_envelope(read_object(_plain(key, read_object(body))))
         challenge = self._unsigned_challenge(body, key)
         if challenge is None:
             raise Rejected(401, "wrong signature")
         return challenge
+
+    def _older_press(self, request: Request, body: bytes) -> Envelope | None:
+        """A press in its older form: nothing but the event, and as signature a SHA-1 with the token in it."""
+        token, headers = self._settings.verification_token.reveal(), request.headers
+        expected = crypto.older_signature(
+            headers.get("x-lark-request-timestamp", ""), headers.get("x-lark-request-nonce", ""), token, body
+        )
+        if not token or not crypto.same(headers.get("x-lark-signature", ""), expected):
+            return None
+        self._check_age(_number(headers.get("x-lark-request-timestamp", "")))
+        event, key = read_object(body), self._settings.encrypt_key
+        if key and "encrypt" in event:
+            event = read_object(_plain(key.reveal(), event))
+        return Envelope(type=PRESSES[1], token=token, app_id=self._settings.app_id, event=event)
 
     def _signed(self, request: Request, body: bytes, key: str) -> bool:
         headers = request.headers
@@ -153,7 +193,7 @@ class Webhook:
         try:
             data = read_object(body)
             if "encrypt" in data:
-                envelope = open_envelope(read_object(crypto.decrypt(key, text_at(data, "encrypt"))))
+                envelope = open_envelope(read_object(_plain(key, data)))
             elif self._settings.verification_token:
                 envelope = open_envelope(data)
             else:
@@ -174,6 +214,8 @@ class Webhook:
             message_id = text_at(envelope.event, "message_id")
             self._recalled(turn_id_of(self._name, self._settings.app_id, "message", message_id))
             return JSONResponse({})
+        if envelope.type in PRESSES:
+            return await self._press(envelope)
         parsed = self._parse(envelope)
         if isinstance(parsed, Message):
             await self._accept(parsed)
@@ -185,6 +227,15 @@ class Webhook:
         if parsed.later:
             return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
         return JSONResponse({})
+
+    async def _press(self, envelope: Envelope) -> Response:
+        pressed = await self._pressed(envelope.event)
+        if pressed.dropped:
+            self._count(pressed.dropped)
+        return JSONResponse(answer(pressed.told), background=BackgroundTask(self._follow_up, pressed))
+
+    async def _follow_up(self, pressed: Pressed) -> None:
+        self._answered(pressed)
 
     def _parse(self, envelope: Envelope) -> Message | Ignored | None:
         """None: not a message."""
@@ -224,6 +275,14 @@ class Webhook:
         """Not acknowledged: the platform delivers it again after 15 s, 5 min, 1 h and 6 h."""
         self._bus.emit(MessageRefused(channel=self._name, reason=reason))
         return JSONResponse({"error": "try again"}, status_code=503, headers={"retry-after": "15"})
+
+
+def _plain(key: str, sealed: Json) -> bytes:
+    """What is sealed in a body. Raises MalformedEvent, whatever is wrong with it."""
+    try:
+        return crypto.decrypt(key, text_at(sealed, "encrypt"))
+    except ValueError:
+        raise MalformedEvent("not encrypted with our key") from None
 
 
 def _number(text: str) -> float | None:

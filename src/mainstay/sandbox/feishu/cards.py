@@ -77,8 +77,6 @@ class CardKit:
         if not isinstance(text, str) or not 1 <= len(text) <= _MAX_TEXT:
             raise _invalid("content")
         sequence, uuid = self._admit(card, body)
-        if card.interacting:
-            raise Refusal(200810, "The card is in an ongoing interaction and cannot be updated")
         if card.timed_out and not card.timeout_told:
             card.timeout_told = True
             raise Refusal(200850, "Card streaming timeout")
@@ -104,6 +102,7 @@ class CardKit:
         if not isinstance(config, dict):
             raise _invalid("settings")
         sequence, uuid = self._admit(card, body)
+        cardtext.check_still(card.content, streaming=_wants_streaming(settings) is True)
         current = card.content.get("config")
         card.content["config"] = {**(current if isinstance(current, dict) else {}), **config}
         self._set_streaming(card, now, wanted=_wants_streaming(settings))
@@ -133,7 +132,7 @@ class CardKit:
 
     @contextmanager
     def interaction(self, card_id: str) -> Iterator[None]:
-        """While a person's press on the card is being answered, its text can not be streamed."""
+        """While a person's press on the card is being answered, the bot can not change the card."""
         card = self.cards.get(card_id)
         if card is None:
             yield
@@ -154,6 +153,8 @@ class CardKit:
             raise Refusal(200770, "UUID conflict")
         if sequence <= card.sequence:
             raise Refusal(300317, "ErrMsg: sequence number compare failed; ")
+        if card.interacting:
+            raise Refusal(200810, "The card is in an ongoing interaction and cannot be updated")
         return sequence, uuid
 
     def _done(self, card: Card, sequence: int, uuid: str, now: Moment) -> None:

@@ -2,7 +2,9 @@
 
 Walks card JSON of either schema. The rules are those of the documentation of card JSON 2.0 and of CardKit: 200
 elements, identifiers that are unique and of 20 characters at most, 30 KB, 4 tables in a Markdown element, 5 table
-components in a card.
+components in a card, 100 characters on a button. Two more were met by those who sent cards: schema 2.0 takes no
+element of 1.0 that it has dropped (200861), and a card that streams nothing that can be pressed (99992402); about
+the latter the documentation is milder, and the stricter rule holds here.
 """
 
 import json
@@ -15,7 +17,9 @@ from mainstay.sandbox.feishu.model import Json, Refusal
 __all__ = [
     "MAX_BYTES",
     "Element",
+    "buttons",
     "check_size",
+    "check_still",
     "check_tables",
     "check_v2",
     "elements",
@@ -34,6 +38,11 @@ _ELEMENT_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,19}")
 _TABLE_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)+\|?\s*")
 _TEXT_TAGS = {"markdown", "plain_text", "lark_md"}
 _ACTION_TAGS = {"button", "overflow", "select_static", "multi_select_static", "input", "checker"}
+_DROPPED_TAGS = {"action", "note"}
+_BUTTON_TYPES = {"default", "primary", "danger", "text", "laser"} | {
+    f"{colour}_{form}" for colour in ("primary", "danger") for form in ("text", "filled")
+}
+_BUTTON_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,34 @@ def words(card: Json) -> tuple[str, str, tuple[str, ...]]:
     return "\n".join(said), "\n".join(status), tuple(actions)
 
 
+def buttons(card: Json) -> list[tuple[str, object]]:
+    """Label and value of each button that calls back when it is pressed, in reading order."""
+    return [
+        (_label(node), value)
+        for node in tagged(card)
+        if node.get("tag") == "button" and node.get("disabled") is not True
+        for value in _values(node)
+    ]
+
+
+def _label(button: Json) -> str:
+    text = button.get("text")
+    return str(text.get("content", "")) if isinstance(text, dict) else ""
+
+
+def _values(button: Json) -> Iterator[object]:
+    """What it sends: in schema 2.0 among its behaviors, in 1.0 its own value."""
+    if "value" in button:
+        yield button["value"]
+    for behavior in _objects(button.get("behaviors")):
+        if behavior.get("type") == "callback":
+            yield behavior.get("value")
+
+
+def _objects(given: object) -> list[Json]:
+    return [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+
+
 def _inner(card: Json, *path: str) -> str:
     node: object = card
     for key in path:
@@ -130,8 +167,42 @@ def check_v2(card: Json) -> None:
     if not isinstance(body, dict) or not isinstance(body.get("elements"), list):
         raise Refusal(200220, "Failed to generate card content")
     _check_elements(card)
+    for node in tagged(card):
+        _check_tag(node)
+    check_still(card, streaming=isinstance(config, dict) and config.get("streaming_mode") is True)
     check_size(card)
     check_tables(card)
+
+
+def _check_tag(node: Json) -> None:
+    tag = str(node["tag"])
+    if tag in _DROPPED_TAGS:
+        raise Refusal(
+            200861, f"cards of schema V2 no longer support this capability; ErrorValue: unsupported tag {tag}; "
+        )
+    if tag == "button" and not _is_button(node):
+        raise Refusal(200220, "Failed to generate card content")
+
+
+def _is_button(node: Json) -> bool:
+    text, behaviors = node.get("text", {"content": ""}), node.get("behaviors", [])
+    if str(node.get("type", "default")) not in _BUTTON_TYPES or not isinstance(text, dict):
+        return False
+    if not isinstance(text.get("content"), str) or len(_label(node)) > _BUTTON_CHARS:
+        return False
+    kinds = {str(each.get("type")) for each in _objects(behaviors)}
+    well_formed = isinstance(behaviors, list) and len(_objects(behaviors)) == len(behaviors)
+    return well_formed and kinds <= {"callback", "open_url"} and all(map(_is_value, _values(node)))
+
+
+def _is_value(value: object) -> bool:
+    return isinstance(value, str | dict)
+
+
+def check_still(card: Json, *, streaming: bool) -> None:
+    """Refuse a card that streams and has something to press."""
+    if streaming and any(str(node["tag"]) in _ACTION_TAGS for node in tagged(card)):
+        raise Refusal(99992402, "field validation failed")
 
 
 def _check_elements(card: Json) -> None:
@@ -158,8 +229,9 @@ def tagged(node: object) -> Iterator[Json]:
     elif isinstance(node, dict):
         if "tag" in node:
             yield node
-        for each in node.values():
-            yield from tagged(each)
+        for key, each in node.items():
+            if key != "value":  # the bot's own, whatever it looks like
+                yield from tagged(each)
 
 
 def check_size(card: Json) -> None:

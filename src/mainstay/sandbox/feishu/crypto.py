@@ -11,7 +11,7 @@ import hashlib
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-__all__ = ["encrypt", "sign"]
+__all__ = ["encrypt", "sign", "sign_older"]
 
 _BLOCK_BYTES = 16
 
@@ -27,3 +27,8 @@ def encrypt(key: str, plain: bytes, iv: bytes) -> str:
 def sign(timestamp: str, nonce: str, key: str, body: bytes) -> str:
     """The value of ``X-Lark-Signature`` for this raw body."""
     return hashlib.sha256((timestamp + nonce + key).encode() + body).hexdigest()
+
+
+def sign_older(timestamp: str, nonce: str, token: str, body: bytes) -> str:
+    """The same for a press in its older form, which is signed with the Verification Token."""
+    return hashlib.sha1((timestamp + nonce + token).encode() + body).hexdigest()  # noqa: S324

@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +17,7 @@ import httpx2
 
 from mainstay.sandbox.feishu import events
 from mainstay.sandbox.feishu.clock import PlatformClock
-from mainstay.sandbox.feishu.crypto import encrypt, sign
+from mainstay.sandbox.feishu.crypto import encrypt, sign, sign_older
 from mainstay.sandbox.feishu.model import Json
 from mainstay.sandbox.feishu.tenant import Tenant
 from mainstay.sandbox.model import Attempt, Delivery
@@ -147,7 +147,8 @@ class Pusher:
 
     async def callback(self, body: Json) -> tuple[int, object]:
         """A press on a card: one attempt of 3 s; returns the HTTP status (0: none) and the answer's JSON."""
-        wire, headers = self._wire(json.dumps(body).encode())
+        plain = json.dumps(body).encode()
+        wire, headers = self._wire(plain) if "schema" in body else self._older_wire(plain)
         try:
             async with asyncio.timeout(self._clock.window(_WINDOW_S)):
                 answer = await self._http.post(self.card_url or self.url, content=wire, headers=headers)
@@ -210,13 +211,19 @@ class Pusher:
         if not self._tenant.options.encrypt:
             return plain, _JSON
         body = self._seal(plain)
+        return body, self._signed(sign, self._tenant.app.encrypt_key, body)
+
+    def _older_wire(self, plain: bytes) -> tuple[bytes, dict[str, str]]:
+        """A press in its older form: in the clear, and signed with the token."""
+        return plain, self._signed(sign_older, self._tenant.app.verification_token, plain)
+
+    def _signed(self, by: Callable[[str, str, str, bytes], str], key: str, body: bytes) -> dict[str, str]:
         timestamp, nonce = str(int(self._clock.moment().at.timestamp())), str(self._rng.getrandbits(30))
-        signature = sign(timestamp, nonce, self._tenant.app.encrypt_key, body)
-        return body, {
+        return {
             **_JSON,
             "X-Lark-Request-Timestamp": timestamp,
             "X-Lark-Request-Nonce": nonce,
-            "X-Lark-Signature": signature,
+            "X-Lark-Signature": by(timestamp, nonce, key, body),
         }
 
     def _seal(self, plain: bytes) -> bytes:

@@ -8,7 +8,7 @@ import json
 
 from mainstay.sandbox.feishu.model import App, Chat, Json, Moment, StoredMessage
 
-__all__ = ["MENTION_KEY", "clicked", "recalled", "received", "received_v1", "verification"]
+__all__ = ["MENTION_KEY", "clicked", "clicked_v1", "recalled", "received", "received_v1", "verification"]
 
 MENTION_KEY = "@_user_1"
 
@@ -68,6 +68,18 @@ def clicked(app: App, message: StoredMessage, action: Json, user: str, event_id:
         "context": {"open_message_id": message.message_id, "open_chat_id": message.chat_id},
     }
     return _envelope(app, "card.action.trigger", event_id, str(now.ms * 1000), event)
+
+
+def clicked_v1(app: App, message: StoredMessage, action: Json, user: str, event_id: str) -> Json:
+    """The same in the older form, which has no envelope, and does not say in which chat."""
+    return {
+        "open_id": user,
+        "user_id": _user(user)["user_id"],
+        "tenant_key": app.tenant_key,
+        "open_message_id": message.message_id,
+        "token": f"c-{event_id}",
+        "action": action,
+    }
 
 
 def received_v1(app: App, chat: Chat, message: StoredMessage, event_id: str, now: Moment) -> Json:

@@ -4,10 +4,17 @@ The judge. It knows the platform's data only, and nothing of the bot: a reply th
 outcome. A card is one when the bot itself has closed its streaming mode and it says something; while it streams,
 when the platform had to close it, or when it still says nothing but the dots or the "Thinking…" that it was opened
 with, it is unfinished. A card that was never sent, and a message that was taken back, nobody sees.
+
+A button that was pressed asks for something too, if the bot has said that it will do it (HTTP 200, and a toast that
+is neither error nor warning). What the bot says to the same message from then on is the outcome of the press, and
+not a second one of the message. Where no answer to the press came at all, as when the bot died, it may be the
+outcome of the press, and need not come. Pressing the same button again, whoever does, asks for nothing more.
 """
 
 import json
 from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from mainstay.sandbox.feishu import cardtext
@@ -16,9 +23,28 @@ from mainstay.sandbox.feishu.messages import Messages, post_text
 from mainstay.sandbox.feishu.model import Moment, StoredMessage
 from mainstay.sandbox.model import Reply, Shown, Snapshot, Verdict
 
-__all__ = ["Record"]
+__all__ = ["Press", "Record"]
 
 _DOTS = " .…。·⏳\n\u200b"
+
+
+@dataclass(slots=True, kw_only=True)
+class Press:
+    """A button that was pressed.
+
+    Attributes:
+        message_id: the message whose card has it.
+        label: what it says.
+        value: what it sends, as JSON.
+        since: the revision at which it was pressed first.
+        promised: whether the bot has said that it will do it; None where it has not said anything.
+    """
+
+    message_id: str
+    label: str
+    value: str
+    since: int
+    promised: bool | None = None
 
 
 class Record:
@@ -30,6 +56,8 @@ class Record:
         self._replies: dict[str, list[str]] = defaultdict(list)
         self._revisions: dict[str, int] = {}
         self._origins: dict[str, str] = {}
+        self._sent_at: dict[str, int] = {}
+        self._presses: dict[str, list[Press]] = {}
         self.revision = 0
         self.unprompted: deque[str] = deque(maxlen=10_000)
         """Ids of what the bot said without replying to anybody."""
@@ -48,6 +76,7 @@ class Record:
             self._replies[origin].append(message.message_id)
             self._origins[message.message_id] = origin
             self.touch(origin)
+            self._sent_at[message.message_id] = self.revision
         else:
             self.unprompted.append(message.message_id)
 
@@ -58,13 +87,40 @@ class Record:
             self.revision += 1
             self._revisions[origin] = self.revision
 
+    def pressed(self, message_id: str, label: str, value: object) -> Press:
+        """A button on a card of the bot is being pressed; `answered` tells what the bot says to it."""
+        self.touch(message_id)
+        press = Press(
+            message_id=message_id, label=label, value=json.dumps(value, sort_keys=True), since=self.revision
+        )
+        origin = self._origins.get(message_id)
+        if origin is None:  # what the bot said unasked is nobody's outcome
+            return press
+        known = self._presses.setdefault(origin, [])
+        for each in known:
+            if (each.message_id, each.value) == (press.message_id, press.value):
+                return each
+        known.append(press)
+        return press
+
+    def answered(self, press: Press, status: int, answer: object) -> None:
+        """The bot has answered a press."""
+        toast = answer.get("toast") if isinstance(answer, dict) else None
+        kind = toast.get("type", "info") if isinstance(toast, dict) else ""
+        promised = status == 200 and kind in {"info", "success"}
+        if status and not press.promised:
+            press.promised = promised
+            self.touch(press.message_id)
+
     def forget_oldest(self) -> list[str]:
         """Drop the oldest thing that was said; returns its id and those of its replies."""
         oldest = next(iter(self._revisions))
         del self._revisions[oldest]
+        self._presses.pop(oldest, None)
         ids = [oldest, *self._replies.pop(oldest, ())]
         for each in ids:
             del self._origins[each]
+            self._sent_at.pop(each, None)
         return ids
 
     def messages(self) -> list[str]:
@@ -84,26 +140,31 @@ class Record:
             text=speaking[-1].text if speaking else "",
             status=speaking[-1].status if speaking else "",
             streaming=any(reply.streaming for reply in replies),
-            final=bool(replies) and all(reply.final for reply in replies),
+            final=all(verdict.state == "final" for verdict in self._verdicts(message, replies)),
             reactions=tuple(self._messages.reactions.get(message_id, {}).values()),
             replies=replies,
         )
 
-    def verdict(self, message_id: str, now: Moment) -> Verdict:
-        """The judgement on this message."""
-        snapshot = self.snapshot(message_id, now)
-        final = [reply for reply in snapshot.replies if reply.final]
-        unfinished = len(snapshot.replies) - len(final)
-        state: Literal["none", "unfinished", "final"] = "final" if final else "none"
-        return Verdict(
-            message_id=message_id,
-            said=snapshot.said,
-            recalled=snapshot.recalled,
-            outcomes=len(final),
-            unfinished=unfinished,
-            state="unfinished" if unfinished else state,
-            texts=tuple(reply.text for reply in final),
-        )
+    def verdicts(self, message_id: str, now: Moment) -> list[Verdict]:
+        """The judgement on this message, then on each button that was pressed on an answer to it."""
+        message = self._messages.messages[message_id]
+        return self._verdicts(message, self._visible(message, now, history=False))
+
+    def _verdicts(self, message: StoredMessage, replies: Sequence[Reply]) -> list[Verdict]:
+        presses = [press for press in self._presses.get(message.message_id, ()) if press.promised is not False]
+        shares: list[list[Reply]] = [[] for _ in range(len(presses) + 1)]
+        for reply in replies:
+            sent_at = self._sent_at[reply.message_id]
+            shares[sum(press.since < sent_at for press in presses)].append(reply)
+        own = _verdict(message.message_id, _text(message), shares[0], recalled=message.deleted)
+        return [
+            own,
+            *(
+                _verdict(press.message_id, press.label, share, recalled=message.deleted, kind="press")
+                for press, share in zip(presses, shares[1:], strict=True)
+                if press.promised or share
+            ),
+        ]
 
     def reply(self, message_id: str, now: Moment) -> Reply:
         """One message of the bot, as a person sees it."""
@@ -154,6 +215,29 @@ class Record:
             reactions=reactions,
             history=tuple(Shown(at_s - since_s, sequence, shown) for at_s, sequence, shown in entries),
         )
+
+
+def _verdict(
+    message_id: str,
+    said: str,
+    replies: Sequence[Reply],
+    *,
+    recalled: bool,
+    kind: Literal["message", "press"] = "message",
+) -> Verdict:
+    final = [reply for reply in replies if reply.final]
+    unfinished = len(replies) - len(final)
+    state: Literal["none", "unfinished", "final"] = "final" if final else "none"
+    return Verdict(
+        message_id=message_id,
+        said=said,
+        recalled=recalled,
+        outcomes=len(final),
+        unfinished=unfinished,
+        state="unfinished" if unfinished else state,
+        texts=tuple(reply.text for reply in final),
+        kind=kind,
+    )
 
 
 def _text(message: StoredMessage) -> str:

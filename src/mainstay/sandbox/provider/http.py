@@ -189,9 +189,10 @@ class _Provider:
                     await send(_head(status, headers))
                 case Pace(tokens):
                     await asyncio.sleep(tokens / self._settings.tokens_per_second)
-                case Body(data, tokens):
+                case Body(data, tokens, usage):
                     await send(_body(data, more=True))
                     call.tokens_sent += tokens
+                    call.usage_told = call.usage_told or usage
                 case Silence(pings):
                     await self._keep_silent(send, pings=pings)
                 case Abort():

@@ -1,6 +1,6 @@
 """What was this provider asked, and what did it do about it?
 
-The provider's own count, to hold against health reports and metrics.
+The provider's own count, to hold against health reports, metrics and bills.
 """
 
 from collections import Counter, deque
@@ -34,6 +34,7 @@ class Call:
         status: the HTTP status; 0 as long as none was sent.
         prompt_tokens: see `mainstay.sandbox.provider.tokens`.
         tokens_sent: tokens of the answer that left this process.
+        usage_told: the client was told that it has consumed just that; of any other call it can not know.
         ending: ``open`` while it is being answered, ``finished`` when the whole answer was sent, ``rejected`` when
             the request was wrong, ``faulted`` when the fault ended it, ``disconnected`` when the client left first.
         seconds: how long it took; 0 while it is open.
@@ -51,6 +52,7 @@ class Call:
     status: int = 0
     prompt_tokens: int = 0
     tokens_sent: int = 0
+    usage_told: bool = False
     ending: Ending = "open"
     seconds: float = 0.0
 
@@ -67,12 +69,13 @@ class Call:
 class ProviderRecord:
     """The latest calls, and counts of all of them."""
 
-    def __init__(self, limit: int = 1000) -> None:
+    def __init__(self, limit: int = 10_000) -> None:
         self._calls: deque[Call] = deque(maxlen=limit)
         self._total = 0
         self._endings: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
         self._tokens_sent = 0
+        self._told: Counter[str] = Counter(calls=0, prompt_tokens=0, tokens_sent=0)
 
     @property
     def calls(self) -> Sequence[Call]:
@@ -95,16 +98,22 @@ class ProviderRecord:
         """Count a call whose ending is known."""
         self._endings[call.ending] += 1
         self._tokens_sent += call.tokens_sent
+        if call.usage_told:
+            self._told.update(calls=1, prompt_tokens=call.prompt_tokens, tokens_sent=call.tokens_sent)
         if call.fault:
             self._faults[call.fault] += 1
 
-    def as_json(self) -> dict[str, object]:
-        """Counts of everything since the start, and the latest calls, for a JSON encoder."""
+    def as_json(self, last: int = 1000) -> dict[str, object]:
+        """Counts of everything since the start, and so many of the latest calls, for a JSON encoder.
+
+        ``told`` sums up what clients were told to have consumed.
+        """
         return {
             "total": self._total,
             "open": self._total - self._endings.total(),
             "endings": dict(self._endings),
             "faults": dict(self._faults),
             "tokens_sent": self._tokens_sent,
-            "calls": [asdict(call) | {"at": iso(call.at)} for call in self._calls],
+            "told": dict(self._told),
+            "calls": [asdict(call) | {"at": iso(call.at)} for call in list(self._calls)[-last:]],
         }

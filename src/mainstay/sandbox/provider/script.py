@@ -46,10 +46,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Send a part of the body that carries this many tokens of the answer."""
+    """Send a part of the body that carries this many tokens of the answer; ``usage``: it says what they cost."""
 
     data: bytes
     tokens: int = 0
+    usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def _streamed(completion: Completion, fault: Fault | None) -> Iterator[Step]:
         return
     yield Body(wire.last_event(completion, finish_reason))
     if completion.request.include_usage:
-        yield Body(wire.usage_event(completion, len(said)))
+        yield Body(wire.usage_event(completion, len(said)), usage=True)
     yield End(wire.DONE)
 
 
@@ -208,14 +209,14 @@ def _whole(completion: Completion, fault: Fault | None) -> Iterator[Step]:
     half = body[: len(body) // 2]
     match fault:
         case None:
-            yield from _object(body, len(said), "finished")
+            yield from _object(body, "finished", tokens=len(said))
         case Fault(name="truncate", after_tokens=count):
             sent = said[:count]
-            yield from _object(wire.whole(completion, sent, None), len(sent), "faulted")
+            yield from _object(wire.whole(completion, sent, None), "faulted", tokens=len(sent))
         case Fault(name="error-after-200"):
-            yield from _object(orjson.dumps(_error(fault).as_json()), 0, "faulted")
+            yield from _object(orjson.dumps(_error(fault).as_json()), "faulted")
         case Fault(name="malformed"):
-            yield from _object(half, 0, "faulted")
+            yield from _object(half, "faulted")
         case Fault(name=name):
             yield Head(200, _json_headers(body))
             if name != "hang-first-token":
@@ -225,9 +226,10 @@ def _whole(completion: Completion, fault: Fault | None) -> Iterator[Step]:
             yield Abort()
 
 
-def _object(body: bytes, tokens: int, ending: Literal["finished", "faulted"]) -> Iterator[Step]:
+def _object(body: bytes, ending: Literal["finished", "faulted"], *, tokens: int | None = None) -> Iterator[Step]:
+    """The whole body at once; with tokens it is an answer, and says what it cost."""
     yield Head(200, _json_headers(body))
-    yield Body(body, tokens)
+    yield Body(body, tokens or 0, usage=tokens is not None)
     yield End(ending=ending)
 
 
