@@ -18,7 +18,8 @@ costs nothing and needs nothing installed but what is used::
 The house, from the roof to the ground; a room imports only what lies below it:
 
 ========================  ====================================================================
-``service``               start reading here: how is one agent service put together?
+``service``               start reading here: how does one agent service live?
+``wiring``                how are the rooms joined?
 ``schema``                which rooms own tables, and in which version?
 ``config``                what did the user ask for?
 ``cli``                   what can be typed?

@@ -1,7 +1,7 @@
 """May this call be made, or is its target to be left alone?
 
 The seam between a room that calls something and the circuit breaker that watches it: the room knows no breaker, and
-the breaker no room. They are joined in `mainstay.service`.
+the breaker no room. They are joined in `mainstay.wiring`.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -75,11 +75,12 @@ class Street:
         servers = McpServers(self.settings, in_use, breakers=self.bench.breakers, bus=self.bench.bus, clock=CLOCK)
         self.bench.servers = servers.by_name
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(servers.run())
+            running = [tasks.create_task(part()) for part in servers.parts().values()]
             for server in servers.by_name.values() if wait else ():
                 await eventually(lambda server=server: server.session)
             yield servers
-            running.cancel()
+            for each in running:
+                each.cancel()
 
     def server(self, name: str = "shop") -> McpServer:
         return self.bench.servers[name]

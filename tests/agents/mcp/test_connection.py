@@ -318,9 +318,10 @@ async def test_only_the_servers_that_a_working_agent_names_are_started(street: S
     bench.servers = servers.by_name
     assert bench.responder(**agents), "what nobody uses has to be right, and no more"
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(servers.run())
+        running = [tasks.create_task(part()) for part in servers.parts().values()]
         await eventually(lambda: all(servers.by_name[name].tried.is_set() for name in used))
-        running.cancel()
+        for each in running:
+            each.cancel()
     assert not servers.by_name["idle"].tried.is_set()
 
 

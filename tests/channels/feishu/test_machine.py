@@ -60,7 +60,7 @@ AS_TEXT = replace(DELIVERY, via=Via.TEXT)
         (77, 500, Action.WAIT, Category.SERVER_ERROR),
         (11020, 400, Action.WAIT, Category.RATE_LIMIT),
         (99991403, 429, Action.QUOTA, Category.QUOTA_EXHAUSTED),
-        (200810, 400, Action.PRESSED, Category.INVALID_REQUEST),
+        (200810, 400, Action.PRESSED, Category.SERVER_ERROR),
         (99991403, 400, Action.QUOTA, Category.QUOTA_EXHAUSTED),
         (99991663, 400, Action.REFRESH, Category.AUTH),
         (99991661, 401, Action.REFRESH, Category.AUTH),

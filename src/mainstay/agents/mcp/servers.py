@@ -4,8 +4,8 @@ Those that a working agent names. The SDK is imported when the first of them is 
 behind everything that the service has to be ready for; without any it is not imported at all.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import NoReturn
 
@@ -41,7 +41,7 @@ def find(names: Iterable[str]) -> None:
 
 
 class McpServers:
-    """All of them, by name; those ``in_use`` are connected while `run` runs."""
+    """All of them, by name; those ``in_use`` are connected while their `parts` run."""
 
     def __init__(
         self,
@@ -63,14 +63,13 @@ class McpServers:
         """One for each in use, named ``mcp:NAME``."""
         return [server.check for server in self._in_use]
 
-    async def run(self) -> None:
-        """Keep them connected until this is cancelled; no process of theirs is left then."""
-        if not self._in_use:
-            return
+    def parts(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """What keeps each in use connected until it is cancelled (no process of theirs is left then), by name."""
+        return {f"MCP server {server.name}": partial(self._keep, server) for server in self._in_use}
+
+    async def _keep(self, server: McpServer) -> None:
         keep = await unpaused(_keeper)
-        async with asyncio.TaskGroup() as tasks:
-            for server in self._in_use:
-                tasks.create_task(keep(server, clock=self._clock), name=f"mcp {server.name}")
+        await keep(server, clock=self._clock)
 
 
 def _keeper() -> Callable[..., Coroutine[None, None, NoReturn]]:

@@ -93,6 +93,7 @@ _RATE: Final = {99991400, 99991402, 230020, 11020, 11021, 11232, 11233, 11247, 2
 _SCOPE: Final = {99991672, 99991679, 230027}
 _CATEGORIES: Final[Mapping[Action, Category]] = {
     Action.WAIT: Category.SERVER_ERROR,
+    Action.PRESSED: Category.SERVER_ERROR,
     Action.QUOTA: Category.QUOTA_EXHAUSTED,
     Action.REFRESH: Category.AUTH,
     Action.APOLOGISE: Category.CONTENT_FILTER,

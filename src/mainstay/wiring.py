@@ -1,0 +1,265 @@
+"""How are the rooms joined?
+
+`join` makes each room from its settings and hands every one what it needs of the others. Nothing runs here: what
+has to run as long as the service does is in `House.parts`, and `mainstay.service` keeps it going.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+
+import httpx2
+
+from mainstay.agents import plugin
+from mainstay.agents.mcp import servers as mcp
+from mainstay.agents.standing import Standing
+from mainstay.bus import Bus
+from mainstay.channels.feishu.channel import FeishuChannel
+from mainstay.checks import Check
+from mainstay.clock import Clock
+from mainstay.config.machine import ROOT
+from mainstay.config.model import Config
+from mainstay.containment.model import Origin
+from mainstay.containment.reporter import Report
+from mainstay.errors import StorageUnavailable
+from mainstay.events import DeadLettered, MessageAccepted, MessageDuplicated
+from mainstay.health import http as health_http
+from mainstay.health.monitor import HealthMonitor
+from mainstay.inbox.owner import is_alive, owner_name
+from mainstay.inbox.sqlite import Inbox
+from mainstay.memory.sqlite import Memory
+from mainstay.messages import Message, Responder
+from mainstay.models.budget.ledger import Ledger
+from mainstay.models.budget.sqlite import StoredSpending
+from mainstay.recovery.breaker.permits import Breaker
+from mainstay.recovery.breaker.registry import Breakers
+from mainstay.recovery.breaker.sqlite import SharedPauses
+from mainstay.storage.sqlite import Storage
+from mainstay.turns.attempt import Rooms
+from mainstay.turns.runner import Turns
+from mainstay.web.access import Access, load_tokens
+from mainstay.web.app import App, Mount, build
+
+__all__ = ["House", "database_breaker", "find_extras", "join", "web", "webhook_path"]
+
+_log = logging.getLogger(__name__)
+
+_TIDY_EVERY_S = 60.0
+_DATABASE_PAUSE_S = 1.0
+_LONGEST_DATABASE_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """The rooms of one service, joined.
+
+    Attributes:
+        turns: runs the responder on what was accepted, and stops it.
+        spending: what the models cost; to be flushed before the storage is closed.
+        channels: by name.
+        checks: what health asks.
+        parts: what has to run as long as the service does, by the name that is shown when it fails.
+        make_responder: imports the agents and builds them, which takes a second: it belongs in a thread.
+    """
+
+    turns: Turns
+    spending: StoredSpending
+    channels: Mapping[str, FeishuChannel]
+    checks: list[Check]
+    parts: Mapping[str, Callable[[], Awaitable[None]]]
+    make_responder: Callable[[], Responder]
+
+
+def find_extras(config: Config) -> None:
+    """Look for everything that the configuration names and that may not be installed, without importing it.
+
+    Raises:
+        ConfigError: if any of it is missing.
+    """
+    if config.service.responder:
+        plugin.find(config.service.responder)
+    mcp.find(_mcp_in_use(config))
+
+
+def database_breaker(breakers: Breakers, config: Config) -> Breaker:
+    """Of short pauses, as it is asked all the time; and not shared, as nobody could read that in a broken one."""
+    settings = replace(config.breaker, open_time=_DATABASE_PAUSE_S, longest_open=_LONGEST_DATABASE_PAUSE_S)
+    return breakers.of("database", settings=settings, shared=False)
+
+
+def join(
+    config: Config,
+    storage: Storage,
+    breakers: Breakers,
+    *,
+    bus: Bus,
+    clock: Clock,
+    to_platform: httpx2.AsyncClient,
+    to_models: httpx2.AsyncClient,
+) -> House:
+    """Make every room; the two clients are apart, so that slow models leave the platform its connections."""
+    inbox = _inbox(config, storage, bus, clock)
+    memory = Memory(storage, config.memory, clock=clock)
+    turns = _turns(config, storage, inbox, memory, bus, clock)
+    channels = _channels(config, storage, inbox, turns, bus, clock, to_platform)
+    pauses = SharedPauses(storage, breakers, clock=clock)
+    ledger = Ledger(config.budget, config.models, bus=bus, clock=clock)
+    spending = StoredSpending(storage, ledger, retention_s=config.budget.retention, clock=clock)
+    tier = config.service.model_tier
+    standing = Standing(config.models, config.agents, root=ROOT, tier=tier, breakers=breakers, ledger=ledger)
+    standing.watch(bus)
+    servers = mcp.McpServers(config.mcp, _mcp_in_use(config), breakers=breakers, bus=bus, clock=clock)
+
+    def make_responder() -> Responder:
+        if config.service.responder:
+            return plugin.load(config.service.responder)
+        from mainstay.agents.responder import build
+
+        return build(
+            config.agents,
+            config.models,
+            bus=bus,
+            clock=clock,
+            http=to_models,
+            servers=servers.by_name,
+            recovery=config.recovery,
+            breakers=breakers,
+            refresh=pauses.refresh,
+            ledger=ledger,
+            tier=tier,
+        )
+
+    return House(
+        turns=turns,
+        spending=spending,
+        channels=channels,
+        checks=[
+            storage.check,
+            *(check for channel in channels.values() for check in channel.checks()),
+            *standing.checks(),
+            *servers.checks(),
+        ],
+        parts={
+            **{f"channel {name}": channel.run for name, channel in channels.items()},
+            "tidying up": lambda: _tidy(inbox, memory, turns, spending),
+            "sharing breakers": pauses.run,
+            "keeping the spending": spending.run,
+            **servers.parts(),
+        },
+        make_responder=make_responder,
+    )
+
+
+def _mcp_in_use(config: Config) -> frozenset[str]:
+    return mcp.in_use({} if config.service.responder else config.agents, ROOT)
+
+
+def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
+    def buried(turn_id: str, reason: str) -> None:
+        bus.emit(DeadLettered(turn_id=turn_id, reason=reason))
+
+    return Inbox(storage, config.inbox, clock=clock, worker=owner_name(), on_buried=buried)
+
+
+def _turns(config: Config, storage: Storage, inbox: Inbox, memory: Memory, bus: Bus, clock: Clock) -> Turns:
+    rooms = Rooms(
+        storage=storage,
+        inbox=inbox,
+        memory=memory,
+        bus=bus,
+        clock=clock,
+        settings=config.turns,
+        turn_timeout_s=config.service.turn_timeout,
+        lease_s=config.inbox.lease,
+    )
+    return Turns(rooms)
+
+
+def _channels(
+    config: Config, storage: Storage, inbox: Inbox, turns: Turns, bus: Bus, clock: Clock, http: httpx2.AsyncClient
+) -> dict[str, FeishuChannel]:
+    channels = {
+        name: FeishuChannel(
+            name,
+            settings,
+            storage=storage,
+            bus=bus,
+            clock=clock,
+            accept=lambda message: _accept(inbox, bus, message),
+            recalled=turns.cancel,
+            retry_window_s=config.turns.retry_window,
+            http=http,
+        )
+        for name, settings in config.channels.items()
+    }
+    for name, channel in channels.items():
+        turns.answer_through(name, channel.replier)
+    return channels
+
+
+async def _accept(inbox: Inbox, bus: Bus, message: Message) -> bool:
+    """Store a message; from here on it has exactly one outcome."""
+    accepted = await inbox.put(message)
+    if accepted:
+        bus.emit(MessageAccepted(turn_id=message.turn_id, channel=message.channel, lane=message.lane))
+    else:
+        bus.emit(MessageDuplicated(turn_id=message.turn_id, channel=message.channel))
+    return accepted
+
+
+async def _tidy(inbox: Inbox, memory: Memory, turns: Turns, spending: StoredSpending) -> None:
+    """Free what dead workers of this machine held, and forget what is past its retention."""
+    while True:
+        try:
+            await inbox.recover(is_alive)
+            await inbox.prune()
+            await memory.prune()
+            await spending.prune()
+            await turns.prune()
+        except StorageUnavailable as error:
+            _log.warning("Error: tidying up has to wait: %s", error)
+        await asyncio.sleep(_TIDY_EVERY_S)
+
+
+def web(
+    config: Config,
+    monitor: HealthMonitor,
+    lifecycle: health_http.Lifecycle,
+    channels: Mapping[str, FeishuChannel],
+    report: Report,
+    *,
+    sandbox: bool,
+) -> App:
+    """What is served, where, and to whom."""
+    access = Access(load_tokens(config.home), config.service.public_hosts)
+    health = health_http.health(monitor, detailed=access.trusted)
+    probes = health_http.probes(monitor, detailed=access.trusted, lifecycle=lifecycle)
+    mounts = [Mount(path="/health", app=health, access="public")]
+    mounts += [Mount(path=path, app=probes, access="public") for path in ("/livez", "/readyz", "/startupz")]
+    mounts += [
+        Mount(
+            path=webhook_path(name, path),
+            app=app,
+            access="signature",
+            # wider than the channel's own limits: what the channel refuses it counts, too
+            max_body_bytes=2 * config.channels[name].body_limit,
+            body_timeout_s=2 * config.channels[name].ack_timeout,
+        )
+        for name, channel in channels.items()
+        for path, app in channel.routes
+    ]
+    by_webhook = any(channel.mode == "webhook" for channel in config.channels.values())
+    return build(
+        mounts,
+        access=access,
+        service=config.service.name,
+        mode="webhook" if by_webhook else "subscription",
+        sandbox=sandbox,
+        failed=lambda path, error: report(Origin.REQUEST, f"request to {path}", error),
+    )
+
+
+def webhook_path(name: str, path: str) -> str:
+    """The bot named ``feishu`` has the plain path; a further one its name in it: ``/webhook/NAME/event``."""
+    return path if name == "feishu" else path.replace("/webhook/", f"/webhook/{name}/", 1)
