@@ -172,7 +172,9 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_afterwards_nothing_is_
                 "status": "failed"
             }
             assert (await http.get("/livez")).status_code == 200
-            assert (await http.get("/health")).status_code == 200
+            health = await http.get("/health")
+            assert (health.status_code, health.json()["status"]) == (503, "unhealthy"), "nothing can be accepted"
+            assert health.json()["dependencies"]["database"]["status"] == "down"
     finally:
         let_files_grow_to(made.pid, resource.RLIM_INFINITY)
     await made.sandbox.advance(15)
@@ -182,6 +184,7 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_afterwards_nothing_is_
     assert (await verdict_on(made, said.message_id)).outcomes == 1
     async with visiting(made) as http:
         assert (await http.get("/readyz")).status_code == 200
+        assert (await http.get("/health")).status_code == 200
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process can be limited on Linux only")
