@@ -204,7 +204,7 @@ class ModelHop(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerChanged(Event):
-    """Something is left alone from now on, or not any more.
+    """Something is left alone from now on, is tried by one call, or is used again.
 
     ``target``: ``"model:primary"``, ``"agent:okr"``, ``"database"`` … ``state``: ``closed``, ``open`` or
     ``half_open``. ``cause``: why it is open: ``failures``, ``slow``, ``asked`` (by a Retry-After or a used-up

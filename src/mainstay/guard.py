@@ -13,6 +13,11 @@ __all__ = ["Guard", "Unguarded"]
 class Guard(Protocol):
     """Watches one target."""
 
+    @property
+    def pause_s(self) -> float:
+        """For how many seconds more it is left alone; 0.0 when a call may be made, or tried."""
+        ...
+
     def permit(self) -> AbstractContextManager[object]:
         """Hold it while one call is made: how the block ends is how the call went.
 
@@ -24,6 +29,8 @@ class Guard(Protocol):
 
 class Unguarded:
     """Lets every call be made."""
+
+    pause_s = 0.0
 
     def permit(self) -> AbstractContextManager[object]:
         """See `Guard.permit`."""

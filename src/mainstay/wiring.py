@@ -102,7 +102,7 @@ def join(
     inbox = _inbox(config, storage, bus, clock)
     memory = Memory(storage, config.memory, clock=clock)
     turns = _turns(config, storage, inbox, memory, bus, clock)
-    channels = _channels(config, storage, inbox, turns, bus, clock, to_platform)
+    channels = _channels(config, storage, inbox, turns, breakers, bus, clock, to_platform)
     pauses = SharedPauses(storage, breakers, clock=clock)
     ledger = Ledger(config.budget, config.models, bus=bus, clock=clock)
     spending = StoredSpending(storage, ledger, retention_s=config.budget.retention, clock=clock)
@@ -177,7 +177,14 @@ def _turns(config: Config, storage: Storage, inbox: Inbox, memory: Memory, bus: 
 
 
 def _channels(
-    config: Config, storage: Storage, inbox: Inbox, turns: Turns, bus: Bus, clock: Clock, http: httpx2.AsyncClient
+    config: Config,
+    storage: Storage,
+    inbox: Inbox,
+    turns: Turns,
+    breakers: Breakers,
+    bus: Bus,
+    clock: Clock,
+    http: httpx2.AsyncClient,
 ) -> dict[str, FeishuChannel]:
     channels = {
         name: FeishuChannel(
@@ -190,6 +197,7 @@ def _channels(
             recalled=turns.cancel,
             retry_window_s=config.turns.retry_window,
             http=http,
+            guard=breakers.of(f"channel:{name}"),
         )
         for name, settings in config.channels.items()
     }

@@ -46,6 +46,12 @@ OVER = events.BudgetReached(
 )  # fmt: skip
 BY_OKR = finished(answered_by="okr", attempt=2)
 CANCELLED = finished(outcome=Outcome.CANCELLED)
+LEFT_ALONE = events.BreakerChanged(
+    target="model:primary", state="open", cause="asked", open_s=30.0, category=Category.RATE_LIMIT,
+    message="slow down",
+)  # fmt: skip
+TRIED = events.BreakerChanged(target="model:primary", state="half_open", cause="asked")
+USED = events.BreakerChanged(target="model:primary", state="closed")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,13 @@ CANCELLED = finished(outcome=Outcome.CANCELLED)
         (BY_OKR, "info", "Manager answered in 1.23 s, by Okr, model primary, attempt 2"),
         (FAILED, "error", "Error: Manager failed after 1.23 s: timeout"),
         (CANCELLED, "info", "Manager stopped after 1.23 s: the message was taken back"),
+        (
+            LEFT_ALONE,
+            "warning",
+            "model:primary is left alone for 30 s (asked) after Error rate_limit: slow down",
+        ),
+        (TRIED, "info", "model:primary is tried: one call is let through"),
+        (USED, "info", "model:primary is used again"),
         (LIMITED, "warning", "Manager: Error rate_limit from model primary: slow down"),
         (
             PATIENT,

@@ -64,8 +64,10 @@ def _ran(event: happened.ToolRan) -> str:
 
 
 def _breaker(event: happened.BreakerChanged) -> str:
-    if event.state != "open":
-        return f"{event.target} is {event.state.replace('_', ' ')} again"
+    if event.state == "closed":
+        return f"{event.target} is used again"
+    if event.state == "half_open":
+        return f"{event.target} is tried: one call is let through"
     why = f" after Error {event.category}: {event.message}" if event.category else ""
     return f"{event.target} is left alone for {event.open_s:.3g} s ({event.cause}){why}"
 

@@ -24,6 +24,8 @@ from mainstay.clock import SystemClock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import Event
 from mainstay.messages import Finished, Message, Outcome
+from mainstay.recovery.breaker.model import BreakerSettings
+from mainstay.recovery.breaker.permits import Breaker
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import Reply, SandboxAddress, Verdict
 from mainstay.sandbox.process import start, stop
@@ -34,6 +36,7 @@ from mainstay.storage.sqlite import Storage
 
 DEADLINE_S = 20.0
 WINDOW_S = 3600.0
+SOON = BreakerSettings(open_time=0.05, longest_open=0.05)
 T = TypeVar("T")
 
 
@@ -95,6 +98,7 @@ class World:
     settings: FeishuSettings
     stack: AsyncExitStack
     calls_before: int
+    breaker: BreakerSettings = SOON
     accepted: list[Message] = field(default_factory=list)
 
     async def process(self, *, later_s: float = 0.0, **changes: object) -> Process:
@@ -113,6 +117,7 @@ class World:
             recalled=lambda _turn_id: None,
             retry_window_s=WINDOW_S,
             http=http,
+            guard=Breaker("channel:feishu", self.breaker),
         )
         task = asyncio.get_running_loop().create_task(channel.run())
         await asyncio.sleep(0)

@@ -8,6 +8,7 @@ import pytest
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.clock import SystemClock
 from mainstay.errors import Category
+from mainstay.guard import Unguarded
 
 pytestmark = pytest.mark.anyio
 
@@ -17,7 +18,11 @@ async def client(world):
     errors = []
     async with httpx2.AsyncClient(trust_env=False) as http:
         client = FeishuClient(
-            world.settings, http=http, clock=SystemClock(), on_error=lambda refusal, path: errors.append(refusal)
+            world.settings,
+            http=http,
+            clock=SystemClock(),
+            guard=Unguarded(),
+            on_error=lambda refusal, path: errors.append(refusal),
         )
         client.errors = errors
         yield client
@@ -112,7 +117,8 @@ async def test_an_id_from_outside_stays_one_part_of_the_path(world, client):
 
 async def test_nobody_there_is_a_broken_connection(world, client, tmp_path):
     async with httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=str(tmp_path / "none"))) as http:
-        alone = FeishuClient(world.settings, http=http, clock=SystemClock(), on_error=lambda *_: None)
+        clock, guard = SystemClock(), Unguarded()
+        alone = FeishuClient(world.settings, http=http, clock=clock, guard=guard, on_error=lambda *_: None)
         with pytest.raises(Refused) as refused:
             await alone.bot()
     assert refused.value.refusal.category is Category.CONNECTION

@@ -295,7 +295,9 @@ def test_each_change_is_announced_once(world: World) -> None:
     found = [(change.state, change.cause, change.open_s) for change in world.changes]
     assert found == [
         (State.OPEN, "failures", 5.0),
+        (State.HALF_OPEN, "failures", 0.0),
         (State.OPEN, "failures", 10.0),
+        (State.HALF_OPEN, "failures", 0.0),
         (State.CLOSED, None, 0.0),
     ]
 
@@ -611,7 +613,7 @@ def test_everything_is_decided_under_the_lock_and_nothing_is_called_or_told_unde
     assert breaker.state is State.CLOSED
     assert len(machine.held) > 8
     assert all(machine.held)
-    assert free == [True] * 3, "the call, the opening and the closing"
+    assert free == [True] * 4, "the call, the opening, the try and the closing"
 
 
 def test_a_generator_that_the_collector_closes_does_not_lock_the_breaker_up(world: World) -> None:

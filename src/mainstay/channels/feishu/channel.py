@@ -27,8 +27,10 @@ from mainstay.checks import Check, Condition
 from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.events import DeadLettered, ErrorSeen
+from mainstay.guard import Guard
 from mainstay.messages import AnswerEvent, Finished, Message
 from mainstay.storage.sqlite import Storage
+from mainstay.units import format_duration
 
 __all__ = ["FeishuChannel", "FeishuReplier"]
 
@@ -44,6 +46,7 @@ class FeishuChannel:
         accept: stores a message; raises StorageUnavailable, and then the platform is not told that we have it.
         recalled: told the turn_id of a message that its author took back, whether or not it is being answered.
         retry_window_s: how long after its failure a turn may be tried again.
+        guard: of the platform, see `FeishuClient`.
 
     Raises:
         ConfigError: if the settings would leave the webhook open or the bot mute.
@@ -61,13 +64,15 @@ class FeishuChannel:
         recalled: Callable[[str], object],
         retry_window_s: float,
         http: httpx2.AsyncClient,
+        guard: Guard,
     ) -> None:
         settings.validate(name)
         self._name = name
         self._settings = settings
         self._bus = bus
         self._clock = clock
-        self._client = FeishuClient(settings, http=http, clock=clock, on_error=self._saw)
+        self._guard = guard
+        self._client = FeishuClient(settings, http=http, clock=clock, guard=guard, on_error=self._saw)
         self._outbox = Outbox(
             storage,
             name,
@@ -164,6 +169,7 @@ class FeishuChannel:
             detail={
                 "bot": self._bot.name if self._bot else None,
                 "tokenSeconds": round(self._client.token_left_s),
+                "openSeconds": round(self._guard.pause_s, 1),
                 "outbox": self._pump.backlog.pending,
                 "lastError": self._last_refusal.reason if self._last_refusal else None,
                 "dropped": self._webhook.dropped.total(),
@@ -175,6 +181,10 @@ class FeishuChannel:
         recent = refusal is not None and self._clock.monotonic() - self._refused_at_s < _RECENT_S
         if refusal and refusal.action is Action.CONFIGURE and not connected:
             return "down", f"the platform does not accept the app: {refusal.reason}"
+        pause_s = round(self._guard.pause_s, 1)
+        if pause_s:
+            why = f": {refusal.reason}" if refusal else ""
+            return "degraded", f"the platform is left alone for {format_duration(pause_s)} more{why}"
         if not connected:
             return "degraded", f"not connected: {refusal.reason}" if refusal else "connecting"
         if refusal and recent and refusal.action in (Action.CONFIGURE, Action.QUOTA):
@@ -233,7 +243,9 @@ class FeishuChannel:
     def _broke(self, error: Exception, where: str, turn_id: str) -> None:
         _log.error("a card could not be written", exc_info=error)
         message = type(error).__name__
-        self._bus.emit(ErrorSeen(category=Category.INTERNAL, message=message, where=where, turn_id=turn_id))
+        self._bus.emit(
+            ErrorSeen(category=Category.INTERNAL, message=message, where=where, turn_id=turn_id, logged=True)
+        )
 
     def _saw(self, refusal: Refusal, path: str) -> None:
         self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()

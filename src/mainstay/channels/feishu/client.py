@@ -20,7 +20,8 @@ from mainstay.channels.feishu.envelope import Json, mapping_at, text_at
 from mainstay.channels.feishu.machine import Action, Pace, Refusal, classify, failed_request
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.clock import Clock
-from mainstay.errors import Category, DeliveryError
+from mainstay.errors import Category, DeliveryError, LeftAlone
+from mainstay.guard import Guard
 from mainstay.messages import Message
 
 __all__ = ["FeishuClient", "Refused", "Reply"]
@@ -55,8 +56,12 @@ class FeishuClient:
     """The calls that the channel needs, for one app.
 
     Every method raises `Refused`; ``on_error`` hears of each, but for those that are part of how the platform is
-    used: a token that was replaced just then, a stream that ended, a thread that is not possible, a card that is
-    being pressed.
+    used (a token that was replaced just then, a stream that ended, a thread that is not possible, a card that is
+    being pressed), and for calls that were not made, because the platform is left alone: it was heard of why.
+
+    Args:
+        guard: hears of calls without an answer and of answers with a status of 500 or more. What the platform
+            refuses with another one says nothing about its own state.
     """
 
     def __init__(
@@ -65,11 +70,13 @@ class FeishuClient:
         *,
         http: httpx2.AsyncClient,
         clock: Clock,
+        guard: Guard,
         on_error: Callable[[Refusal, str], None],
     ) -> None:
         self._settings = settings
         self._http = http
         self._clock = clock
+        self._guard = guard
         self._on_error = on_error
         self._timeout = httpx2.Timeout(settings.request_timeout, connect=settings.connect_timeout)
         self._token = ""
@@ -252,14 +259,21 @@ class FeishuClient:
         if token:
             sent["authorization"] = f"Bearer {token}"
         try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                response = await self._http.request(
-                    method,
-                    self._settings.domain + path,
-                    content=orjson.dumps(body) if body is not None else None,
-                    headers=sent,
-                    timeout=self._timeout,
-                )
+            with self._guard.permit():
+                async with asyncio.timeout(self._settings.request_timeout):
+                    response = await self._http.request(
+                        method,
+                        self._settings.domain + path,
+                        content=orjson.dumps(body) if body is not None else None,
+                        headers=sent,
+                        timeout=self._timeout,
+                    )
+                if response.is_server_error:
+                    response.raise_for_status()
+        except LeftAlone as left:
+            raise Refused(path, failed_request(Category.CONNECTION, str(left), wait_s=left.wait_s)) from left
+        except httpx2.HTTPStatusError as error:
+            response = error.response
         except (TimeoutError, httpx2.TimeoutException):
             raise self._refused(path, failed_request(Category.TIMEOUT, "no answer in time")) from None
         except httpx2.HTTPError as error:

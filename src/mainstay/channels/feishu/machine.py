@@ -137,9 +137,9 @@ def classify(code: int, http_status: int, headers: Mapping[str, str], message: s
     return Refusal(action=action, category=category, reason=reason, scope=scope)
 
 
-def failed_request(category: Category, reason: str) -> Refusal:
+def failed_request(category: Category, reason: str, *, wait_s: float = 0.0) -> Refusal:
     """No answer at all, or none that can be read: it may have been done all the same."""
-    return Refusal(action=Action.WAIT, category=category, reason=reason)
+    return Refusal(action=Action.WAIT, category=category, reason=reason, wait_s=wait_s)
 
 
 def _seconds(text: str) -> float:

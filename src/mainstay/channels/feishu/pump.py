@@ -137,7 +137,7 @@ class Pump:
             raise
         except Exception as error:  # noqa: BLE001  one outcome's bug must not keep the others from being shown
             _log.exception("an outcome could not be shown")
-            self._saw(Category.INTERNAL, type(error).__name__, delivery.turn_id)
+            self._saw(Category.INTERNAL, type(error).__name__, delivery.turn_id, logged=True)
             return failed_request(Category.INTERNAL, type(error).__name__)
         if await self._outbox.settle(delivery.seq, delivered=True):
             self._bus.emit(OutcomeDelivered(turn_id=delivery.turn_id, via=via))
@@ -177,5 +177,6 @@ class Pump:
         if waiting is not None:
             waiting.set()
 
-    def _saw(self, category: Category, message: str, turn_id: str) -> None:
-        self._bus.emit(ErrorSeen(category=category, message=message, where="feishu.outbox", turn_id=turn_id))
+    def _saw(self, category: Category, message: str, turn_id: str, *, logged: bool = False) -> None:
+        where = "feishu.outbox"
+        self._bus.emit(ErrorSeen(category=category, message=message, where=where, turn_id=turn_id, logged=logged))

@@ -104,6 +104,12 @@ class BreakerMachine:
         self._refused += 1
         return Refusal(wait_s=max(0.0, self._until - now), failure=self._why)
 
+    def begun_by(self, ticket: int) -> Change | None:
+        """What changed when this ticket was given: the probe's makes it half-open."""
+        if ticket != self._probe:
+            return None
+        return Change(state=State.HALF_OPEN, cause=self._cause, failure=self._why)
+
     def succeed(self, ticket: int, now: float, *, slow: bool = False) -> Change | None:
         """The call went well; ``slow`` if its first token took too long."""
         if self._is_one_of_many(ticket):

@@ -76,9 +76,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """It has opened, stays open for another reason or for longer, or has closed.
+    """It has opened, stays open for another reason or for longer, lets one call try, or has closed.
 
-    That a pause is over is no change: nothing happens at that moment, the next call is let through.
+    That a pause is over is no change: nothing happens at that moment, but when the next call is let through. Nor is
+    it one when that call says nothing about the other side, and leaves its place to another.
 
     Attributes:
         open_s: of an open one: for how many seconds from now.

@@ -109,6 +109,11 @@ class Breaker:
         with self._lock:
             return self._machine.snapshot(self._now())
 
+    @property
+    def pause_s(self) -> float:
+        """For how many seconds more nobody is let through; 0.0 when a call may be made, or tried."""
+        return self.snapshot().open_s
+
     def permit(self, *, last_resort: bool = False) -> "Permit":
         """Ask to make one call; use the permit as a context manager, ``with`` or ``async with``.
 
@@ -122,8 +127,10 @@ class Breaker:
         if ticket is None:
             with self._lock:
                 answer = self._machine.acquire(self._now(), last_resort=last_resort)
+                change = None if isinstance(answer, Refusal) else self._machine.begun_by(answer)
             if isinstance(answer, Refusal):
                 raise BreakerOpen(self.name, answer)
+            self._announce(change)
             ticket = answer
         return Permit(self, ticket)
 

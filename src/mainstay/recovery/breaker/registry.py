@@ -1,6 +1,7 @@
 """Which breakers are there in this process?
 
-One for each thing that can fail by itself: ``model:NAME``, ``agent:NAME``, ``mcp:NAME``, a channel, the database.
+One for each thing that can fail by itself: ``model:NAME``, ``agent:NAME``, ``mcp:NAME``, ``channel:NAME``, and the
+database.
 Two names of the same thing (the same model behind the same address with the same key) share one.
 """
 

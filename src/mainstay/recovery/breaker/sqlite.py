@@ -96,7 +96,7 @@ class SharedPauses:
 
     def _changed(self, breaker: Breaker, change: Change) -> None:
         identity = next((key for key, each in self._breakers.by_identity.items() if each is breaker), None)
-        if identity is not None and change.cause != "told":
+        if identity is not None and change.state is not State.HALF_OPEN and change.cause != "told":
             self._loop.call_soon_threadsafe(self._put, identity, change)
 
     def _put(self, identity: str, change: Change) -> None:
