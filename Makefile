@@ -40,8 +40,9 @@ run: $(BOT) ## start the service with its sandbox, in the foreground; Ctrl-C sto
 	@exec $(BIN)/mainstay serve
 
 .PHONY: test
+# Three workers, also on two cores: tests wait for other processes for a third of their time.
 test: $(DEV) ## run the tests (a few minutes)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: check
 check: $(DEV) ## lint, types, import contracts, spelling, generated references

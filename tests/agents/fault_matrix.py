@@ -76,6 +76,7 @@ class Seen:
         before: whether the person had seen text when it failed.
         replaced: whether that text was marked and then replaced.
         acted: how often the tool with effects ran.
+        offered: whether the person may have it tried again; each of these faults can pass.
     """
 
     category: Category
@@ -84,6 +85,7 @@ class Seen:
     before: bool
     replaced: bool
     acted: int
+    offered: bool
 
 
 def impossible(fault: str, moment: str) -> str:
@@ -121,6 +123,7 @@ def promised(cell: Cell) -> Seen:
         before=before,
         replaced=before and (cell.fallback or failed > 1),
         acted=int(by_tool),
+        offered=not cell.fallback,
     )
 
 
@@ -170,6 +173,7 @@ async def observed(cell: Cell, bench) -> Seen:
         replaced=any(isinstance(event, TextReplaced) for event in events)
         and any(isinstance(event, Status) and "taking over" in event.text for event in events),
         acted=len(ACTED),
+        offered=final.retryable,
     )
 
 
@@ -215,6 +219,8 @@ def _said(seen: Seen) -> str:
         parts.append("asked twice, then told why" if retried else "told why at once")
         if seen.before:
             parts.append("the last text is kept")
+    if seen.offered:
+        parts.append("offered another try")
     if seen.acted:
         parts.append("the tool ran once")
     return "; ".join(parts)

@@ -100,8 +100,9 @@ async def test_the_turn_s_deadline_ends_the_last_attempt(bench) -> None:
     [("hang", "cancel"), ("hang-first-token", "cancel"), ("stall", "cancel"), ("stall", "close")],
 )
 async def test_whoever_stops_listening_frees_the_provider_s_socket(bench, fault: str, how: str) -> None:
+    bench.limits = {"first_token_timeout": 60.0, "idle_timeout": 60.0, "total_timeout": 60.0}
     bench.primary.faults.inject(fault, after_tokens=3)
-    events = bench.begin(bench.responder(["primary"]), "count to 3")
+    events = bench.begin(bench.responder(["primary"]), "count to 3", timeout_s=60.0)
     seen = []
 
     async def listen() -> None:

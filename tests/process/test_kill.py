@@ -15,7 +15,6 @@ from mainstay.testing.project import Project, project
 
 pytestmark = pytest.mark.anyio
 
-MESSAGES = 200
 CHATS = 25
 SETTLED_WITHIN_S = 60
 CONFIGURATION = """
@@ -96,7 +95,7 @@ async def test_a_kill_after_each_step_leaves_one_outcome(step: str, tmp_path: Pa
         await made.end()
 
 
-async def round_of_kills(made: Project, seed: int) -> None:
+async def round_of_kills(made: Project, seed: int, messages: int) -> None:
     chance = random.Random(seed)
     said_at_s: dict[str, float] = {}
     lanes: dict[str, str] = {}
@@ -104,7 +103,7 @@ async def round_of_kills(made: Project, seed: int) -> None:
     all_said = asyncio.Event()
 
     async def talk() -> None:
-        for number in range(MESSAGES):
+        for number in range(messages):
             chat = f"oc_{number % CHATS:032x}"
             said = await made.sandbox.say(f"question {number}", chat=chat)
             said_at_s[said.message_id], lanes[said.message_id] = loop.time(), chat
@@ -118,16 +117,14 @@ async def round_of_kills(made: Project, seed: int) -> None:
             await asyncio.sleep(chance.uniform(0.3, 3.0))
             await made.kill()
             await made.start()
-    await assert_one_outcome_each(made, MESSAGES)
+    await assert_one_outcome_each(made, messages)
     await assert_lanes_in_order(made, said_at_s, lanes)
     await made.end()
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(3))
-async def test_kills_at_random_moments_lose_and_double_nothing(seed: int, tmp_path: Path) -> None:
+async def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None:
     async with project(tmp_path, CONFIGURATION, sandbox=SANDBOX) as made:
-        await round_of_kills(made, seed)
+        await round_of_kills(made, seed=0, messages=120)
 
 
 @pytest.mark.soak
@@ -135,4 +132,4 @@ async def test_kills_at_random_moments_lose_and_double_nothing(seed: int, tmp_pa
 @pytest.mark.parametrize("seed", range(100, 120))
 async def test_twenty_rounds_of_kills_lose_and_double_nothing(seed: int, tmp_path: Path) -> None:
     async with project(tmp_path, CONFIGURATION, sandbox=SANDBOX) as made:
-        await round_of_kills(made, seed)
+        await round_of_kills(made, seed, messages=200)

@@ -69,6 +69,7 @@ async def test_an_error_of_the_tool_s_own_is_told_and_says_nothing_about_the_ser
     assert (snapshot.calls, snapshot.failures) == (1, 0)
 
 
+@pytest.mark.parametrize("shop", ["http"], indirect=True)
 async def test_a_long_result_is_cut_and_the_model_is_told(shop: Street) -> None:
     steps = StepsInMemory()
     await shop.bench.ask(shop.responder(), 'call catalogue {"pages": 100000}', steps=steps)
