@@ -76,9 +76,9 @@ def _text(chance: random.Random, number: int) -> str:
     """Each is said once only: by it a provider's call is known."""
     match chance.choices(("count", "数", "tool", "nothing", "plain"), (60, 12, 13, 2, 13))[0]:
         case "count":
-            return f"question {number}: count to {chance.randint(10, 120)}"
+            return f"question {number}: count to {chance.randint(5, 60)}"
         case "数":
-            return f"问题 {number}：数到 {chance.randint(10, 120)}"
+            return f"问题 {number}：数到 {chance.randint(5, 60)}"
         case "tool":
             return f"question {number}: call note"
         case "nothing":
@@ -120,7 +120,7 @@ def _details(chance: random.Random, name: str) -> dict[str, Any]:
         case "truncate":
             details["done"] = chance.random() < 0.5
     if name in MIDWAY:
-        details["after_tokens"] = chance.choice((0, 1, 5, 30, 90))
+        details["after_tokens"] = chance.choice((0, 1, 5, 20, 50))
     return details
 
 

@@ -5,6 +5,7 @@ Nothing in here is a tolerance: where the two see different things, a rule says 
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,14 +97,14 @@ def judge(seen: Evidence) -> None:
 
 def _one_outcome_each(seen: Evidence) -> None:
     """Nobody is left in silence, nobody is told twice, and nothing is still under way."""
-    wrong = [each for each in seen.verdicts.values() if (each.outcomes, each.unfinished) != (1, 0)]
-    assert not wrong, wrong[:3]
+    _no(each for each in seen.verdicts.values() if (each.outcomes, each.unfinished) != (1, 0))
     once = dict.fromkeys(seen.verdicts, 1)
     assert dict.fromkeys(seen.lines, 1) == once
     for name in ("message.accepted", "turn.finished"):
         assert Counter(line["turn_id"] for line in seen.events[name]) == once, name
-    assert not [line for name in _NEVER for line in seen.events[name]]
-    assert Counter(each.state for each in seen.deliveries) == {"acknowledged": len(once)}
+    _no(line for name in _NEVER for line in seen.events[name])
+    _no(each for each in seen.deliveries if each.state != "acknowledged")
+    assert len(seen.deliveries) == len(once)
     assert {model["open"] for model in seen.models.values()} == {0}
 
 
@@ -158,7 +159,11 @@ def _attempts_are_those_of_the_provider(seen: Evidence) -> None:
     failed = defaultdict[tuple[str, str], list[str]](list)
     for line in seen.events["attempt.failed"]:
         failed[line["turn_id"], line["data"]["model"]].append(line["data"]["category"])
-    assert {key: fate for key, fate in fates.items() if fate} == failed
+    _no(
+        f"{seen.lines[key[0]]}, {key[1]}: the provider saw {fates.get(key, [])}, counted is {failed[key]}"
+        for key in {**fates, **failed}
+        if fates.get(key, []) != failed[key]
+    )
     for turn_id, ended in seen.finished().items():
         well = sum(_fate(call) is None for model in MODELS for call in calls.get((turn_id, model), ()))
         answered = ended["outcome"] == "answered"
@@ -184,7 +189,7 @@ def _tokens_are_those_of_the_provider(seen: Evidence) -> None:
     calls, finished = seen.calls(), seen.finished()
     used = {(turn_id, each["model"]): each for turn_id, ended in finished.items() for each in ended["usage"]}
     worked = {key: paid for key, made in calls.items() if (paid := [call for call in made if not _refused(call)])}
-    assert set(used) == set(worked)
+    _no(set(used) ^ set(worked))
     for key, entry in used.items():
         told = [call for call in worked[key] if call["usage_told"]]
         assert entry["estimated"] == (len(told) < len(worked[key])), (key, entry)
@@ -205,7 +210,7 @@ def _health_counts_the_same(seen: Evidence) -> None:
     for line in seen.events["error.seen"]:
         assert line["data"]["where"].startswith("feishu"), line
         counted[Category(line["data"]["category"])] += 1
-    assert errors["byCategory"] == counted
+    _no(set(errors["byCategory"].items()) ^ set(counted.items()))
     assert errors["rateLimits"] == counted[Category.RATE_LIMIT] + counted[Category.QUOTA_EXHAUSTED]
     assert errors["timeouts"] == counted[Category.TIMEOUT]
     assert errors["total"] == errors["rateLimits"] + errors["timeouts"] + errors["other"] == counted.total()
@@ -222,4 +227,10 @@ def _all_is_well_again(seen: Evidence) -> None:
     """Once the trouble is over, nobody is left alone any more."""
     breakers = {model: seen.health["dependencies"][f"model:{model}"]["detail"]["breaker"] for model in MODELS}
     assert breakers == dict.fromkeys(MODELS, "closed")
-    assert not [reason for reason in seen.health["reasons"] if "left alone" in reason]
+    _no(reason for reason in seen.health["reasons"] if "left alone" in reason)
+
+
+def _no(wrong: Iterable[object]) -> None:
+    """There must be none; what stands there if there are must be enough to go by."""
+    found = list(wrong)
+    assert not found, f"{len(found)}: " + "; ".join(map(str, found[:5]))

@@ -17,29 +17,31 @@ from mainstay.sandbox.model import SandboxSettings, Shown
 from mainstay.sandbox.provider.faults import FAULTS
 from mainstay.testing.project import Project, project
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 SETTLED_WITHIN_S = 60
+# A limit that runs out while an answer waits to be read is a failure that the provider can not see: only those are
+# short that silence alone meets, however busy this machine is.
 CONFIGURATION = """
 [service]
-turn_timeout = "20s"
+turn_timeout = "1m"
 
 [models.a]
 provider = "sandbox"
 first_token_timeout = "2s"
 idle_timeout = "2s"
-total_timeout = "10s"
+total_timeout = "30s"
 
 [models.b]
 provider = "sandbox"
 first_token_timeout = "2s"
 idle_timeout = "2s"
-total_timeout = "10s"
+total_timeout = "30s"
 
 [models.c]
 provider = "sandbox"
 stream = false
-total_timeout = "3s"
+total_timeout = "5s"
 
 [agents.manager]
 models = ["a", "b", "c"]
@@ -55,7 +57,7 @@ open_time = "300ms"
 longest_open = "1s"
 quota_open = "1s"
 """
-SANDBOX = SandboxSettings(time_scale=0.1, tokens_per_second=300)
+SANDBOX = SandboxSettings(tokens_per_second=300)
 NOTING = f'''
 def note(number: int) -> str:
     """Write a number down."""
@@ -112,7 +114,7 @@ async def not_closed(made: Project) -> list[str]:
 
 
 async def settled(made: Project, count: int) -> None:
-    """Everybody has an outcome, the service knows it, and no request is open; the judge says what is missing."""
+    """Everybody has an outcome, the service knows it, no request is open; else the judge says what is missing."""
     with suppress(TimeoutError):
         async with asyncio.timeout(SETTLED_WITHIN_S):
             while not await is_settled(made, count):  # noqa: ASYNC110  the service is another process
@@ -120,11 +122,14 @@ async def settled(made: Project, count: int) -> None:
 
 
 async def is_settled(made: Project, count: int) -> bool:
-    models, deliveries = await made.sandbox.models(last=1), await made.sandbox.deliveries()
+    models, states = await made.sandbox.models(last=1), {each.state for each in await made.sandbox.outcomes()}
+    if any(delivery.state == "pending" for delivery in await made.sandbox.deliveries()):
+        if "unfinished" not in states:
+            await made.sandbox.advance(300)  # what was not acknowledged in time is delivered again now
+        return False
     return (
         not any(model["open"] for model in models.values())
-        and all(delivery.state != "pending" for delivery in deliveries)
-        and all(verdict.state == "final" for verdict in await made.sandbox.outcomes())
+        and states == {"final"}
         and len({line["turn_id"] for line in logged(made, "outcome.delivered")}) == count
     )
 
@@ -279,6 +284,6 @@ async def test_the_judge_objects_to(half_a_minute: Evidence, forge: Callable[[Ev
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 async def test_ten_minutes_of_trouble_too(tmp_path: Path) -> None:
     judge(await lived_through(tmp_path, 600, 600))
