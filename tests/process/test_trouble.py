@@ -28,14 +28,14 @@ turn_timeout = "1m"
 
 [models.a]
 provider = "sandbox"
-first_token_timeout = "2s"
-idle_timeout = "2s"
+first_token_timeout = "3s"
+idle_timeout = "3s"
 total_timeout = "30s"
 
 [models.b]
 provider = "sandbox"
-first_token_timeout = "2s"
-idle_timeout = "2s"
+first_token_timeout = "3s"
+idle_timeout = "3s"
 total_timeout = "30s"
 
 [models.c]
@@ -220,7 +220,7 @@ def a_request_that_nobody_owns_up_to(seen: Evidence) -> None:
     record["total"] += 1
 
 
-def an_answer_that_hides_a_broken_one(seen: Evidence) -> None:
+def an_attempt_that_cost_nothing(seen: Evidence) -> None:
     next(ended for ended in seen.finished().values() if ended["usage"])["usage"].clear()
 
 
@@ -265,7 +265,7 @@ FORGERIES: list[Callable[[Evidence], None]] = [
     a_failed_attempt_of_another_model,
     a_failed_attempt_of_another_kind,
     a_request_that_nobody_owns_up_to,
-    an_answer_that_hides_a_broken_one,
+    an_attempt_that_cost_nothing,
     tokens_that_nobody_was_told_of,
     a_report_with_one_error_more,
     a_report_with_one_success_less,
