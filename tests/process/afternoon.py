@@ -125,8 +125,11 @@ def _details(chance: random.Random, name: str) -> dict[str, Any]:
 
 
 def _of_the_platform(chance: random.Random, last_s: float) -> Iterator[Trouble]:
-    at_s = chance.uniform(2, 6)
-    while at_s < last_s:
-        call, details = chance.choice(_PLATFORM)
-        yield Trouble(at_s=at_s, models=(), name=call, details=details)
-        at_s += chance.uniform(3, 6)
+    """Each in turn, in a new order each time."""
+    at_s = 1.0
+    while True:
+        for call, details in chance.sample(_PLATFORM, len(_PLATFORM)):
+            if at_s >= last_s:
+                return
+            yield Trouble(at_s=at_s, models=(), name=call, details=details)
+            at_s += chance.uniform(2.0, 4.0)

@@ -155,7 +155,7 @@ def _attempts_are_those_of_the_provider(seen: Evidence) -> None:
     """
     calls = seen.calls()
     assert sum(map(len, calls.values())) == sum(model["total"] for model in seen.models.values())
-    fates = {key: [fate for call in made if (fate := _fate(call))] for key, made in calls.items()}
+    fates = {key: [str(fate) for call in made if (fate := _fate(call))] for key, made in calls.items()}
     failed = defaultdict[tuple[str, str], list[str]](list)
     for line in seen.events["attempt.failed"]:
         failed[line["turn_id"], line["data"]["model"]].append(line["data"]["category"])
@@ -206,10 +206,10 @@ def _health_counts_the_same(seen: Evidence) -> None:
     """The report adds up, and to what the provider has recorded; the platform's errors are in it, too."""
     errors, manager = seen.health["errors"], seen.health["agents"]["manager"]
     fates = {model: [_fate(call) for call in record["calls"]] for model, record in seen.models.items()}
-    counted = Counter(fate for of_model in fates.values() for fate in of_model if fate)
+    counted = Counter(str(fate) for of_model in fates.values() for fate in of_model if fate)
     for line in seen.events["error.seen"]:
         assert line["data"]["where"].startswith("feishu"), line
-        counted[Category(line["data"]["category"])] += 1
+        counted[line["data"]["category"]] += 1
     _no(set(errors["byCategory"].items()) ^ set(counted.items()))
     assert errors["rateLimits"] == counted[Category.RATE_LIMIT] + counted[Category.QUOTA_EXHAUSTED]
     assert errors["timeouts"] == counted[Category.TIMEOUT]
