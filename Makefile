@@ -59,7 +59,7 @@ bench: $(BENCH) ## measure, with peers in the same run (its own environment, 700
 	@.venv-bench/bin/python -m bench
 
 .PHONY: soak
-soak: $(DEV) ## the long, seeded forms of the kill tests
+soak: $(DEV) ## the long, seeded forms of the tests of kills and of trouble
 	@$(BIN)/python -m pytest -q -m soak --durations 0
 
 .PHONY: reference
