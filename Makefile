@@ -60,7 +60,7 @@ bench: $(BENCH) ## measure, with peers in the same run (its own environment, 700
 
 .PHONY: soak
 soak: $(DEV) ## the long, seeded forms of the tests of kills and of trouble
-	@$(BIN)/python -m pytest -q -m soak --durations 0
+	@$(BIN)/python -m pytest -q -m soak --durations 0 -o faulthandler_timeout=0
 
 .PHONY: reference
 reference: $(DEV) ## write the generated pages of docs/reference
