@@ -19,7 +19,9 @@ class NoDaemon(MainstayError):
     exit_code: ClassVar[int] = 3
 
 
-_KINDS: Final[Mapping[int, type[MainstayError]]] = {each.exit_code: each for each in (MainstayError, ConfigError, NoDaemon)}
+_KINDS: Final[Mapping[int, type[MainstayError]]] = {
+    each.exit_code: each for each in (MainstayError, ConfigError, NoDaemon)
+}
 
 
 class Daemon:

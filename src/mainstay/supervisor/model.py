@@ -1,10 +1,9 @@
 """What is an app, what is one running instance of it, and what may be set about it?
 
-An *app* is a command that is to be kept running; it has ``instances`` of it. Everything in here is data: what becomes
-of an instance is decided in `mainstay.supervisor.machine`, and done by the daemon.
+An *app* is a command that is to be kept running, so many times at once: those are its *instances*. What becomes of
+an instance is decided in `mainstay.supervisor.machine`, and done by the daemon.
 """
 
-import re
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
@@ -123,8 +122,12 @@ def _limit(written: object) -> int:
 class AppSettings:
     """The sections ``[apps.NAME]``: what `mainstay start` keeps running; any program."""
 
-    command: tuple[str, ...] = setting(help="What to run, as one text or as a list of words; no shell.", parse=_command)
-    cwd: str = setting("", help="Where it runs; relative to the directory of the configuration, which is the default.")
+    command: tuple[str, ...] = setting(
+        help="What to run, as one text or as a list of words; no shell.", parse=_command
+    )
+    cwd: str = setting(
+        "", help="Where it runs; relative to the directory of the configuration, which is the default."
+    )
     env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
     autostart: bool = setting(True, help="Whether `mainstay start` without a name starts it.")  # noqa: FBT003
@@ -139,7 +142,9 @@ class AppSettings:
     )
     min_uptime: float = duration("1s", help="With less uptime than this a restart counts for `max_restarts`.")
     restart_intensity: int = setting(
-        20, help="So many restarts within `restart_period`, whatever the uptime, and it is given up.", parse=_restarts
+        20,
+        help="So many restarts within `restart_period`, whatever the uptime, and it is given up.",
+        parse=_restarts,
     )
     restart_period: float = duration("1h", help="For how long a restart counts for `restart_intensity`.")
     restart_delay: float = setting(0.0, help="The least delay before a restart.", unit="s", parse=_delay)
@@ -148,7 +153,7 @@ class AppSettings:
     stable_after: float = duration("60s", help="After so much uptime the delays begin anew.")
     stop_signal: str = setting("SIGTERM", help="What it is told to end with.", parse=_signal)
     stop_timeout: float = duration("10s", help="How long it may take to end; then it is killed.")
-    ready: Literal["started", "notify"] = setting(  # noqa: RUF009  a field, like dataclasses.field
+    ready: Literal["started", "notify"] = setting(
         "started",
         help="When it is ready: as soon as it has started, or when it says so (READY=1 to $NOTIFY_SOCKET).",
         choices=("started", "notify"),

@@ -7,12 +7,12 @@ happened, one line of JSON each, which is only ever added to. Neither holds what
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mainstay.clock import Clock, iso
 from mainstay.errors import MainstayError
 from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
 
@@ -53,10 +53,7 @@ def load(home: Path) -> Kept | None:
     path = home / FILE
     try:
         written = json.loads(path.read_bytes())
-        if written["v"] != _VERSION:
-            raise ValueError(f"it has version {written['v']}")
-        instances = {name: _instance(each) for name, each in written["instances"].items()}
-        return Kept(boot=written["boot"], instances=instances, scaled=dict(written["scaled"]))
+        return _kept(written)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -81,6 +78,13 @@ def save(home: Path, kept: Kept) -> None:
         os.close(directory)
 
 
+def _kept(written: dict[str, Any]) -> Kept:
+    if written["v"] != _VERSION:
+        raise ValueError(f"it has version {written['v']}, this program reads {_VERSION}")
+    instances = {name: _instance(each) for name, each in written["instances"].items()}
+    return Kept(boot=written["boot"], instances=instances, scaled=dict(written["scaled"]))
+
+
 def _instance(written: dict[str, Any]) -> Instance:
     child, ended, stop_for = written["child"], written["ended"], written["stop_for"]
     restarts = tuple(Restart(**{**each, "reason": Reason(each["reason"])}) for each in written["restarts"])
@@ -97,15 +101,14 @@ def _instance(written: dict[str, Any]) -> Instance:
 class Lifecycle:
     """What has happened, for those who ask afterwards. A disk that is full costs lines, not the supervision."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, clock: Clock) -> None:
         self._path = home / _LOG
+        self._clock = clock
         self.dropped = 0
 
     def write(self, what: str, **details: object) -> None:
         """Add one line."""
-        now = time.time()
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
-        line = json.dumps({"at": at, "what": what, **details}, ensure_ascii=False)
+        line = json.dumps({"at": iso(self._clock.now()), "what": what, **details}, ensure_ascii=False)
         try:
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
