@@ -96,15 +96,13 @@ async def test_nobody_else_may_open_the_socket(home: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can try to be somebody else")
 async def test_the_kernel_s_word_about_who_calls_is_what_counts(home: Path) -> None:
-    home.chmod(0o755)
-    (home / SOCKET).chmod(0o666)
+    for path, mode in ((home / SOCKET, 0o666), (home, 0o755), (home.parent, 0o755), (home.parent.parent, 0o755)):
+        os.chmod(path, mode)  # noqa: PTH101
     code = (
         "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
         'try: s.sendall(b\'{"v": 1, "do": "echo", "text": 1}\\n\'); print(s.recv(100) or "refused")\n'
         "except ConnectionError: print('refused')"
     )
-    (home.parent).chmod(0o755)
-    (home.parent.parent).chmod(0o755)
     stranger = await asyncio.create_subprocess_exec(
         "/usr/bin/env", "python3", "-c", code, str(home / SOCKET), stdout=asyncio.subprocess.PIPE
     )
@@ -113,7 +111,7 @@ async def test_the_kernel_s_word_about_who_calls_is_what_counts(home: Path) -> N
 
 
 async def test_where_nobody_listens_the_caller_is_told_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(NoDaemon, match="no supervisor runs for .*`mainstay start` starts one"):
+    with pytest.raises(NoDaemon, match=r"no supervisor runs for .*`mainstay start` starts one"):
         Daemon(tmp_path)
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(tmp_path / SOCKET))

@@ -74,14 +74,20 @@ async def test_who_is_not_asked_to_feed_a_watchdog_does_not(environ: dict[str, s
     notifier.say("READY=1")
 
 
+def open_descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
 async def test_garbage_and_gifts_are_dropped(tmp_path: Path) -> None:
     heard = Heard()
     with listening(tmp_path, heard), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
         way.connect(str(tmp_path / SOCKET))
-        before = set(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         way.send(b"\xff\xfe\n=\nREADY")
-        with open(os.devnull) as gift:
-            socket.send_fds(way, [b"READY=1"], [gift.fileno()])
+        gift, _ = pair = socket.socketpair()
+        socket.send_fds(way, [b"READY=1"], [gift.fileno()])
+        for end in pair:
+            end.close()
         await heard.until(2)
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
     assert [said for _, said in heard.all] == [{"": ""}, {"READY": "1"}]
