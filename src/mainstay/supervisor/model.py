@@ -161,7 +161,7 @@ class AppSettings:
     restart_delay: float = setting(0.0, help="The least delay before a restart.", unit="s", parse=_delay)
     backoff_base: float = duration(
         "100ms",
-        help="The second delay in a row, or twice `restart_delay` if that is longer; each further one is twice as long.",
+        help="The second delay in a row, or twice `restart_delay` if that is longer; it then doubles.",
     )
     backoff_cap: float = duration("30s", help="The longest delay, unless `restart_delay` is longer.")
     stable_after: float = duration("60s", help="After so much uptime the delays begin anew.")
