@@ -1,8 +1,8 @@
 """Does the right number of processes run, whatever they, their users and their daemon do?
 
-Hypothesis chooses what becomes of each process, what people ask for, and when the daemon is away; the world obeys the
-machine's commands on virtual time. The ledger knows nothing of the machine's states and counters: it remembers who
-ran when and how that ended, and compares. The same world then runs on machines that are wrong in one place each.
+Hypothesis chooses what becomes of each process, what people ask for, and when the daemon is away; the world obeys
+the machine's commands on virtual time. The ledger knows nothing of the machine's counters: it remembers who ran when
+and how that ended, and compares. The same world then runs on machines that are wrong in one place each.
 """
 
 import heapq
@@ -668,7 +668,8 @@ MUTANTS = {
     ),
     "a start while it stops is lost": ("instance.state is State.STOPPING and not instance.again", "False"),
     "a stop during a delay is lost": (
-        "if instance.state in _AT_REST or instance.state is State.BACKOFF:\n        return _enter(instance, State.STOPPED",
+        "if instance.state in _AT_REST or instance.state is State.BACKOFF:\n"
+        "        return _enter(instance, State.STOPPED",
         "if instance.state is State.BACKOFF:\n        return instance, ()\n"
         "    if instance.state in _AT_REST:\n        return _enter(instance, State.STOPPED",
     ),
@@ -721,7 +722,8 @@ MUTANTS = {
         "return _enter(instance, State.READY, now_s)",
     ),
     "what it says is not heard": (
-        "case SaidAlive() if instance.state in _UP:\n            return replace(instance, due_s=_watchdog_s(settings, now_s))",
+        "case SaidAlive() if instance.state in _UP:\n"
+        "            return replace(instance, due_s=_watchdog_s(settings, now_s))",
         "case SaidAlive() if instance.state in _UP:\n            return instance",
     ),
     "alive is ready": ("case SaidAlive() if instance.state in _UP:", "case SaidAlive():"),
@@ -779,7 +781,9 @@ MUTANTS = {
     "a killed one may ask for time": ("if not instance.killed and instance.stop_for", "if instance.stop_for"),
     "a timer that is not due": ("if now_s < instance.due_s:", "if False:"),
     "a delay never ends": (
-        "if instance.state is State.BACKOFF:\n        return _start_again(instance, now_s)\n    if instance.state is State.STARTING:",
+        "if instance.state is State.BACKOFF:\n"
+        "        return _start_again(instance, now_s)\n"
+        "    if instance.state is State.STARTING:",
         "if instance.state is State.STARTING:",
     ),
     "any end is that of ours": ("if event.child != instance.child:", "if instance.child is None:"),
