@@ -26,7 +26,10 @@ __all__ = [
     "instance_name",
 ]
 
+_NAMES: Final = {each.value: each.name for each in signal.Signals}
 _SIGNALS: Final = tuple(each.name for each in signal.Signals if each not in (signal.SIGKILL, signal.SIGSTOP))
+
+_MOST_RESTARTS: Final = 1000
 
 
 class State(StrEnum):
@@ -84,6 +87,13 @@ def _restarts(written: object) -> int:
     return _whole(written, 0, "restarts")
 
 
+def _intensity(written: object) -> int:
+    number = _restarts(written)
+    if number > _MOST_RESTARTS:
+        raise ValueError(f"{written!r} restarts within a period are too many to remember: {_MOST_RESTARTS} at most")
+    return number
+
+
 def _command(written: object) -> tuple[str, ...]:
     try:
         words = shlex.split(written) if isinstance(written, str) else written
@@ -137,18 +147,22 @@ class AppSettings:
     )
     max_restarts: int = setting(
         16,
-        help="So many restarts in a row after less uptime than `min_uptime`, and it is given up; 0: the first one.",
+        help="So many restarts in a row after less uptime than `min_uptime` are made; then it is given up.",
         parse=_restarts,
     )
     min_uptime: float = duration("1s", help="With less uptime than this a restart counts for `max_restarts`.")
     restart_intensity: int = setting(
         20,
-        help="So many restarts within `restart_period`, whatever the uptime, and it is given up.",
-        parse=_restarts,
+        help="So many restarts within `restart_period` are made, whatever the uptime; instead of one more it is "
+        "given up. Those that a user or `cron` asks for do not count.",
+        parse=_intensity,
     )
     restart_period: float = duration("1h", help="For how long a restart counts for `restart_intensity`.")
     restart_delay: float = setting(0.0, help="The least delay before a restart.", unit="s", parse=_delay)
-    backoff_base: float = duration("100ms", help="The second delay in a row; each further one is twice as long.")
+    backoff_base: float = duration(
+        "100ms",
+        help="The second delay in a row, or twice `restart_delay` if that is longer; it then doubles.",
+    )
     backoff_cap: float = duration("30s", help="The longest delay, unless `restart_delay` is longer.")
     stable_after: float = duration("60s", help="After so much uptime the delays begin anew.")
     stop_signal: str = setting("SIGTERM", help="What it is told to end with.", parse=_signal)
@@ -200,13 +214,20 @@ class Ended:
     code: int | None = None
     signal: int | None = None
 
+    def __str__(self) -> str:
+        if self.code is not None:
+            return f"exit code {self.code}"
+        if self.signal is None:
+            return "it has ended while nobody was looking"
+        return f"killed by {_NAMES.get(self.signal, f'signal {self.signal}')}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
     """One restart that was made or is due.
 
     Attributes:
-        at_s: when what ran before had ended; seconds since the epoch of the machine's boot clock.
+        at_s: when what ran before had ended; like all times in here, see `Instance.since_s`.
         uptime_s: how long it had run.
         detail: in words for people, e.g. ``"exit code 1"``.
     """
@@ -229,10 +250,12 @@ class Instance:
         started_s: when the process was started.
         due_s: when the machine wants to be asked again at the latest; infinite for never.
         unstable: restarts in a row after less than ``min_uptime``.
-        delays: how often in a row the delay has grown.
-        restarts: those within ``restart_period``, oldest first.
+        delays: how many failures there were in a row, each with less uptime than ``stable_after``.
+        restarts: those within ``restart_period``, oldest first; of those that were asked for only the last few.
         restarted: how many there were altogether, since the last `reset`.
-        stop_for: why it is being stopped; None if it is not.
+        over_limit: how many times in a row it had more memory than ``memory_limit``.
+        upstream: whether the trouble of an unhealthy one is that of somebody it depends on.
+        stop_for: why it is being stopped, `Reason.EXIT` if it does so by itself; None if it is not.
         again: whether it is started again once it has stopped.
         killed: whether it was already told to end by SIGKILL.
         ended: how the last process ended.
@@ -249,6 +272,8 @@ class Instance:
     delays: int = 0
     restarts: tuple[Restart, ...] = field(default=())
     restarted: int = 0
+    over_limit: int = 0
+    upstream: bool = False
     stop_for: Reason | None = None
     again: bool = False
     killed: bool = False
