@@ -123,8 +123,12 @@ def _limit(written: object) -> int:
 class AppSettings:
     """The sections ``[apps.NAME]``: what `mainstay start` keeps running; any program."""
 
-    command: tuple[str, ...] = setting(help="What to run, as one text or as a list of words; no shell.", parse=_command)
-    cwd: str = setting("", help="Where it runs; relative to the directory of the configuration, which is the default.")
+    command: tuple[str, ...] = setting(
+        help="What to run, as one text or as a list of words; no shell.", parse=_command
+    )
+    cwd: str = setting(
+        "", help="Where it runs; relative to the directory of the configuration, which is the default."
+    )
     env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
     autostart: bool = setting(True, help="Whether `mainstay start` without a name starts it.")  # noqa: FBT003
@@ -139,7 +143,9 @@ class AppSettings:
     )
     min_uptime: float = duration("1s", help="With less uptime than this a restart counts for `max_restarts`.")
     restart_intensity: int = setting(
-        20, help="So many restarts within `restart_period`, whatever the uptime, and it is given up.", parse=_restarts
+        20,
+        help="So many restarts within `restart_period`, whatever the uptime, and it is given up.",
+        parse=_restarts,
     )
     restart_period: float = duration("1h", help="For how long a restart counts for `restart_intensity`.")
     restart_delay: float = setting(0.0, help="The least delay before a restart.", unit="s", parse=_delay)
