@@ -17,12 +17,22 @@ _BACKLOG = 8
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+def _package(program: str) -> None:
+    """The package without its ``__init__``, which imports more than the keeper is to have."""
+    package = type(sys)("mainstay")
+    package.__path__ = [os.path.dirname(os.path.dirname(program))]  # noqa: PTH120
+    sys.modules["mainstay"] = package
+
+
 def _start(program: str, home: str, lock: str) -> None:
     """Become nobody's child, the leader of a session, and the parent of orphans."""
     if os.fork() > 0:
         os._exit(0)
     os.setsid()
     import ctypes
+
+    _package(program)
+    import mainstay.supervisor.keeper  # noqa: F401  what is compiled now need not be compiled by the next step
 
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
@@ -32,9 +42,7 @@ def _start(program: str, home: str, lock: str) -> None:
 
 
 def _serve(program: str, home: str, lock: str) -> None:
-    package = type(sys)("mainstay")  # without its __init__, which imports more than the keeper is to have
-    package.__path__ = [os.path.dirname(os.path.dirname(program))]  # noqa: PTH120
-    sys.modules["mainstay"] = package
+    _package(program)
     from _socket import AF_UNIX, SOCK_STREAM, socket
 
     from mainstay.supervisor.keeper import Keeper

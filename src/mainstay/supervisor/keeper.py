@@ -12,13 +12,13 @@ It has to be the last one to get into trouble. So it waits for events only, and 
 
 import os
 import sys
-from _signal import SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGTERM, set_wakeup_fd, signal  # type: ignore[import-not-found]
+from _signal import SIGKILL, SIGTERM, set_wakeup_fd, signal  # type: ignore[import-not-found]
 from _socket import socket
 from errno import EMFILE, ENOSYS, ESHUTDOWN
 from select import POLLIN, POLLOUT, poll
 
 from mainstay.supervisor.fifos import Fifos
-from mainstay.supervisor.launch import Program, launch
+from mainstay.supervisor.launch import CAUGHT, Program, launch, unignore
 from mainstay.supervisor.wire import VERSION, Wire, peer
 
 TYPE_CHECKING = False
@@ -91,10 +91,9 @@ class Keeper:
         }
         woken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         set_wakeup_fd(waking, warn_on_full_buffer=False)
-        signal(SIGCHLD, lambda *_: None)
-        signal(SIGTERM, self._terminated)
-        for number in (SIGHUP, SIGINT):
-            signal(number, SIG_IGN)
+        unignore()
+        for number in CAUGHT:
+            signal(number, self._terminated if number == SIGTERM else _nothing)
         self._watch(woken, lambda: self._reap(woken))
         self._watch(listening.fileno(), self._accept)
 
@@ -321,6 +320,10 @@ class Keeper:
     def _stop(self, wire: Wire, asked: bytes) -> None:
         self._ending = True
         self._tell(wire, b"ok", asked)
+
+
+def _nothing(*_: object) -> None:
+    """To be woken is enough."""
 
 
 def _childless() -> bool:

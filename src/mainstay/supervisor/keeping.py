@@ -122,7 +122,7 @@ class Keeper:
         self._kept.pop(child, None)
         self._send(b"acknowledge", b"0", b"%d" % child.pid, child.mark.encode())
 
-    async def spawn(  # noqa: PLR0913  what a process consists of
+    async def spawn(
         self,
         name: str,
         argv: Sequence[str],
@@ -380,27 +380,28 @@ def _all_kept(fields: Sequence[bytes]) -> list[Kept]:
 def _why(refused: Refused, command: str, cwd: Path, outputs: Sequence[Path]) -> str:
     """What is wrong with the start of a process, and what to do about it."""
     said = os.strerror(refused.errno)
-    match refused.step, refused.errno:
-        case "exec", errno.ENOENT if "/" in command and (cwd / command).exists():
+    if refused.step == "exec":
+        return _why_not_run(refused.errno, command, cwd)
+    if refused.step == "cwd":
+        return f"its directory {cwd} can not be used ({said}): make it, or set another `cwd`"
+    if refused.step in {"stdout", "stderr"}:
+        return f"its {refused.step} can not be opened ({said}): see to {' or '.join(map(str, outputs))}"
+    if refused.errno == errno.ESHUTDOWN:
+        return "the keeper was told to end: start again"
+    return f"there can be no further process ({said}): see to the limits of this system"
+
+
+def _why_not_run(number: int, command: str, cwd: Path) -> str:
+    match number:
+        case errno.ENOENT if "/" in command and (cwd / command).exists():
             return f"what the first line of {command} names is not there: install it, or mend that line"
-        case "exec", errno.ENOENT:
+        case errno.ENOENT:
             return f"there is no command {command!r}: install it, or write its whole path"
-        case "exec", errno.EACCES:
+        case errno.EACCES:
             return f"{command!r} may not be run: is it a file, and executable for this user?"
-        case "exec", errno.ENOEXEC:
+        case errno.ENOEXEC:
             return f"{command!r} is no program: a script has to begin with #! and its interpreter"
-        case "exec", errno.E2BIG:
+        case errno.E2BIG:
             return "its arguments and its environment are too long together: shorten them"
-        case "exec", _:
-            return f"{command!r} can not be run: {said}"
-        case "cwd", errno.ENOENT:
-            return f"its directory {cwd} is not there: make it, or set another `cwd`"
-        case "cwd", _:
-            return f"its directory {cwd} can not be used ({said}): set another `cwd`"
-        case "stdout" | "stderr", _:
-            where = " or ".join(map(str, outputs))
-            return f"its {refused.step} can not be opened ({said}): see to {where}"
-        case _, errno.ESHUTDOWN:
-            return "the keeper was told to end: start again"
         case _:
-            return f"the system has no room for another process ({said}): see to its limits"
+            return f"{command!r} can not be run: {os.strerror(number)}"

@@ -6,10 +6,26 @@ pipe is full. Run by the keeper, so no ``typing`` and no ``signal``.
 """
 
 import os
-from _signal import NSIG, SIG_BLOCK, SIG_DFL, SIG_SETMASK, pthread_sigmask, signal, valid_signals  # type: ignore[import-not-found]
+from _signal import (  # type: ignore[import-not-found]
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_IGN,
+    SIG_SETMASK,
+    SIGCHLD,
+    SIGHUP,
+    SIGINT,
+    SIGTERM,
+    getsignal,
+    pthread_sigmask,
+    signal,
+    valid_signals,
+)
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-__all__ = ["Program", "launch"]
+__all__ = ["CAUGHT", "Program", "launch", "unignore"]
+
+CAUGHT = (SIGCHLD, SIGHUP, SIGINT, SIGTERM)
+"""The signals for which the keeper has handlers. It ignores none: its children would ignore it too."""
 
 _FIRST_LISTEN_FD = 3
 _PATH = b"/usr/local/bin:/usr/bin:/bin"
@@ -35,6 +51,13 @@ class Program:
         self.env = dict(each.split(b"=", 1) for each in rest[int(words) :])
         if not self.argv:
             raise ValueError("no command")
+
+
+def unignore() -> None:
+    """Whoever has started the keeper may have ignored signals, and the interpreter ignores SIGPIPE."""
+    for number in valid_signals():
+        if getsignal(number) == SIG_IGN:
+            signal(number, SIG_DFL)
 
 
 def launch(program: Program, listen: list[int]) -> tuple[int, int]:
@@ -79,11 +102,8 @@ def _become(program: Program, listen: list[int], failed: int) -> None:
             failed = _pass(listen, failed)
             program.env |= {b"LISTEN_PID": b"%d" % os.getpid(), b"LISTEN_FDS": b"%d" % len(listen)}
         os.umask(program.umask)
-        for number in range(1, NSIG):
-            try:
-                signal(number, SIG_DFL)
-            except (OSError, ValueError):
-                continue  # not one that can be set
+        for number in CAUGHT:
+            signal(number, SIG_DFL)
         pthread_sigmask(SIG_SETMASK, ())
         step = b"exec"
         _execute(program.argv, program.env)

@@ -1,7 +1,7 @@
 """Is this still the process that I mean, and how did it end, although it is not my child?
 
-A pid is used again, a pidfd is not. What a process ended with is for its parent to know; from Linux 6.15 on the kernel
-tells others too, once the parent knows.
+A pid is used again, a pidfd is not. What a process ended with is for its parent to know; from Linux 6.15 on the
+kernel tells others too, once the parent knows.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import fcntl
 import os
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from mainstay.alive import is_alive

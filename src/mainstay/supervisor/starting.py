@@ -1,7 +1,7 @@
 """Is there a keeper, and how is one started if there is none?
 
-One lock says so. Whoever starts a keeper has taken it, the keeper inherits it and has it for as long as it lives: so
-two daemons that start at once start one.
+One lock says so. Whoever starts a keeper has taken it, the keeper inherits it and has it for as long as it lives:
+so two daemons that start at once start one.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ async def reach(home: Path, within_s: float) -> socket.socket:
     """
     try:
         async with asyncio.timeout(within_s):
+            home = Path.cwd() / home
             while True:
                 dialled = _dial(home)
                 if dialled is not None:
@@ -84,7 +85,7 @@ async def _run(home: Path, lock: int) -> None:
     told, tell = os.pipe()
     log = os.open(home / _LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        argv = (sys.executable, "-I", "-S", boot.__file__, "start", str(home.absolute()), str(lock))
+        argv = (sys.executable, "-I", "-S", boot.__file__, "start", str(home), str(lock))
         process = subprocess.Popen(  # noqa: S603, ASYNC220  our own program; it forks, and is gone at once
             argv, stdin=subprocess.DEVNULL, stdout=tell, stderr=log, pass_fds=(lock,)
         )
@@ -100,15 +101,15 @@ async def _run(home: Path, lock: int) -> None:
     finally:
         os.close(told)
         process.kill()
-        process.wait()  # noqa: ASYNC222
+        process.wait()
 
 
 async def _read(fd: int) -> bytes:
     loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-    loop.add_reader(fd, lambda: readable.done() or readable.set_result(None))
+    readable = asyncio.Event()
+    loop.add_reader(fd, readable.set)
     try:
-        await readable
+        await readable.wait()
     finally:
         loop.remove_reader(fd)
     return os.read(fd, 64)
