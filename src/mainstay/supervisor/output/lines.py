@@ -93,7 +93,7 @@ def as_text(line: Line) -> bytes:
 
 
 def as_json(line: Line) -> str:
-    """One JSON object on one line; bytes that are no text are written like ``\\xff``."""
+    r"""One JSON object on one line; bytes that are no text are written like ``\xff``."""
     fields: dict[str, object] = {
         "app": line.source.app,
         "instance": line.source.number,

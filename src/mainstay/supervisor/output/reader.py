@@ -1,13 +1,14 @@
 """What do the logs say: the last lines, those since a time, and those that are still to come?
 
-It reads files, and asks nobody: it works while no daemon runs. Nothing is read into memory as a whole, be it a file or a
-line. Whoever follows polls, because the standard library can not wait for a change of a file.
+It reads files, and asks nobody: it works while no daemon runs. Nothing is read into memory as a whole, be it a file
+or a line. Whoever follows polls, because the standard library can not wait for a change of a file.
 """
 
 import gzip
 import heapq
 import io
 import os
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -35,8 +36,8 @@ class Reader:
 
     Args:
         sources: the logs; one that does not exist yet is empty so far.
-        since: leaves out lines that say they are older, and files that were last written before it. A line that says no
-            time has that of the one before it; one before which no line says any is not left out.
+        since: leaves out lines that say they are older, and files that were last written before it. A line that
+            says no time has that of the one before it; one before which no line says any is not left out.
         grep: leaves out lines of which the first `LONGEST` bytes do not match.
     """
 
@@ -50,8 +51,8 @@ class Reader:
 
         Args:
             count: of those that are not left out.
-            follow: whether `poll` is going to be asked for what comes next; then a line that has not ended yet is left
-                to it.
+            follow: whether `poll` is going to be asked for what comes next; then a line that has not ended yet is
+                left to it.
         """
         each = [log.last(count, follow=follow) for log in self._logs]
         return [line for _, line in heapq.merge(*map(_in_order, each), key=lambda entry: entry[0])]
@@ -80,8 +81,8 @@ def _in_order(lines: Sequence[Line]) -> Iterator[tuple[datetime, Line]]:
 class _Log:
     """One log, through all its files.
 
-    A file that is written now has, or will have when it is put aside, the number after the newest of those that were put
-    aside. That number is how it is found again when it was put aside and compressed between two polls.
+    A file that is written now has, or will have when it is put aside, the number after the newest of those that
+    were put aside. That number is how one goes on when more were put aside and compressed between two polls.
     """
 
     def __init__(self, source: Source, since: datetime | None, grep: Pattern[bytes] | None) -> None:
@@ -89,7 +90,7 @@ class _Log:
         self._since = since
         self._grep = grep
         self._file: _File | None = None
-        self._number = 1
+        self._number = 0
         self._put_aside = False
         self._splitter = Splitter()
         self._at: datetime | None = None
@@ -99,11 +100,13 @@ class _Log:
         self.close()
         older = self._open_current()
         lines: deque[Line] = deque(self._of_current(count, follow=follow), maxlen=count)
+        at = self._at
         for aside in reversed(older):
             wanted = None if count is None else count - len(lines)
             if wanted == 0 or self._is_too_old(aside.path):
                 break
             lines.extendleft(reversed(self._of_aside(aside, wanted)))
+        self._at = at
         return list(lines)
 
     def poll(self) -> list[Line]:
@@ -130,14 +133,13 @@ class _Log:
         """Open what is written now, and tell what was put aside before it."""
         while True:
             before = asides(self._source.path)
+            newest = before[-1].number if before else 0
             try:
                 file = self._source.path.open("rb", buffering=0)
             except FileNotFoundError:
                 file = None
-            if [aside.number for aside in asides(self._source.path)][-1:] == [a.number for a in before][-1:]:
-                self._file = file
-                self._number = before[-1].number + 1 if before else 1
-                self._put_aside = False
+            if _newest(self._source.path) == newest:
+                self._file, self._number, self._put_aside = file, newest + 1, False
                 return before
             if file is not None:
                 file.close()
@@ -146,7 +148,7 @@ class _Log:
         """Open the file with this number; a later one, if that is gone."""
         for aside in asides(self._source.path):
             if aside.number >= self._number and (file := _opened(aside)) is not None:
-                self._missed += aside.number - self._number
+                self._missed += aside.number - self._number if self._number else 0
                 self._file, self._number, self._put_aside = file, aside.number, True
                 return True
         wanted = self._number
@@ -164,6 +166,7 @@ class _Log:
         if here.st_size < self._file.tell():
             self._file.seek(0)
             self._splitter, self._at = Splitter(), None
+            self._number = _newest(self._source.path) + 1
         try:
             there = self._source.path.stat()
         except FileNotFoundError:
@@ -225,6 +228,11 @@ class _Log:
             return False
 
 
+def _newest(log: Path) -> int:
+    known = asides(log)
+    return known[-1].number if known else 0
+
+
 def _ends(fd: int, end: int) -> bool:
     return end == 0 or os.pread(fd, 1, end - 1) == b"\n"
 
@@ -238,6 +246,27 @@ def _opened(aside: Aside) -> _File | None:
     except FileNotFoundError:
         pass
     try:
-        return gzip.open(packed)
+        return _Packed(packed)
     except FileNotFoundError:
         return None
+
+
+class _Packed:
+    """A compressed file; where it is damaged, it says so and ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = gzip.GzipFile(path)
+        self._damaged = False
+
+    def read(self, size: int, /) -> bytes:
+        if self._damaged:
+            return b""
+        try:
+            return self._file.read(size)
+        except (EOFError, OSError, zlib.error) as error:
+            self._damaged = True
+            return f"\nmainstay: the rest of {self._path} can not be read: {error}\n".encode()
+
+    def close(self) -> None:
+        self._file.close()
