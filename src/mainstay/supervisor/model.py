@@ -124,6 +124,13 @@ def _delay(written: object) -> float:
     return parse_duration(written if isinstance(written, int | float) else str(written))
 
 
+def _interval(written: object) -> float:
+    seconds = _delay(written)
+    if seconds < 1:
+        raise ValueError(f'{written!r} is too short: write one second or more, like "1d"')
+    return seconds
+
+
 def _limit(written: object) -> int:
     return parse_size(written if isinstance(written, int) else str(written))
 
@@ -188,6 +195,19 @@ class AppSettings:
     log_max_size: int = size("10MB", help="A log file that is larger is put aside, and a new one begun.")
     log_keep: int = setting(5, help="How many files that were put aside are kept of each log.", parse=_restarts)
     log_timestamps: bool = setting(False, help="Whether each line begins with the time of its arrival.")  # noqa: FBT003
+    log_rotate_every: float | None = setting(
+        None,
+        help="A log file is put aside at every full multiple of this, too (UTC; 1d: at midnight); none by default.",
+        unit="s",
+        parse=_interval,
+    )
+    log_compress: bool = setting(True, help="Whether what was put aside is compressed; not the newest.")  # noqa: FBT003
+    log_combined: bool = setting(
+        False,  # noqa: FBT003
+        help="Whether standard output and standard error go to one log, in the order in which they were written.",
+    )
+    out_file: str = setting("", help="Where standard output is written; by default in the home's directory of logs.")
+    error_file: str = setting("", help="Where standard error is written; the same as `out_file`: one log of both.")
 
 
 def instance_name(app: str, number: int) -> str:
