@@ -8,7 +8,7 @@ from typing import Any
 from mainstay.cli.running import configured
 from mainstay.cli.supervised import daemon
 from mainstay.cli.terminal import safe, table
-from mainstay.units import format_duration, format_size
+from mainstay.units import format_duration
 
 __all__ = ["add", "listing"]
 
@@ -57,7 +57,7 @@ def _row(each: dict[str, Any]) -> tuple[str, ...]:
         format_duration(round(each["uptime_s"])) if each["pid"] else "-",
         str(each["restarts"]),
         f"{each['cpu_percent']:.1f}%" if each["cpu_percent"] is not None else "-",
-        format_size(each["memory_bytes"]) if each["memory_bytes"] is not None else "-",
+        f"{each['memory_bytes'] / 2**20:.1f} MiB" if each["memory_bytes"] is not None else "-",
         each["detail"] or each["status"],
     )
 

@@ -117,7 +117,7 @@ def parser(verbs: Iterable[str] = VERBS) -> Parser:
     declared = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for module in dict.fromkeys(VERBS[verb] for verb in verbs):
         import_module(f"mainstay.cli.{module}").add(declared)
-    for each in (top, *declared.choices.values()):
+    for each in dict.fromkeys((top, *declared.choices.values())):  # an alias is the same parser
         each.add_argument(
             "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="in place of ./mainstay.toml"
         )

@@ -206,7 +206,9 @@ class AppSettings:
         False,  # noqa: FBT003
         help="Whether standard output and standard error go to one log, in the order in which they were written.",
     )
-    out_file: str = setting("", help="Where standard output is written; by default in the home's directory of logs.")
+    out_file: str = setting(
+        "", help="Where standard output is written; by default in the home's directory of logs."
+    )
     error_file: str = setting("", help="Where standard error is written; the same as `out_file`: one log of both.")
 
 

@@ -33,7 +33,7 @@ def numbers(log: Path, *, stamps: bool = False) -> list[int]:
             if stamps:
                 stamp = _STAMP.match(each)
                 assert stamp, each[:60]
-                each = each[stamp.end() :]  # noqa: PLW2901
+                each = each[stamp.end() :]
             number = int(each.split(b" ", 1)[0])
             assert each == line(number), each[:60]
             found.append(number)

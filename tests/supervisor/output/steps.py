@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from tests.supervisor.output.known import line, numbers
+
 from mainstay.supervisor.output import compress, file, stamps
 from mainstay.supervisor.output.asides import asides
 from mainstay.supervisor.output.compress import compress_asides
 from mainstay.supervisor.output.model import Policy
 from mainstay.supervisor.output.pump import Pump
 from mainstay.testing import ManualClock
-from tests.supervisor.output.known import line, numbers
 
 LINES = 24
 TEXT = b"".join(map(line, range(1, LINES)))

@@ -1,0 +1,89 @@
+"""``mainstay logs``: what have the apps said?"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mainstay.cli.running import configured
+from mainstay.cli.terminal import safe
+from mainstay.clock import SystemClock, iso
+from mainstay.config.model import Config
+from mainstay.errors import ConfigError, nearest
+from mainstay.supervisor.output.model import Line, Source, Stream, sources
+from mainstay.supervisor.output.reader import Reader
+
+__all__ = ["add", "run"]
+
+_POLL_S = 0.2
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verb."""
+    parser = verbs.add_parser("logs", help="what have the apps said? the last lines of their logs")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an app (web), or one instance of it (web:0)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what they say next; Ctrl-C ends it")
+    parser.add_argument(
+        "-n", "--lines", type=int, default=15, metavar="N", help="so many of each log; 15 if absent"
+    )
+    parser.add_argument("--out", action="store_true", help="only what went to standard output")
+    parser.add_argument("--err", action="store_true", help="only what went to standard error")
+    parser.add_argument("--since", type="duration", metavar="10m", help="only lines that are not older")
+    parser.add_argument("--grep", metavar="REGEX", help="only lines in which this is found")
+    parser.add_argument("--json", action="store_true", help="one object a line, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the last lines, and those that follow if asked to."""
+    config = configured(args)
+    since = SystemClock().now() - timedelta(seconds=args.since) if args.since is not None else None
+    try:
+        grep = re.compile(args.grep.encode()) if args.grep is not None else None
+    except re.error as error:
+        raise ConfigError(f"--grep {args.grep}: {error}") from None
+    reader = Reader(_wanted(config, args), since=since, grep=grep)
+    try:
+        _print(reader.last(max(0, args.lines), follow=args.follow), as_json=args.json)
+        while args.follow:
+            _print(reader.poll(), as_json=args.json)
+            sys.stdout.flush()
+            time.sleep(_POLL_S)
+    finally:
+        reader.close()
+    return 0
+
+
+def _wanted(config: Config, args: argparse.Namespace) -> Sequence[Source]:
+    base = config.file.parent if config.file else config.home.parent
+    known = [
+        source
+        for app, settings in config.apps.items()
+        for number in range(settings.instances)
+        for source in sources(app, number, settings, logs=config.home / "logs", base=base)
+    ]
+    for name in args.names:
+        if not any(name in (source.app, f"{source.app}:{source.number}") for source in known):
+            raise ConfigError(f"there is no app {name}{nearest(name, {source.app for source in known})}")
+    left_out = {Stream.ERR} if args.out and not args.err else {Stream.OUT} if args.err and not args.out else set()
+    return [
+        source
+        for source in known
+        if source.stream not in left_out
+        and (not args.names or {source.app, f"{source.app}:{source.number}"} & set(args.names))
+    ]
+
+
+def _print(lines: Sequence[Line], *, as_json: bool) -> None:
+    for line in lines:
+        text = line.text.decode("utf-8", "replace")
+        if as_json:
+            source = line.source
+            entry = {"app": source.app, "instance": source.number, "stream": source.stream, "line": text}
+            print(json.dumps(entry | ({"at": iso(line.at)} if line.at else {}), ensure_ascii=False))
+        else:
+            cut = f" … {line.omitted} bytes more" if line.omitted else ""
+            print(f"{line.source.label} | {safe(text)}{cut}")
