@@ -234,7 +234,7 @@ class Supervisor:
             event = events.Spawned(child=child)
         self.feed(name, event)
         if isinstance(event, events.Spawned) and event.child in self._ended_early:
-            self.feed(name, events.ChildEnded(child=event.child, ended=self._ended_early.pop(event.child)))
+            self._has_ended(name, event.child, self._ended_early.pop(event.child))
 
     def _collect(self, name: str) -> tuple[Path, ...]:
         """Its FIFOs, which are made if need be, and from now on are read into its logs."""
@@ -261,12 +261,15 @@ class Supervisor:
     async def _hear_of_ends(self) -> None:
         async for child, ended in self._keeper.ends():
             name = self._names.get(child)
-            self._ended.append(child)
             if name is None:
                 self._ended_early[child] = ended  # before we have heard that it was started
             else:
-                self.feed(name, events.ChildEnded(child=child, ended=ended))
-            self._save.set()
+                self._has_ended(name, child, ended)
+
+    def _has_ended(self, name: str, child: Child, ended: Ended) -> None:
+        self.feed(name, events.ChildEnded(child=child, ended=ended))
+        self._ended.append(child)
+        self._save.set()
 
     async def _keep_time(self) -> None:
         while True:
