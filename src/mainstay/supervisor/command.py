@@ -5,7 +5,7 @@ app's settings add, then what it needs to talk to us.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,7 +52,7 @@ def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, env
     return Launch(argv=_words(settings.command), cwd=cwd, env=env, marker=env[MARKER])
 
 
-def _words(command: tuple[str, ...]) -> tuple[str, ...]:
+def _words(command: Sequence[str]) -> tuple[str, ...]:
     """``mainstay`` is this installation's own."""
     program, *arguments = command
-    return (sys.executable, "-P", "-m", "mainstay", *arguments) if program == "mainstay" else command
+    return (sys.executable, "-P", "-m", "mainstay", *arguments) if program == "mainstay" else tuple(command)

@@ -139,7 +139,7 @@ def _limit(written: object) -> int:
 class AppSettings:
     """The sections ``[apps.NAME]``: what `mainstay start` keeps running; any program."""
 
-    command: tuple[str, ...] = setting(
+    command: Sequence[str] = setting(
         help="What to run, as one text or as a list of words; no shell.", parse=_command
     )
     cwd: str = setting(
