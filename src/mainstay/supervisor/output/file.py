@@ -64,7 +64,7 @@ class LogFile:
         self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         status = os.fstat(self._fd)
-        self._period = self._period_of(status.st_mtime)
+        self._period = self._period_of(status.st_mtime if status.st_size else self._clock.now().timestamp())
         return status.st_size
 
     def close(self) -> None:

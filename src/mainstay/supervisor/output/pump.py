@@ -144,10 +144,9 @@ class Pump:
             self._recovered = True
         end, limit = self._file.end(), _STEP
         if self._file.due(end):
-            if self._file.ends_line(end):
-                end = self._file.rotate()
-            else:
-                limit = self._to_line_end()
+            limit = self._to_line_end()
+            if limit and self._file.ends_line(end):
+                end, limit = self._file.rotate(), _STEP
         else:
             limit = min(limit, self._file.room(end))
         if not limit:
