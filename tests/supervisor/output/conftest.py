@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.supervisor.output import daemon, writer
 
 from mainstay.supervisor.output.model import Policy
-from tests.supervisor.output import daemon, writer
 
 _F_SETPIPE_SZ = 1031
 ROOT = Path(__file__).parents[3]

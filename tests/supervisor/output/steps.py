@@ -1,9 +1,9 @@
 """A process that is killed before and after every single call into the operating system, one run for each.
 
-For each run a FIFO with known lines, which this process holds; a forked process that moves them, puts files aside and
-compresses them, and kills itself at one call; another one that goes on. What is not as it should be is printed as
-JSON: a list of sentences. Forks are cheap, and nothing here has threads. A mutant can be asked for by its name; the
-first thing wrong with it is enough.
+For each run a FIFO with known lines, which this process holds; a forked process that moves them, puts files aside
+and compresses them, and kills itself at one call; another one that goes on. What is not as it should be is printed
+as JSON: a list of sentences. Forks are cheap, and nothing here has threads. A mutant can be asked for by its name;
+the first thing wrong with it is enough.
 """
 
 import json
@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from tests.supervisor.output.known import line, numbers
+
 from mainstay.supervisor.output import compress, file, stamps
 from mainstay.supervisor.output.asides import asides
 from mainstay.supervisor.output.compress import compress_asides
 from mainstay.supervisor.output.model import Policy
 from mainstay.supervisor.output.pump import Pump
 from mainstay.testing.clock import ManualClock
-from tests.supervisor.output.known import line, numbers
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112  here fsync costs nothing
 LINES = 24

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.supervisor.output.conftest import Fifo
 
 from mainstay.supervisor.output.model import Dropping, Notice, Policy, Resumed
 from mainstay.supervisor.output.pump import Pump
 from mainstay.testing.clock import ManualClock
-from tests.supervisor.output.conftest import Fifo
 
 ROOM = 128 * 1024
 

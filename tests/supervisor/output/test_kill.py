@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-
-from mainstay.supervisor.output.model import Policy
 from tests.supervisor.output.conftest import Daemon, Fifo, Writer
 from tests.supervisor.output.known import line, numbers
+
+from mainstay.supervisor.output.model import Policy
 
 KILLS = 20
 _READ_BY_HAND = 64 * 1024  # what `Pump` states

@@ -6,7 +6,6 @@ import sys
 from typing import TypedDict
 
 import pytest
-
 from tests.supervisor.output import steps
 from tests.supervisor.output.conftest import ROOT
 

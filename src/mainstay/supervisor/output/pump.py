@@ -142,15 +142,15 @@ class Pump:
         if not self._recovered:
             self._stamps.recover()
             self._recovered = True
-        end, limit = self._file.end(), _STEP
+        end = self._file.end()
+        limit = min(_STEP, self._file.room(end))
         if self._file.due(end):
             limit = self._to_line_end()
-            if limit and self._file.ends_line(end):
-                end, limit = self._file.rotate(), _STEP
-        else:
-            limit = min(limit, self._file.room(end))
-        if not limit:
-            return 0
+            if not limit:
+                return 0
+            if self._file.ends_line(end):
+                end = self._file.rotate()
+                limit = min(_STEP, self._file.room(end))
         if self._splice:
             try:
                 return self._by_kernel(end, limit)

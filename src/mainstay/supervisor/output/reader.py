@@ -107,6 +107,8 @@ class _Log:
                 break
             lines.extendleft(reversed(self._of_aside(aside, wanted)))
         self._at = at
+        if not follow:
+            self.close()
         return list(lines)
 
     def poll(self) -> list[Line]:
