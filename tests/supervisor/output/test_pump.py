@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import struct
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -189,6 +191,53 @@ def test_timestamps_are_put_in_front_of_lines_and_nothing_else(parts: list[bytes
         written == b"".join(stamp + each for each in text.splitlines(keepends=True)) if b"\r" not in text else True
     )
     assert written.replace(stamp, b"") == text
+
+
+def test_what_was_half_moved_overwrites_nothing_when_the_log_is_another_one_by_now(fifo: Fifo, log: Path) -> None:
+    made = Made(fifo, log, Policy(timestamps=True))
+    made.write(b"one\n")
+    made.close()
+    moving = log.with_name(f".{log.name}.moving")
+    at = round(NOON.timestamp() * 1000)
+    for end in (0, 5, 10_000):
+        moving.write_bytes(struct.pack("<QQ", end, at) + b"two\n")
+        log.write_bytes(b"a line that is longer than that which is moved\n")
+        made = Made(fifo, log, Policy())
+        made.write(b"three\n")
+        made.close()
+        assert log.read_bytes().splitlines() == [
+            b"a line that is longer than that which is moved",
+            b"2026-11-23T12:00:00.000Z two",
+            b"three",
+        ]
+
+
+def test_what_was_half_moved_and_makes_no_sense_is_dropped_and_said(fifo: Fifo, log: Path) -> None:
+    log.parent.mkdir()
+    moving = log.with_name(f".{log.name}.moving")
+    moving.write_bytes(b"\xff" * 16 + b"x\n")
+    made = Made(fifo, log, Policy(timestamps=True))
+    made.write(b"one\n")
+    assert made.pump.dropping
+    made.clock.advance(2)
+    made.write(b"two\n")
+    made.close()
+    (text,) = made.files()
+    assert b"mainstay: 6 bytes of output (2 lines)" in text
+    assert text.endswith(b"Z two\n")
+
+
+def test_a_line_of_any_length_is_written_in_little_memory_and_not_cut(fifo: Fifo, log: Path) -> None:
+    made = Made(fifo, log, Policy(max_size=100_000, compress=False))
+    tracemalloc.start()
+    for _ in range(100):
+        made.write(b"x" * 600_000)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    made.write(b"\nnext\n")
+    made.close()
+    assert [len(text) for text in made.files()] == [60_000_001, 5]
+    assert most < 2_000_000
 
 
 def test_a_log_that_was_emptied_or_deleted_from_outside_goes_on(fifo: Fifo, log: Path) -> None:

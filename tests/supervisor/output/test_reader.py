@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from tests.supervisor.output.conftest import ROOT, Fifo
+from tests.supervisor.output.conftest import ROOT, Daemon, Fifo, Writer
 
 from mainstay.supervisor.model import AppSettings
 from mainstay.supervisor.output.asides import asides
@@ -203,6 +203,39 @@ def test_following_misses_nothing_however_many_files_come_between_two_polls(
         found += _all(reader)
         assert found == expected
     reader.close()
+
+
+@pytest.mark.parametrize("stamps", [False, True], ids=["raw", "timestamps"])
+def test_following_a_flood_that_is_put_aside_and_compressed_all_the_time_sees_every_line(
+    tmp_path: Path, fifo: Fifo, child: Writer, stamps: bool
+) -> None:
+    source = _source(tmp_path / "log")
+    daemon = Daemon(fifo, source.path, Policy(max_size=50_000, keep=100_000, timestamps=stamps))
+    daemon.ready()
+    reader, found = Reader([source]), list[bytes]()
+    while len(found) < 50_000:
+        found += [line.text for line in reader.poll()]
+    count = child.end()
+    daemon.end()
+    while lines := reader.poll():
+        found += [line.text for line in lines]
+    reader.close()
+    begin = 25 if stamps else 0
+    assert [int(text[begin : begin + 12].split(b" ")[0]) for text in found] == list(range(count))
+    assert any(aside.compressed for aside in asides(source.path))
+
+
+def test_all_there_is_can_be_read_bit_by_bit_and_without_what_is_too_old(written: Written) -> None:
+    written.write("".join(f"{number}\n" for number in range(50)))
+    reader = Reader([written.source])
+    assert _all(reader) == [str(number) for number in range(50)]
+    reader.close()
+    oldest = asides(written.source.path)[0]
+    os.utime(oldest.path, (1e9, 1e9))
+    begins = oldest.path.read_text().count("\n")
+    since = Reader([written.source], since=datetime(2020, 1, 1, tzinfo=UTC))
+    assert _all(since) == [str(number) for number in range(begins, 50)]
+    since.close()
 
 
 def test_a_follower_that_was_too_slow_is_told_so(fifo: Fifo, tmp_path: Path) -> None:

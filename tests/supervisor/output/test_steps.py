@@ -1,4 +1,4 @@
-"""Is every step safe to be killed before it and after it?"""
+"""Is there a moment at which a kill does harm?"""
 
 import json
 import subprocess
@@ -22,10 +22,10 @@ def _kill_everywhere(mode: str, mutant: str) -> Seen:
 
 
 @pytest.mark.parametrize("mode", ["raw", "timestamps"])
-def test_a_kill_before_or_after_any_call_loses_doubles_cuts_and_leaves_nothing(mode: str) -> None:
+def test_a_kill_between_any_two_calls_loses_doubles_cuts_and_leaves_nothing(mode: str) -> None:
     seen = _kill_everywhere(mode, "none")
     assert seen["wrong"] == []
-    assert seen["calls"] > 100
+    assert seen["calls"] > 60
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,8 @@ class Pump:
             return self._move()
         except BlockingIOError:
             return 0
-        except OSError as error:
-            return self._begin_dropping(error.strerror or str(error))
+        except Exception as error:  # noqa: BLE001  the room's border: the error becomes a notice, the child goes on
+            return self._begin_dropping(getattr(error, "strerror", None) or repr(error))
 
     def rotate(self) -> None:
         """Put the log aside at once, if it ends with a whole line and holds anything.

@@ -60,7 +60,7 @@ class Reader:
     def poll(self) -> list[Line]:
         """What has come since; a bounded part of it: ask again at once as long as there is anything.
 
-        Without a `last` before it, it begins at the very beginning.
+        Without a `last` before it, it begins at the very beginning: the way to read all there is in little memory.
         """
         return [line for log in self._logs for line in log.poll()]
 
@@ -148,18 +148,20 @@ class _Log:
 
     def _go_on(self) -> bool:
         """Open the file with this number; a later one, if that is gone."""
-        for aside in asides(self._source.path):
-            if aside.number >= self._number and (file := _opened(aside)) is not None:
-                self._missed += aside.number - self._number if self._number else 0
-                self._file, self._number, self._put_aside = file, aside.number, True
-                return True
-        wanted = self._number
-        older = self._open_current()
-        if self._file is not None and older and older[-1].number >= wanted:  # put aside a moment ago
-            self.close()
-            self._number = wanted
-            return self._go_on()
-        return self._file is not None
+        wanted, seen = self._number, self._number - 1
+        while True:
+            for aside in asides(self._source.path):
+                seen = max(seen, aside.number)
+                if aside.number < wanted or self._is_too_old(aside.path):
+                    continue
+                if (file := _opened(aside)) is not None:
+                    self._missed += aside.number - wanted if wanted else 0
+                    self._file, self._number, self._put_aside = file, aside.number, True
+                    return True
+            older = self._open_current()
+            if not older or older[-1].number <= seen:
+                return self._file is not None
+            self.close()  # more was put aside in between
 
     def _is_put_aside(self) -> bool:
         """Whether the name means another file by now; begins again if this one was emptied."""
