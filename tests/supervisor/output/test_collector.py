@@ -44,15 +44,17 @@ def test_a_quiet_log_gets_its_turn_while_another_is_flooded(
     quiet.close()
 
 
+@pytest.mark.parametrize("fifo", [1 << 20, 4096], indirect=True)  # one page is what a user with many pipes gets
+@pytest.mark.parametrize("timestamps", [False, True], ids=["raw", "timestamps"])
 def test_what_a_child_wrote_before_it_ended_is_in_the_log_when_it_was_removed(
-    tmp_path: Path, fifo: Fifo, collector: Collector, child: Writer
+    tmp_path: Path, fifo: Fifo, collector: Collector, child: Writer, timestamps: bool
 ) -> None:
     log = tmp_path / "log"
-    collector.add(fifo.path, log, Policy(keep=1000, max_size=300_000)).result()
+    collector.add(fifo.path, log, Policy(keep=1000, max_size=300_000, timestamps=timestamps)).result()
     child.wrote(2_000_000)
     count = child.end()
     collector.remove(log).result()
-    assert numbers(log) == list(range(count))
+    assert numbers(log, stamps=timestamps) == list(range(count))
     with pytest.raises(KeyError):
         collector.drain(log).result()
 
@@ -65,6 +67,16 @@ def test_both_streams_of_one_log_are_in_the_order_in_which_they_were_written(
     subprocess.run([sys.executable, "-c", program], stdout=fifo.fd, stderr=fifo.fd, check=True)
     collector.drain(tmp_path / "log").result()
     assert (tmp_path / "log").read_text().split() == [str(number) for number in range(3000)]
+
+
+def test_output_that_nobody_wants_can_go_to_dev_null(
+    fifo: Fifo, collector: Collector, notices: list[Notice], child: Writer
+) -> None:
+    collector.add(fifo.path, Path("/dev/null"), Policy()).result()
+    child.wrote(3_000_000)
+    child.end()
+    collector.remove(Path("/dev/null")).result()
+    assert notices == []
 
 
 def test_it_can_be_awaited_and_asked_for_everything(tmp_path: Path, fifo: Fifo, collector: Collector) -> None:

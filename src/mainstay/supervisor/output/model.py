@@ -91,7 +91,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotRotated:
-    """A file could not be put aside or made smaller; it is written on, and this is tried again in a minute."""
+    """A file could not be put aside, deleted or compressed; writing goes on, and this is tried again later."""
 
     path: Path
     reason: str
