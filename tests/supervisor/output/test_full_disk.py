@@ -26,10 +26,10 @@ class Disk:
 
 def _limited(directory: Path) -> Iterator[Disk]:
     """No file may be larger than that: what the kernel says comes with another number, and takes the same way."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, hard))
-    yield Disk(directory, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    yield Disk(directory, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def _mounted(directory: Path) -> Iterator[Disk]:
@@ -120,7 +120,7 @@ def test_a_log_that_can_not_be_opened_costs_its_output_only(tmp_path: Path, fifo
 
 def test_a_little_room_now_and_then_is_not_reported_each_second(tmp_path: Path, fifo: Fifo) -> None:
     """Room for what is said about it, and not for the next block, once and again."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     log, clock, notices = tmp_path / "log", ManualClock(), list[Notice]()
     pump = Pump(fifo.path, log, Policy(), clock=clock, notice=notices.append)
     block = b"x" * 999 + b"\n"
@@ -133,6 +133,6 @@ def test_a_little_room_now_and_then_is_not_reported_each_second(tmp_path: Path, 
                 pass
             clock.advance(1)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     pump.close()
     assert 2 <= len(notices) <= 20
