@@ -18,7 +18,7 @@ from mainstay.supervisor.model import AppSettings
 from mainstay.supervisor.output.asides import asides
 from mainstay.supervisor.output.compress import compress_asides
 from mainstay.supervisor.output.lines import as_json, as_text, time_of
-from mainstay.supervisor.output.model import LONGEST, Policy, Source, Stream, policy, sources
+from mainstay.supervisor.output.model import LONGEST, Line, Policy, Source, Stream, policy, sources
 from mainstay.supervisor.output.pump import Pump
 from mainstay.supervisor.output.reader import Reader
 from mainstay.testing.clock import ManualClock
@@ -57,9 +57,13 @@ def _last(source: Source, count: int | None, **filters: object) -> list[str]:
 
 
 def _all(reader: Reader) -> list[str]:
-    found = []
-    while lines := reader.poll():
-        found += [line.text.decode() for line in lines]
+    return [line.text.decode() for line in _rest(reader)]
+
+
+def _rest(reader: Reader) -> list[Line]:
+    found = reader.poll()
+    while reader.behind:
+        found += reader.poll()
     return found
 
 
@@ -214,8 +218,7 @@ def test_following_a_flood_that_is_put_aside_and_compressed_all_the_time_sees_ev
         found += [line.text for line in reader.poll()]
     count = child.end()
     daemon.end()
-    while lines := reader.poll():
-        found += [line.text for line in lines]
+    found += [line.text for line in _rest(reader)]
     reader.close()
     begin = 25 if stamps else 0
     assert [int(text[begin : begin + 12].split(b" ")[0]) for text in found] == list(range(count))
@@ -235,6 +238,13 @@ def test_all_there_is_can_be_read_bit_by_bit_and_without_what_is_too_old(written
     since.close()
 
 
+def test_what_is_not_asked_for_does_not_end_what_is_read(written: Written) -> None:
+    written.source.path.write_text("fine\n" * 200_000 + "Error\n")
+    reader = Reader([written.source], grep=re.compile(rb"Error"))
+    assert _all(reader) == ["Error"]
+    reader.close()
+
+
 def test_a_follower_that_was_too_slow_is_told_so(fifo: Fifo, tmp_path: Path) -> None:
     written = Written(fifo, tmp_path, max_size=1, keep=2)
     written.write("1\n")
@@ -242,9 +252,7 @@ def test_a_follower_that_was_too_slow_is_told_so(fifo: Fifo, tmp_path: Path) -> 
     reader.last(0, follow=True)
     for number in range(2, 10):
         written.write(f"{number}\n")
-    lines = []
-    while more := reader.poll():
-        lines += more
+    lines = _rest(reader)
     assert [(line.text, line.missed) for line in lines] == [(b"7", 5), (b"8", 0), (b"9", 0)]
     reader.close()
     written.pump.close()
