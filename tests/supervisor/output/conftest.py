@@ -41,8 +41,8 @@ class Fifo:
 
 
 @pytest.fixture
-def fifo(tmp_path: Path) -> Iterator[Fifo]:
-    held = Fifo(tmp_path / "fifo")
+def fifo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fifo]:
+    held = Fifo(tmp_path / "fifo", getattr(request, "param", 1 << 20))
     yield held
     held.close()
 

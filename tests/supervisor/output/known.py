@@ -25,7 +25,7 @@ def files(log: Path) -> Iterator[bytes]:
 
 
 def numbers(log: Path, *, stamps: bool = False) -> list[int]:
-    """The numbers of the lines, each of which has to be whole and as it was; no file but the last may end within one."""
+    """The numbers of the lines, each of which has to be whole and as it was; no file may end within one."""
     found = []
     for text in files(log):
         assert text == b"" or text.endswith(b"\n"), f"a line is cut: {text[-60:]!r}"

@@ -1,4 +1,4 @@
-"""Is every step safe to be killed before it and after it?"""
+"""Is there a moment at which a kill does harm?"""
 
 import json
 import subprocess
@@ -18,13 +18,14 @@ class Seen(TypedDict):
 def _kill_everywhere(mode: str, mutant: str) -> Seen:
     command = [sys.executable, "-m", steps.__name__, mode, mutant]
     seen: Seen = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
-    assert seen["calls"] > 100
     return seen
 
 
 @pytest.mark.parametrize("mode", ["raw", "timestamps"])
-def test_a_kill_before_or_after_any_call_loses_doubles_cuts_and_leaves_nothing(mode: str) -> None:
-    assert _kill_everywhere(mode, "none")["wrong"] == []
+def test_a_kill_between_any_two_calls_loses_doubles_cuts_and_leaves_nothing(mode: str) -> None:
+    seen = _kill_everywhere(mode, "none")
+    assert seen["wrong"] == []
+    assert seen["calls"] > 60
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def asides(log: Path) -> list[Aside]:
     A file that was just compressed exists twice for a moment; it counts once, as what it was.
     """
     found: dict[int, Aside] = {}
-    with suppress(FileNotFoundError), os.scandir(log.parent) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(log.parent) as entries:
         for entry in entries:
             if not entry.name.startswith(log.name):
                 continue

@@ -101,6 +101,9 @@ def _compress(path: Path, stop: Callable[[], None]) -> None:
         path.unlink()
     except FileNotFoundError:  # deleted in the meantime, because others are newer
         part.unlink(missing_ok=True)
+    except OSError:
+        part.unlink(missing_ok=True)  # on a full disk, what it takes matters
+        raise
 
 
 def _write(path: Path, part: Path, stop: Callable[[], None]) -> None:

@@ -64,7 +64,7 @@ class LogFile:
         self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         status = os.fstat(self._fd)
-        self._period = self._period_of(status.st_mtime)
+        self._period = self._period_of(status.st_mtime if status.st_size else self._clock.now().timestamp())
         return status.st_size
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class LogFile:
             retain(self.path, self._policy.keep)
         except OSError as error:
             self._postponed_to_s = self._clock.monotonic() + _RETRY_S
-            self._notice(NotRotated(path=self.path, reason=_reason(error)))
+            self._notice(NotRotated(path=self.path, reason=error.strerror or str(error)))
         end = self.end()
         if self._policy.compress:
             self._put_aside(self.path)
@@ -131,7 +131,3 @@ class LogFile:
 
     def _period_of(self, at: float) -> int:
         return int(at // self._policy.every_s) if self._policy.every_s else 0
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)

@@ -56,7 +56,8 @@ class Policy:
     """How a log is written.
 
     Attributes:
-        max_size: a file that has reached it is put aside at the next line's end; 0: files of any size.
+        max_size: a file that has reached it is put aside at the next line's end; 0: files of any size. With
+            timestamps a file may be larger, by the timestamps of 64 KiB of lines.
         keep: how many of those that were put aside are kept.
         every_s: a file is put aside at every full multiple of it since the epoch, too; None: by size only.
         compress: whether they are compressed, all but the newest, which others may still be reading.
@@ -90,7 +91,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotRotated:
-    """A file could not be put aside or made smaller; it is written on, and this is tried again in a minute."""
+    """A file could not be put aside, deleted or compressed; writing goes on, and this is tried again later."""
 
     path: Path
     reason: str

@@ -107,8 +107,8 @@ class Pump:
             return self._move()
         except BlockingIOError:
             return 0
-        except OSError as error:
-            return self._begin_dropping(error.strerror or str(error))
+        except Exception as error:  # noqa: BLE001  the room's border: the error becomes a notice, the child goes on
+            return self._begin_dropping(_reason(error))
 
     def rotate(self) -> None:
         """Put the log aside at once, if it ends with a whole line and holds anything.
@@ -142,16 +142,15 @@ class Pump:
         if not self._recovered:
             self._stamps.recover()
             self._recovered = True
-        end, limit = self._file.end(), _STEP
+        end = self._file.end()
+        limit = min(_STEP, self._file.room(end))
         if self._file.due(end):
+            limit = self._to_line_end()
+            if not limit:
+                return 0
             if self._file.ends_line(end):
                 end = self._file.rotate()
-            else:
-                limit = self._to_line_end()
-        else:
-            limit = min(limit, self._file.room(end))
-        if not limit:
-            return 0
+                limit = min(_STEP, self._file.room(end))
         if self._splice:
             try:
                 return self._by_kernel(end, limit)
@@ -174,7 +173,7 @@ class Pump:
         try:
             self._file.write(text, end)
         except OSError as error:
-            self._begin_dropping(error.strerror or str(error), lost=data)
+            self._begin_dropping(_reason(error), lost=data)
         return len(data)
 
     def _to_line_end(self) -> int:
@@ -204,12 +203,13 @@ class Pump:
         """Take something out of the FIFO, or begin to write again; then there is nothing left of `_dropped`."""
         if self._clock.monotonic() < dropped.retry_at_s:
             return self._take(dropped, _CHUNK)
-        if dropped.in_line:
-            return self._take(dropped, self._to_line_end())
         try:
-            self._say(dropped)
+            if dropped.in_line:
+                return self._take(dropped, self._to_line_end())
+            if dropped.size:
+                self._say(dropped)
         except OSError as error:
-            dropped.reason = error.strerror or str(error)
+            dropped.reason = _reason(error)
             dropped.retry_at_s = self._clock.monotonic() + self._pause_s
             return self._take(dropped, _CHUNK)
         self._dropped = None
@@ -237,3 +237,7 @@ class Pump:
         if self._policy.timestamps:
             text = stamped(text, self._clock.now(), begins_line=True)
         self._file.write(text if self._file.ends_line(end) else b"\n" + text, end)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or repr(error)

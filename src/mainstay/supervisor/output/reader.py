@@ -58,11 +58,16 @@ class Reader:
         return [line for _, line in heapq.merge(*map(_in_order, each), key=lambda entry: entry[0])]
 
     def poll(self) -> list[Line]:
-        """What has come since; a bounded part of it: ask again at once as long as there is anything.
+        """What has come since, a bounded part of it: ask again at once while `behind`.
 
-        Without a `last` before it, it begins at the very beginning.
+        Without a `last` before it, it begins at the very beginning: the way to read all there is in little memory.
         """
         return [line for log in self._logs for line in log.poll()]
+
+    @property
+    def behind(self) -> bool:
+        """Whether the latest `poll` has read anything, asked for or not; there may be more."""
+        return any(log.behind for log in self._logs)
 
     def close(self) -> None:
         """Close the files."""
@@ -95,6 +100,7 @@ class _Log:
         self._splitter = Splitter()
         self._at: datetime | None = None
         self._missed = 0
+        self.behind = False
 
     def last(self, count: int | None, *, follow: bool) -> list[Line]:
         self.close()
@@ -107,22 +113,25 @@ class _Log:
                 break
             lines.extendleft(reversed(self._of_aside(aside, wanted)))
         self._at = at
+        if not follow:
+            self.close()
         return list(lines)
 
     def poll(self) -> list[Line]:
-        if self._file is None and not self._go_on():
+        self.behind = self._file is not None or self._go_on()
+        if self._file is None:
             return []
-        assert self._file is not None
         ended = self._put_aside or self._is_put_aside()
         data = self._file.read(_BLOCK)
         if data:
             return list(self._lines(self._splitter.feed(data)))
-        if not ended:
-            return []
-        lines = list(self._lines(self._splitter.rest()))
-        self.close()
-        self._number += 1
-        return lines or (self.poll() if self._go_on() else [])
+        lines = []
+        if ended:
+            lines = list(self._lines(self._splitter.rest()))
+            self.close()
+            self._number += 1
+        self.behind = ended and self._go_on()
+        return lines
 
     def close(self) -> None:
         if self._file is not None:
@@ -146,18 +155,20 @@ class _Log:
 
     def _go_on(self) -> bool:
         """Open the file with this number; a later one, if that is gone."""
-        for aside in asides(self._source.path):
-            if aside.number >= self._number and (file := _opened(aside)) is not None:
-                self._missed += aside.number - self._number if self._number else 0
-                self._file, self._number, self._put_aside = file, aside.number, True
-                return True
-        wanted = self._number
-        older = self._open_current()
-        if self._file is not None and older and older[-1].number >= wanted:  # put aside a moment ago
-            self.close()
-            self._number = wanted
-            return self._go_on()
-        return self._file is not None
+        wanted, seen = self._number, self._number - 1
+        while True:
+            for aside in asides(self._source.path):
+                seen = max(seen, aside.number)
+                if aside.number < wanted or self._is_too_old(aside.path):
+                    continue
+                if (file := _opened(aside)) is not None:
+                    self._missed += aside.number - wanted if wanted else 0
+                    self._file, self._number, self._put_aside = file, aside.number, True
+                    return True
+            older = self._open_current()
+            if not older or older[-1].number <= seen:
+                return self._file is not None
+            self.close()  # more was put aside in between
 
     def _is_put_aside(self) -> bool:
         """Whether the name means another file by now; begins again if this one was emptied."""

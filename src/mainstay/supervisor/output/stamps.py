@@ -84,8 +84,12 @@ class Stamps:
         header = os.pread(fd, _HEADER.size, 0)
         data = os.pread(fd, _MOST, _HEADER.size)
         if data:
-            end, at_ms = _HEADER.unpack(header)
-            end = min(end, self._log.end())  # somebody may have truncated it
-            at = datetime.fromtimestamp(at_ms / 1000, UTC)
-            self._log.write(stamped(data, at, begins_line=self._log.ends_line(end)), end)
+            begin, at_ms = _HEADER.unpack(header)
+            at, end = datetime.fromtimestamp(at_ms / 1000, UTC), self._log.end()
+            text = b""
+            if begin <= end:
+                text = stamped(data, at, begins_line=self._log.ends_line(begin))
+            if not begin <= end <= begin + len(text):  # the log is not as this process left it: overwrite nothing
+                begin, text = end, stamped(data, at, begins_line=self._log.ends_line(end))
+            self._log.write(text, begin)
         os.ftruncate(fd, 0)
