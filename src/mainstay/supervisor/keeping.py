@@ -75,6 +75,7 @@ class Keeper:
         self._told: asyncio.Queue[tuple[Child, Ended]] = asyncio.Queue()  # never more than there were children
         self._untold: list[tuple[Child, Ended]] = []
         self._stopping = False
+        self._replaced = False
         self._coming_back: asyncio.Future[bool] = self._loop.create_future()
 
     @classmethod
@@ -262,7 +263,7 @@ class Keeper:
         wire.close()
         for _, answer in self._asked.values():
             if not answer.done():
-                answer.set_exception(MainstayError(f"the keeper of {self._home} is gone: try again in a moment"))
+                answer.set_exception(self._gone())
         self._asked.clear()
         if not self._stopping:
             for child, kept in self._kept.items():
@@ -270,6 +271,11 @@ class Keeper:
                     self._watch(child)
         if not self._coming_back.done():
             self._coming_back.set_result(not self._stopping)
+
+    def _gone(self) -> MainstayError:
+        if self._replaced:
+            return MainstayError(f"another daemon has taken over {self._home}: there can be one only")
+        return MainstayError(f"the keeper of {self._home} is gone: try again in a moment")
 
     def _watch(self, child: Child) -> None:
         self._watched[child] = Watch(child, self._seen)
@@ -296,7 +302,7 @@ class Keeper:
 
     def _received(self, wire: Wire, verb: bytes, asked: bytes, fields: tuple[bytes, ...]) -> None:
         if verb == b"replaced":
-            self._stopping = True
+            self._stopping = self._replaced = True
             return
         if verb == b"ended":
             kept = _kept(fields)
@@ -326,7 +332,7 @@ class Keeper:
         asked = b"%d" % self._number
         answer: asyncio.Future[tuple[bytes, ...]] = self._loop.create_future()
         if not self._send(verb, asked, *fields, fds=fds):
-            raise MainstayError(f"the keeper of {self._home} is gone: try again in a moment")
+            raise self._gone()
         self._asked[asked] = verb, answer
         try:
             async with asyncio.timeout(_ANSWER_S):
