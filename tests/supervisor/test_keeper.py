@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.supervisor.conftest import Home, gone, next_end
 
 from mainstay.alive import started_mark
 from mainstay.errors import MainstayError
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.model import Ended
 from mainstay.supervisor.processes import send
-
-from tests.supervisor.conftest import Home, gone, next_end
 
 pytestmark = pytest.mark.anyio
 
@@ -143,7 +142,7 @@ async def test_without_free_file_descriptors_a_start_fails_and_the_next_one_does
 ) -> None:
     first = await home.python(keeper, "first", WAIT)
     before = resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE)
-    for limit in range(len(os.listdir(f"/proc/{keeper.pid}/fd")) + 1, 6, -1):
+    for limit in range(_open_files(keeper.pid) + 1, 6, -1):
         resource.prlimit(keeper.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
         with pytest.raises(MainstayError, match="Too many open files"):
             await home.spawn(keeper, "second", "true")
@@ -390,3 +389,7 @@ async def test_a_home_that_is_not_there_is_said(tmp_path: Path) -> None:
 def _directory(home: Home) -> int:
     """Never closed: a handful, in a process that ends after the tests."""
     return os.open(home.path, os.O_PATH | os.O_DIRECTORY)
+
+
+def _open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))

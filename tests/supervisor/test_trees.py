@@ -1,19 +1,17 @@
 """Whoever belongs to a child is known, counted and ended, wherever it has gone; nobody else is."""
 
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.supervisor.conftest import Home, next_end
 
 from mainstay.alive import is_alive, started_mark
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.processes import end, send, send_group, strays
 from mainstay.supervisor.trees import Trees
-
-from tests.supervisor.conftest import Home, next_end
 
 pytestmark = pytest.mark.anyio
 
@@ -181,10 +179,10 @@ async def test_a_group_gets_the_signal_and_who_has_left_it_does_not(
 async def test_a_child_that_does_not_want_to_end_is_ended(home: Home, keeper: Keeper, trees: Trees) -> None:
     program = """if True:
         import signal
-        signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         print("up", flush=True)
-        while True:
-            signal.pause()"""
+        while signal.sigwait([signal.SIGTERM]):
+            print("no", flush=True)"""
     child = await home.python(keeper, "web:0", program)
     trees.watch(child, home.marker("web:0"))
     await home.said("web:0", b"up\n")
