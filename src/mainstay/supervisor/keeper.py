@@ -242,10 +242,10 @@ class Keeper:
         """It is the daemon from now on; whoever was it before is told so."""
         if wire in self._strangers:
             self._strangers.remove(wire)
-        if self._daemon is not None and wire is not self._daemon:
-            self._tell(self._daemon, b"replaced", b"0")
-            self._drop(self._daemon)
-        self._daemon, self._awaited = wire, False
+        before, self._daemon, self._awaited = self._daemon, wire, False
+        if before is not None and before is not wire:
+            self._tell(before, b"replaced", b"0")
+            self._drop(before)
         self._tell(wire, b"ok", asked, b"%d" % VERSION)
         for child in self._children:
             if child.status is not None:

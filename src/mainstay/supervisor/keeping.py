@@ -9,8 +9,10 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from socket import socket
 from typing import Final, Self
 
 from mainstay.errors import MainstayError
@@ -25,6 +27,7 @@ __all__ = ["Keeper", "Kept"]
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 10.0
 _AGAIN_S: Final = 1.0
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,10 @@ class Refused(MainstayError):
         self.errno = number
 
 
+class Gone(MainstayError):
+    """The connection to the keeper is over."""
+
+
 class Keeper:
     """The daemon's hold on its keeper; made by `connect`, closed by `close`.
 
@@ -67,6 +74,7 @@ class Keeper:
         self._home = home
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
+        self._joined = asyncio.Event()
         self._number = 0
         self._asked: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, ...]]]] = {}
         self._kept: dict[Child, Kept] = {}
@@ -75,6 +83,7 @@ class Keeper:
         self._told: asyncio.Queue[tuple[Child, Ended]] = asyncio.Queue()  # never more than there were children
         self._untold: list[tuple[Child, Ended]] = []
         self._stopping = False
+        self._replaced = False
         self._coming_back: asyncio.Future[bool] = self._loop.create_future()
 
     @classmethod
@@ -147,7 +156,7 @@ class Keeper:
             listen: sockets that it gets from file descriptor 3 on, with LISTEN_FDS and LISTEN_PID.
 
         Raises:
-            MainstayError: it can not be started, or the keeper is gone.
+            MainstayError: it can not be started, or the keeper is gone and does not come back.
         """
         outputs = [path for path in (stdout, stderr) if path is not None]
         fields = [
@@ -174,7 +183,8 @@ class Keeper:
         if child not in self._kept:
             self._kept[child] = Kept(name=name, child=child)
             self._watch(child)
-            await self._open(fifos)
+            self._fifos.update(fifos)
+            await self._ask(b"open", *map(os.fsencode, self._fifos))
 
     async def release(self, *fifos: Path) -> None:
         """These FIFOs need not be held any longer: their app was deleted."""
@@ -227,16 +237,23 @@ class Keeper:
         self._watched.clear()
 
     async def _join(self, within_s: float) -> None:
-        sock = await reach(self._home, within_s)
-        self.pid, _ = peer(sock)
+        for _ in range(_TRIES):
+            with suppress(Gone):  # it was about to end, because nobody needed it
+                await self._take_over(await reach(self._home, within_s))
+                return
+        raise self._gone()
+
+    async def _take_over(self, dialled: socket) -> None:
+        self.pid, _ = peer(dialled)
         self._coming_back = self._loop.create_future()
-        self._wire = wire = Wire(sock)
-        self._loop.add_reader(sock.fileno(), self._receive, wire)
+        self._wire = wire = Wire(dialled)
+        self._loop.add_reader(dialled, self._receive, wire)
         try:
-            await self._ask(b"hello", b"%d" % VERSION)
-            listed = await self._ask(b"list")
+            await self._exchange(b"hello", b"%d" % VERSION)
+            listed = await self._exchange(b"list")
             self._compare({kept.child: kept for kept in _all_kept(listed)})
-            await self._open(self._fifos)
+            await self._exchange(b"open", *map(os.fsencode, self._fifos))
+            self._joined.set()
         except BaseException:
             self._leave()
             raise
@@ -255,6 +272,7 @@ class Keeper:
     def _leave(self) -> None:
         """The connection is over. What runs is watched from here until there is a keeper who has it."""
         wire, self._wire = self._wire, None
+        self._joined.clear()
         if wire is None:
             return
         self._loop.remove_reader(wire.sock)
@@ -262,7 +280,7 @@ class Keeper:
         wire.close()
         for _, answer in self._asked.values():
             if not answer.done():
-                answer.set_exception(MainstayError(f"the keeper of {self._home} is gone: try again in a moment"))
+                answer.set_exception(self._gone())
         self._asked.clear()
         if not self._stopping:
             for child, kept in self._kept.items():
@@ -270,6 +288,11 @@ class Keeper:
                     self._watch(child)
         if not self._coming_back.done():
             self._coming_back.set_result(not self._stopping)
+
+    def _gone(self) -> MainstayError:
+        if self._replaced:
+            return MainstayError(f"another daemon has taken over {self._home}: there can be one only")
+        return Gone(f"the keeper of {self._home} is gone: try again in a moment")
 
     def _watch(self, child: Child) -> None:
         self._watched[child] = Watch(child, self._seen)
@@ -296,7 +319,7 @@ class Keeper:
 
     def _received(self, wire: Wire, verb: bytes, asked: bytes, fields: tuple[bytes, ...]) -> None:
         if verb == b"replaced":
-            self._stopping = True
+            self._stopping = self._replaced = True
             return
         if verb == b"ended":
             kept = _kept(fields)
@@ -322,11 +345,19 @@ class Keeper:
             answer.set_result(fields)
 
     async def _ask(self, verb: bytes, *fields: bytes, fds: Sequence[int] = ()) -> tuple[bytes, ...]:
+        """Ask the keeper that there is, or that is there in a moment."""
+        if not self._stopping:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CONNECT_S):
+                    await self._joined.wait()
+        return await self._exchange(verb, *fields, fds=fds)
+
+    async def _exchange(self, verb: bytes, *fields: bytes, fds: Sequence[int] = ()) -> tuple[bytes, ...]:
         self._number += 1
         asked = b"%d" % self._number
         answer: asyncio.Future[tuple[bytes, ...]] = self._loop.create_future()
         if not self._send(verb, asked, *fields, fds=fds):
-            raise MainstayError(f"the keeper of {self._home} is gone: try again in a moment")
+            raise self._gone()
         self._asked[asked] = verb, answer
         try:
             async with asyncio.timeout(_ANSWER_S):
@@ -360,11 +391,6 @@ class Keeper:
             return
         if not wire.behind:
             self._loop.remove_writer(wire.sock)
-
-    async def _open(self, fifos: Iterable[Path]) -> None:
-        self._fifos.update(fifos)
-        if fifos:
-            await self._ask(b"open", *map(os.fsencode, fifos))
 
 
 def _kept(fields: Sequence[bytes]) -> Kept:

@@ -12,8 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from mainstay.alive import is_alive
 from mainstay.supervisor.model import Child, Ended
+from mainstay.supervisor.procfs import stat
 
 __all__ = ["Watch", "ended", "pidfd_of"]
 
@@ -37,10 +37,11 @@ def pidfd_of(child: Child) -> int | None:
             return None
         raise
     # If it is alive only now, nobody else can have had its pid a moment ago.
-    if is_alive(child.pid, child.mark):
-        return pidfd
-    os.close(pidfd)
-    return None
+    found = stat(child.pid)
+    if found is None or found.mark != child.mark:
+        os.close(pidfd)
+        return None
+    return pidfd
 
 
 class Watch:

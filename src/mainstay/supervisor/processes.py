@@ -13,7 +13,7 @@ from typing import Final
 
 from mainstay.supervisor.model import Child
 from mainstay.supervisor.pidfds import pidfd_of
-from mainstay.supervisor.procfs import boot_id, pids, stat
+from mainstay.supervisor.procfs import pids, stat
 
 __all__ = ["end", "send", "send_group", "strays"]
 
@@ -62,11 +62,8 @@ def _send(child: Child, number: int, flags: int) -> bool:
 
 def strays(parent: int, known: Collection[int]) -> tuple[Child, ...]:
     """The children of a process but those with ``known`` pids; of a keeper: the orphans that it has taken in."""
-    boot = boot_id()
     found = ((pid, stat(pid)) for pid in pids() if pid not in known)
-    return tuple(
-        Child(pid=pid, mark=f"{boot}:{each.started}") for pid, each in found if each and each.parent == parent
-    )
+    return tuple(Child(pid=pid, mark=each.mark) for pid, each in found if each and each.parent == parent)
 
 
 async def end(find: Callable[[], Iterable[Child]], within_s: float) -> tuple[Child, ...]:

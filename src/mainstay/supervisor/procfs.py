@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ class Stat:
     Attributes:
         parent, session: as pids.
         cpu_ticks: its own, and those of the children that it has waited for.
-        started: when, in ticks since the machine was started; see `mainstay.alive.started_mark`.
+        started: when, in ticks since the machine was started.
         pages: that are resident.
     """
 
@@ -28,7 +29,13 @@ class Stat:
     started: int
     pages: int
 
+    @property
+    def mark(self) -> str:
+        """See `mainstay.alive.started_mark`."""
+        return f"{boot_id()}:{self.started}"
 
+
+@cache
 def boot_id() -> str:
     """Of the run of this machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

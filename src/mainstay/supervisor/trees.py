@@ -21,6 +21,7 @@ MARKER: Final = "MAINSTAY_INSTANCE"
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS_IN_S: Final = os.sysconf("SC_CLK_TCK")
+_LOOKS: Final = 100
 _KERNEL: Final = 2  # the parent of all threads of the kernel, which have no environment
 
 
@@ -64,15 +65,16 @@ class Trees:
 
     def __init__(self) -> None:
         self.spared = {os.getpid()}
-        self._boot = boot_id()
         self._trees: dict[Child, _Tree] = {}
         self._member_of: dict[int, _Tree] = {}
         self._strangers: dict[int, int] = {}
+        self._gone: set[int] = set()
+        self._fleeting = False
 
     def watch(self, child: Child, marker: str) -> None:
         """From now on its tree is known; ``marker`` is the value that its `MARKER` has, or empty."""
         boot, _, started = child.mark.rpartition(":")
-        if child in self._trees or boot != self._boot:
+        if child in self._trees or boot != boot_id():
             return
         entry = f"{MARKER}={marker}".encode() if marker else b""
         self._trees[child] = _Tree(child, int(started), entry, {})
@@ -100,14 +102,26 @@ class Trees:
     def members(self, child: Child) -> tuple[Child, ...]:
         """All living processes of its tree, itself included; every process of this machine is looked at."""
         self._look(thorough=True)
+        return self._members(child)
+
+    def _members(self, child: Child) -> tuple[Child, ...]:
         tree = self._trees.get(child)
         found = tree.members.items() if tree is not None else ()
-        return tuple(Child(pid=pid, mark=f"{self._boot}:{started}") for pid, started in found)
+        return tuple(Child(pid=pid, mark=f"{boot_id()}:{started}") for pid, started in found)
 
     async def kill(self, child: Child, within_s: float) -> tuple[Child, ...]:
         """Kill the whole tree, until nothing of it is found any more; what could not be ended within that time."""
         send_group(child, signal.SIGKILL)
-        return await end(lambda: self.members(child), within_s)
+        self._look(thorough=True)
+        return await end(lambda: self._left(child), within_s)
+
+    def _left(self, child: Child) -> tuple[Child, ...]:
+        """Who is left; one may be on the run, in another process each time that one looks."""
+        for _ in range(_LOOKS):
+            self._look(thorough=False)
+            if self._members(child) or not self._fleeting:
+                break
+        return self._members(child)
 
     def _look(self, *, thorough: bool) -> dict[int, Stat]:
         """Bring the members up to date.
@@ -121,7 +135,10 @@ class Trees:
         present = pids()
         self._strangers = {pid: started for pid, started in self._strangers.items() if pid in present}
         looked_at = present if thorough else present.difference(self._strangers)
-        stats = {pid: found for pid in looked_at if (found := stat(pid)) is not None}
+        # The newest first: who is on the run may be gone in a moment.
+        stats = {pid: found for pid in sorted(looked_at, reverse=True) if (found := stat(pid)) is not None}
+        gone = looked_at.difference(stats)
+        self._gone, self._fleeting = gone, not gone <= self._gone
         for tree in self._trees.values():
             for pid, started in tuple(tree.members.items()):
                 if pid not in stats or stats[pid].started != started:
@@ -155,8 +172,9 @@ class Trees:
             tree = session
         if tree is None and marked and found.parent != _KERNEL:
             entries = environment(pid)
-            if not entries:
-                return  # it may be just about to get one, and is seen the next time
+            if not entries:  # it may be just about to get one, and is seen the next time
+                self._fleeting |= stat(pid) is None
+                return
             tree = next((marked[entry] for entry in entries if entry in marked), None)
         if tree is None or pid in self.spared:
             self._strangers[pid] = found.started
