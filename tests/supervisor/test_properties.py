@@ -62,8 +62,8 @@ APPS = (
     SPEAKS,
     replace(SPEAKS, max_restarts=50, restart_intensity=4, restart_period=1000.0, restart_delay=12.0),
     replace(SPEAKS, autorestart=False, restart_delay=0.0, max_restarts=1, min_uptime=10.0),
-    replace(PLAIN, watchdog=4.0, max_restarts=50, restart_intensity=50, stop_signal="SIGINT"),
-    replace(PLAIN, max_restarts=0, restart_intensity=0, memory_limit=100),
+    replace(PLAIN, watchdog=4.0, max_restarts=50, restart_intensity=4, restart_period=60.0, stop_signal="SIGINT"),
+    replace(PLAIN, max_restarts=0, restart_intensity=2, memory_limit=100),
 )
 SPAWNING_S = 0.05
 SLACK_S = 0.5
@@ -353,7 +353,7 @@ class World:
             return
         leaks_s = process.fate.leaks_s
         over = leaks_s is not None and self.now_s >= self.known_s + leaks_s
-        over = over or (process.fate.spikes and self.turns % 2 == 0 and not process.samples_over)
+        over = over or (process.fate.spikes and not process.samples_over)
         process.samples_over = process.samples_over + 1 if over else 0
         self.tell(UsesMemory(size_bytes=101 if over else 100))
 
@@ -476,8 +476,9 @@ class World:
     def do(self, action: str, number: int) -> None:
         if action in FATES:
             self.fate = FATES[action]
-            if number % 2:
+            if number % 3:
                 self.dies(number)
+                self.passes((4.0, 7.0, 12.0, 25.0)[number % 4])
         else:
             getattr(self, action)(number)
         self.is_right()
@@ -598,8 +599,21 @@ class World:
         self.dies(number)
         self.passes((20.0, 80.0, 160.0)[number % 3])
 
+    def done(self, number: int) -> None:
+        self.fate = FATES["is done"]
+        self.dies(number)
+        self.passes(4.0)
+        self.others_ask(0)
+
+    def stop_in_the_middle(self, number: int) -> None:
+        self.fate = tuple(FATES.values())[number // 4 % len(FATES)]
+        self.dies(number)
+        self.passes((1.5, 3.5, 5.5, 8.5)[number % 4])
+        self.stop(number)
+        self.passes(3.0)
+
     def restart_often(self, number: int) -> None:
-        for _ in range(25):
+        for _ in range((5, 25)[number % 8 == 0]):
             self.restart(number)
             self.passes(1.5)
 
@@ -637,12 +651,12 @@ class World:
 
 
 ACTIONS = (
-    *("start", "wait", "wait", "wait") * 4,
+    *("start", "wait", "wait") * 4,
     *("stop", "restart", "others_ask", "trouble", "stray", "babble", "dies", "daemon_dies", "loop") * 2,
-    *("reset", "restart_often"),
+    *("reset", "restart_often", "done", "stop_in_the_middle", "stop_in_the_middle"),
     *FATES,
 )
-happenings = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 359)), min_size=5, max_size=60)
+happenings = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 359)), min_size=15, max_size=40)
 apps = st.sampled_from(APPS)
 
 
