@@ -478,6 +478,7 @@ class World:
             self.fate = FATES[action]
             if number % 3:
                 self.dies(number)
+                self.start(number)
                 self.passes((4.0, 7.0, 12.0, 25.0)[number % 4])
         else:
             getattr(self, action)(number)
@@ -653,7 +654,7 @@ class World:
 ACTIONS = (
     *("start", "wait", "wait") * 4,
     *("stop", "restart", "others_ask", "trouble", "stray", "babble", "dies", "daemon_dies", "loop") * 2,
-    *("reset", "restart_often", "done", "stop_in_the_middle", "stop_in_the_middle"),
+    *("reset", "restart_often", "daemon_dies", "daemon_dies", "done", "stop_in_the_middle", "stop_in_the_middle"),
     *FATES,
 )
 happenings = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 359)), min_size=15, max_size=40)
