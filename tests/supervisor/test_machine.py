@@ -1,11 +1,12 @@
 """Single rules of the machine of one instance."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import pytest
 
+from mainstay.settings import SETTING
 from mainstay.supervisor.events import (
     Abort,
     ChildEnded,
@@ -181,6 +182,13 @@ def test_uptime_ends_a_row(bot: Daemon) -> None:
         assert bot.crashes(10.0) > 0
 
 
+def test_no_more_restarts_may_be_allowed_than_can_be_remembered() -> None:
+    parse = next(each.metadata[SETTING].parse for each in fields(AppSettings) if each.name == "restart_intensity")
+    assert parse(1000) == 1000
+    with pytest.raises(ValueError, match="1000 at most"):
+        parse(1001)
+
+
 def test_no_restart_at_all_may_be_allowed() -> None:
     daemon = Daemon(replace(APP, max_restarts=0))
     daemon.start()
@@ -269,6 +277,14 @@ def test_trouble_of_somebody_else_makes_the_next_delay_longer_and_only_that(bot:
     assert bot.crashes(20.0) == 20.0
     bot.tell(SaidReady())
     assert bot.crashes(20.0) == 10.0
+
+
+def test_it_is_the_longer_delay_too_after_a_restart_that_was_decided(bot: Daemon) -> None:
+    bot.tell(Trouble(detail="503", upstream=True))
+    bot.tell(RestartAsked(reason=Reason.HEALTH, detail="GET /livez: no answer"))
+    bot.now_s += 3.0
+    bot.ended(Ended(code=0))
+    assert bot.instance.due_s == bot.now_s + 20.0
 
 
 def test_trouble_that_is_over_does_not_make_the_delay_longer(bot: Daemon) -> None:

@@ -1,8 +1,8 @@
 """Does the right number of processes run, whatever they, their users and their daemon do?
 
 Hypothesis chooses what becomes of each process, what people ask for, and when the daemon is away; the world obeys
-the machine's commands on virtual time. The ledger knows nothing of the machine's counters: it remembers who ran when
-and how that ended, and compares. The same world then runs on machines that are wrong in one place each.
+the machine's commands on virtual time. The ledger knows nothing of the machine's counters: it remembers who ran and
+how that ended, and compares. The same world then runs on machines that are wrong in one place each.
 """
 
 import heapq
@@ -62,8 +62,8 @@ APPS = (
     SPEAKS,
     replace(SPEAKS, max_restarts=50, restart_intensity=4, restart_period=1000.0, restart_delay=12.0),
     replace(SPEAKS, autorestart=False, restart_delay=0.0, max_restarts=1, min_uptime=10.0),
-    replace(PLAIN, watchdog=4.0, max_restarts=50, restart_intensity=50, stop_signal="SIGINT"),
-    replace(PLAIN, max_restarts=0, restart_intensity=0, memory_limit=100),
+    replace(PLAIN, watchdog=4.0, max_restarts=50, restart_intensity=4, restart_period=60.0, stop_signal="SIGINT"),
+    replace(PLAIN, max_restarts=0, restart_intensity=2, memory_limit=100),
 )
 SPAWNING_S = 0.05
 SLACK_S = 0.5
@@ -113,6 +113,7 @@ FATES = {
     "leaks": Fate(leaks_s=3.0),
     "leaks, and does not listen": Fate(leaks_s=3.0, gives_in_s=None),
     "fails with others": Fate(upstream_s=1.5, ends_s=3.0),
+    "leaks, and others fail": Fate(upstream_s=1.5, leaks_s=3.0),
     "needs much for a moment": Fate(spikes=True),
     "dies at the second blow": Fate(gives_in_s=None, kills_lost=1),
 }
@@ -266,6 +267,8 @@ class World:
 
     def is_told(self, child: Child) -> None:
         process = self.process
+        if process is None and any(isinstance(each, ChildEnded) and each.child == child for each in self.unheard):
+            return
         assert process is not None, "nobody is there to be told"
         assert process.child == child
         assert process.ending_s is None, "it is told to end a second time"
@@ -350,7 +353,7 @@ class World:
             return
         leaks_s = process.fate.leaks_s
         over = leaks_s is not None and self.now_s >= self.known_s + leaks_s
-        over = over or (process.fate.spikes and self.turns % 2 == 0 and not process.samples_over)
+        over = over or (process.fate.spikes and not process.samples_over)
         process.samples_over = process.samples_over + 1 if over else 0
         self.tell(UsesMemory(size_bytes=101 if over else 100))
 
@@ -388,7 +391,7 @@ class World:
         elif not asked:
             self.over = {State.BACKOFF, State.STARTING}
             self.has_failed(unstable=unstable)
-        self.at_once = self.at_once or asked
+        self.at_once = asked and self.wanted
         before = self.restarted
         last = self.instance.restarts[-1:]
         self.tell(event)
@@ -459,7 +462,7 @@ class World:
         heard_s = max(process.heard_s, self.back_s)
         if app.watchdog is not None and process.said_ready:
             patience_s = max(
-                heard_s + max(app.watchdog, app.ready_timeout * (self.back_s > self.known_s)),
+                heard_s + max(app.watchdog, app.ready_timeout * (self.back_s >= self.known_s)),
                 process.more_until_s,
             )
             assert self.now_s <= patience_s + SLACK_S, "it hangs, and nobody sees it"
@@ -473,8 +476,10 @@ class World:
     def do(self, action: str, number: int) -> None:
         if action in FATES:
             self.fate = FATES[action]
-            if number % 2:
+            if number % 3:
                 self.dies(number)
+                self.start(number)
+                self.passes((4.0, 7.0, 12.0, 25.0)[number % 4])
         else:
             getattr(self, action)(number)
         self.is_right()
@@ -522,11 +527,11 @@ class World:
         running = self.spawning or (self.process is not None and self.process.ending_s is None)
         if running and self.asked is None:
             self.asked = reason
-        done = self.over == {State.EXITED} and not running and not self.wanted
-        if reason is Reason.CRON and done:
+        again = reason is Reason.CRON and self.over == {State.EXITED} and not running and not self.wanted
+        if again:
             self.wanted = self.at_once = True
         self.tell(RestartAsked(reason=reason, detail="it is time"))
-        assert self.spawning or running or not self.at_once, "the clock does not start what was done"
+        assert self.spawning or not again, "the clock does not start what was done"
 
     def reset(self, number: int) -> None:
         if self.away:
@@ -595,8 +600,21 @@ class World:
         self.dies(number)
         self.passes((20.0, 80.0, 160.0)[number % 3])
 
+    def done(self, number: int) -> None:
+        self.fate = FATES["is done"]
+        self.dies(number)
+        self.passes(4.0)
+        self.others_ask(0)
+
+    def stop_in_the_middle(self, number: int) -> None:
+        self.fate = tuple(FATES.values())[number // 4 % len(FATES)]
+        self.dies(number)
+        self.passes((1.5, 3.5, 5.5, 8.5)[number % 4])
+        self.stop(number)
+        self.passes(3.0)
+
     def restart_often(self, number: int) -> None:
-        for _ in range(25):
+        for _ in range((5, 25)[number % 8 == 0]):
             self.restart(number)
             self.passes(1.5)
 
@@ -607,12 +625,12 @@ class World:
         self.away = True
         self.passes((0.1, 2.0, 10.0, 50.0)[number % 4])
         self.away, self.back_s = False, self.now_s
-        unheard, self.unheard = self.unheard, []
-        for event in unheard:
+        for event in self.unheard:
             if isinstance(event, Spawned):
                 self.known_s = self.now_s
                 self.tell(event)
         self.tell(Resumed())
+        unheard, self.unheard = self.unheard, []
         for event in unheard:
             if isinstance(event, ChildEnded | NotSpawned):
                 self.has_ended(event)
@@ -634,12 +652,12 @@ class World:
 
 
 ACTIONS = (
-    *("start", "wait", "wait", "wait") * 4,
+    *("start", "wait", "wait") * 4,
     *("stop", "restart", "others_ask", "trouble", "stray", "babble", "dies", "daemon_dies", "loop") * 2,
-    *("reset", "restart_often"),
+    *("reset", "restart_often", "daemon_dies", "daemon_dies", "done", "stop_in_the_middle", "stop_in_the_middle"),
     *FATES,
 )
-happenings = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 359)), min_size=5, max_size=60)
+happenings = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 359)), min_size=15, max_size=40)
 apps = st.sampled_from(APPS)
 
 
@@ -750,6 +768,10 @@ MUTANTS = {
     ),
     "trouble is never over": ("state, detail, upstream = State.READY", "state, detail, upstream = State.UNHEALTHY"),
     "somebody else's trouble is forgotten": ("how.detail, how.upstream", "how.detail, False"),
+    "somebody else's trouble is forgotten when it is told to end": (
+        "        over_limit=0,\n    )",
+        "        over_limit=0,\n        upstream=False,\n    )",
+    ),
     "one sample is too much": ("_SAMPLES_OVER_LIMIT: Final = 2", "_SAMPLES_OVER_LIMIT: Final = 1"),
     "three samples": ("_SAMPLES_OVER_LIMIT: Final = 2", "_SAMPLES_OVER_LIMIT: Final = 3"),
     "samples need not be in a row": ("return replace(instance, over_limit=0), ()", "return instance, ()"),

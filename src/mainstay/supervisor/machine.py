@@ -140,7 +140,7 @@ def _reset(instance: Instance, now_s: float) -> Instance:
 
 
 def _enter(instance: Instance, state: State, now_s: float, detail: str = "", due_s: float = _NEVER) -> Instance:
-    """A state with nothing of the state before."""
+    """A state with nothing of the state before, but for whose trouble it was: the delay has still to know."""
     return replace(
         instance,
         state=state,
@@ -151,12 +151,11 @@ def _enter(instance: Instance, state: State, now_s: float, detail: str = "", due
         again=False,
         killed=False,
         over_limit=0,
-        upstream=False,
     )
 
 
 def _start(instance: Instance, now_s: float) -> Step:
-    return replace(_enter(instance, State.STARTING, now_s), started_s=now_s), (Spawn(),)
+    return replace(_enter(instance, State.STARTING, now_s), started_s=now_s, upstream=False), (Spawn(),)
 
 
 def _start_again(instance: Instance, now_s: float) -> Step:
