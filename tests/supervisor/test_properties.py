@@ -896,7 +896,19 @@ def mutant(before: str, after: str) -> types.ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+SLOWLY_FOUND = frozenset(
+    {
+        "a row without an end",
+        "a lost ready is a failure",
+        "stopping again gives more time",
+        "memory counts while it ends",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak if name in SLOWLY_FOUND else ()) for name in MUTANTS]
+)
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
     wrong = mutant(*MUTANTS[name])
 

@@ -9,7 +9,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = ["Plan", "Supervisor", "boottime"]
 _CHANCE: Final = SystemRandom().random
 _MEASURE_EVERY_S: Final = 1.0
 _SWEEP_S: Final = 5.0
+_EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
 
 
@@ -94,6 +96,8 @@ class Supervisor:
         self._measured: dict[Child, _Measured] = {}
         self._ended: list[Child] = []
         self._ended_early: dict[Child, Ended] = {}
+        self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
+        self._turns: dict[str, asyncio.Lock] = {}
         self._save, self._time = asyncio.Event(), asyncio.Event()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
@@ -161,12 +165,19 @@ class Supervisor:
 
     def heard(self, pid: int, said: Mapping[str, str]) -> None:
         """A process says something; it counts for the instance whose child it is, or in whose session it is."""
-        with suppress(ProcessLookupError):
+        child = self._child_of(pid)
+        if child is None:
+            self._said_early.append((pid, said))  # before we have heard that it was started
+            return
+        for event in _heard(said):
+            self.feed(self._names[child], event)
+
+    def _child_of(self, pid: int) -> Child | None:
+        try:
             leader = os.getsid(pid)
-            child = next((child for child in self._names if child.pid in (pid, leader)), None)
-            for event in _heard(said) if child is not None else ():
-                assert child is not None
-                self.feed(self._names[child], event)
+        except ProcessLookupError:
+            leader = pid
+        return next((child for child in self._names if child.pid in (pid, leader)), None)
 
     def signal(self, name: str, number: int) -> bool:
         """Send it to the child's group; False if there is none."""
@@ -204,7 +215,7 @@ class Supervisor:
     def _perform(self, name: str, command: Command) -> None:
         match command:
             case Spawn():
-                self._tasks.create_task(self._spawn(name))
+                self._tasks.create_task(self._in_turn(name, self._spawn(name)))
             case Signal(child=child, name=signal_name):
                 with suppress(OSError):
                     send_group(child, signal.Signals[signal_name])
@@ -212,9 +223,16 @@ class Supervisor:
                 with suppress(OSError):
                     send(child, signal.SIGABRT)
             case Kill(child=child):
-                self._tasks.create_task(self._sweep(child))
+                with suppress(OSError):
+                    send_group(child, signal.SIGKILL)
+                self._tasks.create_task(self._in_turn(name, self._sweep(child)))
             case _:
                 assert_never(command)
+
+    async def _in_turn(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """After what was begun before for this instance: a sweep must not find what is started after it."""
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            await work
 
     async def _spawn(self, name: str) -> None:
         event: Event
@@ -233,8 +251,16 @@ class Supervisor:
             self._adopted(name, child)
             event = events.Spawned(child=child)
         self.feed(name, event)
-        if isinstance(event, events.Spawned) and event.child in self._ended_early:
-            self._has_ended(name, event.child, self._ended_early.pop(event.child))
+        if isinstance(event, events.Spawned):
+            self._catch_up(name, event.child)
+
+    def _catch_up(self, name: str, child: Child) -> None:
+        """What it has said, and how it has ended, before we had heard that it was started."""
+        early, self._said_early = self._said_early, deque(maxlen=_EARLY)
+        for pid, said in early:
+            self.heard(pid, said)
+        if child in self._ended_early:
+            self._has_ended(name, child, self._ended_early.pop(child))
 
     def _collect(self, name: str) -> tuple[Path, ...]:
         """Its FIFOs, which are made if need be, and from now on are read into its logs."""

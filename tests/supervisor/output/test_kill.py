@@ -40,8 +40,15 @@ def _kill_again_and_again(fifo: Fifo, child: Writer, log: Path, policy: Policy, 
     return count
 
 
-@pytest.mark.parametrize("compress", [False, True], ids=["plain", "compressed"])
-@pytest.mark.parametrize("stamps", [False, True], ids=["raw", "timestamps"])
+@pytest.mark.parametrize(
+    ("stamps", "compress"),
+    [
+        pytest.param(False, False, id="raw, plain"),
+        pytest.param(True, True, id="timestamps, compressed"),
+        pytest.param(False, True, id="raw, compressed", marks=pytest.mark.soak),
+        pytest.param(True, False, id="timestamps, plain", marks=pytest.mark.soak),
+    ],
+)
 def test_no_line_is_lost_cut_or_doubled_by_twenty_kills(
     tmp_path: Path, fifo: Fifo, child: Writer, stamps: bool, compress: bool
 ) -> None:
