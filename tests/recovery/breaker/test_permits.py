@@ -639,3 +639,11 @@ def test_a_generator_that_the_collector_closes_does_not_lock_the_breaker_up(worl
     finally:
         gc.set_threshold(*before)
     assert world.counts[1] == 0
+
+
+@pytest.mark.parametrize("name", ["calls", "min_calls", "window", "open_time", "longest_open", "failure_rate"])
+def test_a_setting_that_makes_no_sense_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        BreakerSettings(**{name: 0})
+    with pytest.raises(ValueError, match="shares of the whole"):
+        BreakerSettings(jitter=1.5)

@@ -4,7 +4,7 @@ The limits run only while we wait for the other side, not while the reader of a 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -141,16 +141,22 @@ async def watched(pieces: AsyncGenerator[Piece[S, R], None], attempt: Attempt) -
 
 
 async def streamed(
-    items: AsyncIterator[S], complete: Callable[[S], bool] | None
+    begin: Callable[[], AsyncIterator[S] | Awaitable[AsyncIterator[S]]], complete: Callable[[S], bool] | None
 ) -> AsyncGenerator[Piece[S, None], None]:
-    """What an iterator yields, as pieces; without ``complete`` its end is the end of the stream."""
+    """What an iterator yields, as pieces; without ``complete`` its end is the end of the stream.
+
+    It is begun in here, so that what fails then is a failure of the attempt, and within its limits.
+    """
+    begun = begin()
+    items = begun if isinstance(begun, AsyncIterable) else await begun
     finished = complete is None
     try:
         async for item in items:
             yield Item(item, len(item) if isinstance(item, str) else 1)
             finished = finished or (complete is not None and complete(item))
     finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
+        close = getattr(items, "aclose", None)  # generators have it, and the streams of SDKs
+        if close is not None:
+            await close()
     if finished:
         yield Done(None)
