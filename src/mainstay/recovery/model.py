@@ -244,7 +244,7 @@ class RecoverySettings:
     longest_wait: float = duration(
         "15s",
         help="How long a person is kept waiting at most, in one call, for models that asked for a delay "
-        "(Retry-After), are left alone or are asked again.",
+        "(Retry-After), are left alone, have no free place or are asked again.",
     )
     retry_budget: int = setting(
         500,
