@@ -28,6 +28,7 @@ from pydantic_ai.tools import Tool, ToolDefinition
 from mainstay.agents.characters import whole
 from mainstay.errors import ConfigError
 from mainstay.messages import Notebook
+from mainstay.recovery.call.attempt import is_cancelled
 from mainstay.recovery.wording import one_line
 
 __all__ = [
@@ -166,14 +167,9 @@ async def _run(tool: FunctionTool, arguments: Mapping[str, object], timeout_s: f
     except TimeoutError as error:
         return too_late(timeout_s, effects=tool.effects) if timer.expired() else _error(error)
     except (Exception, SystemExit, asyncio.CancelledError) as error:  # the user's code
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise
         return _error(error)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _in_a_thread(tool: FunctionTool, arguments: Mapping[str, object]) -> ToolResult:

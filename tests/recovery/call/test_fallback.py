@@ -223,6 +223,30 @@ async def test_a_function_has_limits_too_and_the_whole_call_has_one() -> None:
     assert raised.value.__cause__.limit == "deadline"
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_cancellation_of_what_is_only_waited_for_is_a_failure_like_any_other(streaming: bool) -> None:
+    shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    shared.cancel()  # whoever else waited for it was cancelled
+
+    async def renewed(_question: str) -> str:
+        return await shared
+
+    async def stream(question: str) -> AsyncGenerator[str, None]:
+        yield await renewed(question)
+
+    async def letters(_question: str) -> AsyncGenerator[str, None]:
+        yield "a"
+
+    if not streaming:
+        assert await Fallback([Candidate("a", renewed), Candidate("b", ok)])("it") == "it: yes"
+        return
+    async with aclosing(Fallback([Candidate("a", stream), Candidate("b", letters)]).stream("it")) as events:
+        seen = [event async for event in events]
+    assert [type(event) for event in seen] == [Lost, Hopped, Item, Done]
+    assert isinstance(seen[0], Lost)
+    assert seen[0].failure.category is Category.CONNECTION
+
+
 async def test_cancelling_a_call_reaches_the_function_and_passes() -> None:
     reached = asyncio.Event()
 

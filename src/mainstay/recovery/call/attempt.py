@@ -17,7 +17,7 @@ from mainstay.recovery.call.model import Done, Hopped, Item, Piece
 from mainstay.recovery.deadline import DEADLINE
 from mainstay.recovery.model import AttemptError, TimedOut
 
-__all__ = ["Attempt", "streamed", "watched"]
+__all__ = ["Attempt", "is_cancelled", "streamed", "watched"]
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -85,6 +85,7 @@ class Attempt:
 
         Raises:
             TimedOut: when a limit has run out; a TimeoutError of the other side's own passes as it is.
+            AttemptError: when something else that this waits for was cancelled, such as a future that others share.
         """
         limits, started, last, deadline = self.candidate.limits, self.started, self._last, self._deadline
         end = attempt_ends(limits, started, last, deadline)
@@ -97,10 +98,20 @@ class Attempt:
             if not timer.expired():
                 raise
             raise TimedOut(*limit_at(limits, started, last, deadline, end)) from None
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise AttemptError(Category.CONNECTION, "what was waited for was cancelled, but not by us") from None
         self._last = now = self._now()
         if last is None:
             self.permit.first_token_s = now - started
         return found
+
+
+def is_cancelled() -> bool:
+    """Whether it is this task that was cancelled; else it only heard of the cancellation of what it waits for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class _Inside:
