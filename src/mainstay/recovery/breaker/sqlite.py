@@ -49,9 +49,7 @@ class SharedPauses:
         self._loop = asyncio.get_running_loop()
         self._changes: asyncio.Queue[tuple[str, Change]] = asyncio.Queue(_WAITING)
         self._read_at = -_FRESH_S
-        self._heard: dict[
-            str, datetime
-        ] = {}  # until when; each pause is heeded once, whatever the clock says later
+        self._heard: dict[str, datetime] = {}  # until when; a pause is heeded once, however the clock is set
         self.dropped = 0
         breakers.listen(self._changed)
 
