@@ -147,7 +147,11 @@ class Breaker:
         self._announce(change)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Make every call of ``function`` through the breaker; of an async one until it has returned."""
+        """Make every call of ``function`` through the breaker; of an async one until it has returned.
+
+        Raises:
+            TypeError: if it is a stream, here; if it only hands on another function's coroutine, when it is called.
+        """
         looks = (function, type(function).__call__)  # also an object may be called, and be async or a stream
         if any(inspect.isasyncgenfunction(look) or inspect.isgeneratorfunction(look) for look in looks):
             raise TypeError("a stream is a success only when it was read to its end: use `permit` around that")
@@ -163,7 +167,11 @@ class Breaker:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             with self.permit():
-                return function(*args, **kwargs)
+                value = function(*args, **kwargs)
+                if inspect.iscoroutine(value):
+                    value.close()
+                    raise TypeError("what it returned has not run yet: decorate the async function itself")
+                return value
 
         return call
 
