@@ -151,6 +151,23 @@ async def test_an_outcome_that_no_database_takes_is_told_as_a_failure_at_once(tm
         assert [event.outcome for event in made.of(TurnFinished)] == [Outcome.FAILED]
 
 
+async def test_a_responder_that_is_cancelled_by_itself_has_failed_and_is_not_waited_for(tmp_path: Path) -> None:
+    async def awaits_what_somebody_else_has_cancelled(
+        said: Message, turn: Turn
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        yield TextAppended(await gone)
+
+    responder = ScriptedResponder(awaits_what_somebody_else_has_cancelled)
+    async with world(tmp_path) as made, working(made, responder):
+        await made.inbox.put(message(1))
+        await made.finished(1)
+        [final] = made.outcomes(message(1))
+        assert (final.outcome, final.category) == (Outcome.FAILED, Category.INTERNAL)
+        assert len(responder.turns) == 1
+
+
 async def test_an_outcome_that_was_stored_in_doubt_is_told_once(tmp_path: Path) -> None:
     quick = TurnSettings(poll_interval=0.01)
     async with world(tmp_path, kind=Forgetful, settings=quick) as made, working(made, ScriptedResponder(echo)):
