@@ -125,11 +125,12 @@ class CommandLink:
                 while line := await _line(stdout):
                     if message := _message(line):
                         await incoming.send(message)
+                self.ended.set()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # the session is gone
+                pass  # the session is gone, and not because of the server
             except asyncio.LimitOverrunError:
                 self._too_long = True
-        self.ended.set()
+                self.ended.set()
         while await stdout.read(LONGEST_MESSAGE_BYTES):
             pass  # a server that can not write would not end
 
