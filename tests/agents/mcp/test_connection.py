@@ -115,6 +115,10 @@ async def answers_without(street: Street) -> None:
             {"command": (sys.executable, "-c", "import sys; sys.exit('no tea; token=abcdefgh')")},
             "it ended with status 1: no tea; token=***",
         ),
+        (
+            {"command": (sys.executable, "-c", "import sys; sys.exit('token=' + 'abcd' * 510 + ' no tea')")},
+            "it ended with status 1: token=*** no tea",
+        ),
         ({"command": ("sleep", "60"), "connect_timeout": 0.3}, "no answer within 300ms"),
         ({"command": ("cat",)}, "not connected: Method not found"),
     ],
