@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _WAITING_WRITES: Final = 16
 _LAST_LINES: Final = 3
 _LONGEST_LINE: Final = 4000
-"""The rest of it is not kept; its beginning always is, as what begins in the middle may begin with half a secret."""
+"""Of a longer one only the beginning is kept: what begins in the middle may begin with half a secret."""
 _END_WITHIN_S: Final = 3 * leash.GRACE_S + 1
 _READ_WITHIN_S: Final = 0.5  # what it said last, once it has ended; one that left its group may hold the pipes
 
