@@ -63,6 +63,7 @@ async def test_a_responder_that_ignores_its_deadline_is_ended_and_told(tmp_path:
         assert [final.category for final in made.outcomes(message(1))] == [Category.TIMEOUT]
         assert made.outcomes(message(1))[0].offers_retry
         assert responder.closed == [message(1).turn_id]
+        assert [event.category for event in made.of(ErrorSeen)] == [Category.TIMEOUT]
 
 
 async def test_an_attempt_that_is_cut_off_before_it_began_does_not_begin(tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ class Attempt:
         turn_id = self.claim.turn_id
         try:
             await self._answer(responder)
-        except TimeoutError:
+        except TimeoutError as error:
+            self._rooms.saw(error, f"responder {responder.name}", turn_id)
             return self._failed(Category.TIMEOUT)
         except (LeaseLost, StorageUnavailable) as error:
             self._rooms.saw(error, "turns.answer", turn_id)
