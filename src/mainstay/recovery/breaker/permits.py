@@ -19,7 +19,6 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from secrets import SystemRandom
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
@@ -35,7 +34,17 @@ __all__ = ["Breaker", "BreakerOpen", "Permit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_CHANCE = SystemRandom().random
+
+
+@functools.cache
+def _system_random() -> Callable[[], float]:
+    from secrets import SystemRandom  # not above: it takes longer to import than all of this room's machine
+
+    return SystemRandom().random
+
+
+def _chance() -> float:
+    return _system_random()()
 
 
 class BreakerOpen(LeftAlone):
@@ -87,7 +96,7 @@ class Breaker:
         heeds_delays: bool = True,
         clock: Clock | None = None,
         on_change: "Callable[[Breaker, Change], object] | None" = None,
-        chance: Callable[[], float] = _CHANCE,
+        chance: Callable[[], float] = _chance,
     ) -> None:
         self.name = name
         self.slow_after_s = slow_after_s
