@@ -10,10 +10,21 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from mainstay.units import parse_duration, parse_size
 
-__all__ = ["SETTING", "Secret", "SettingInfo", "duration", "setting", "share", "size"]
+__all__ = [
+    "SETTING",
+    "Secret",
+    "SettingInfo",
+    "address_flaw",
+    "duration",
+    "is_sendable",
+    "setting",
+    "share",
+    "size",
+]
 
 SETTING: Final = "mainstay.setting"
 
@@ -95,6 +106,24 @@ def size(default: str, *, help: str, env: tuple[str, ...] = ()) -> Any:  # noqa:
 def share(default: float, *, help: str) -> Any:  # noqa: ANN401
     """A setting that is a part of the whole: above 0, and 1 at most."""
     return setting(default, help=help, parse=_share)
+
+
+def address_flaw(url: str, example: str, instead: str) -> str:
+    """Why no request can be sent there, or must not; empty if one can. ``instead``: where a secret belongs."""
+    try:
+        address = urlsplit(url)
+        usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        personal = "@" in address.netloc
+    except ValueError:
+        usable = personal = False
+    if not usable or any(char.isspace() for char in url):
+        return f'is not an address; write it like "{example}"'
+    return f"holds a user or a password; use {instead}" if personal else ""
+
+
+def is_sendable(text: str) -> bool:
+    """Whether it can be a header of a request, as keys and tokens are."""
+    return text.isascii() and (text.isprintable() or not text)
 
 
 def _share(written: object) -> float:

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 __all__ = ["format_dollars", "format_duration", "format_size", "parse_dollars", "parse_duration", "parse_size"]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S = 36500 * 86400.0
 _BYTES = {
     "": 1,
     "b": 1,
@@ -20,6 +21,7 @@ _BYTES = {
     "mib": 1024**2,
     "gib": 1024**3,
 }
+_MOST_DOLLARS = 10**9
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b?)", re.IGNORECASE)
 
@@ -31,15 +33,20 @@ def parse_duration(text: str | float) -> float:
         ValueError: if the text is none of these; the message says what is allowed.
     """
     if isinstance(text, int | float) and not isinstance(text, bool):
-        seconds = float(text)
-        if not 0 <= seconds < float("inf"):
+        if not 0 <= text < float("inf"):
             raise ValueError(f"{text!r} is not a duration: it must be finite and not negative")
-        return seconds
+        return _bounded(float(text), text)
     compact = str(text).replace(" ", "")
     parts = _DURATION_PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
         raise ValueError(f'{text!r} is not a duration: write it like "500ms", "30s", "5m" or "1h30m"')
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return _bounded(sum(float(number) * _SECONDS[unit] for number, unit in parts), text)
+
+
+def _bounded(seconds: float, text: object) -> float:
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is not a duration that a calendar has: write 100 years (36500d) at most")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
@@ -92,7 +99,7 @@ def parse_dollars(text: object) -> Decimal:
         dollars = Decimal(str(text))
     except InvalidOperation:
         dollars = Decimal("NaN")
-    if isinstance(text, bool) or not dollars.is_finite() or dollars < 0:
+    if isinstance(text, bool) or not dollars.is_finite() or not 0 <= dollars <= _MOST_DOLLARS:
         raise ValueError(f'{text!r} is not an amount: write US dollars in quotes, like "0.10"')
     return dollars
 

@@ -17,7 +17,7 @@ from mainstay.agents.mcp.server import McpServer
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.responder import build
 from mainstay.bus import Bus
-from mainstay.clock import SystemClock
+from mainstay.clock import Clock, SystemClock
 from mainstay.events import Event
 from mainstay.messages import AnswerEvent, Exchange, Finished, Message, Responder
 from mainstay.models.budget.ledger import Ledger
@@ -197,11 +197,16 @@ class Told:
         return await collect(self.begin(text, steps=steps, history=history, **settings))
 
     def begin(
-        self, text: str, *, steps: StepsInMemory | None = None, history: Sequence[Exchange] = (), **settings: object
+        self,
+        text: str,
+        *,
+        steps: StepsInMemory | None = None,
+        history: Sequence[Exchange] = (),
+        clock: Clock = CLOCK,
+        **settings: object,
     ) -> AsyncGenerator[AnswerEvent, None]:
-        return ask(
-            self.build(allow=self.allow, **settings), message(text), clock=CLOCK, steps=steps, history=history
-        )
+        responder = self.build(allow=self.allow, clock=clock, **settings)
+        return ask(responder, message(text), clock=clock, steps=steps, history=history)
 
 
 @pytest.fixture
@@ -216,16 +221,17 @@ async def told() -> AsyncGenerator[Told, None]:
             model: ModelSettings | None = None,
             allow: tuple[str, ...] = (),
             servers: Mapping[str, McpServer] | None = None,
+            clock: Clock = CLOCK,
             **settings: object,
         ) -> Responder:
             settings.setdefault("models", ("only",))
             chosen = model or ModelSettings(base_url="http://dictated/v1", model="m")
-            ledger = Ledger(BudgetSettings(allow=allow), {"only": chosen}, bus=bus, clock=CLOCK)
+            ledger = Ledger(BudgetSettings(allow=allow), {"only": chosen}, bus=bus, clock=clock)
             return build(
                 {"manager": AgentSettings(**settings)},  # type: ignore[arg-type]
                 {"only": chosen},
                 bus=bus,
-                clock=CLOCK,
+                clock=clock,
                 http=http,
                 servers=servers,
                 recovery=ONCE,

@@ -171,7 +171,7 @@ async def observed(cell: Cell, bench) -> Seen:
         answered=final.outcome is Outcome.ANSWERED,
         before=any(event.shown_chars for event in failed),
         replaced=any(isinstance(event, TextReplaced) for event in events)
-        and any(isinstance(event, Status) and "taking over" in event.text for event in events),
+        and any(isinstance(event, Status) and "broke off" in event.text for event in events),
         acted=len(ACTED),
         offered=final.retryable,
     )

@@ -58,4 +58,27 @@ def leaves() -> str:
     raise SystemExit(3)
 
 
+async def leaves_at_once() -> str:
+    """Means to end a program of its own, and is async."""
+    raise SystemExit(3)
+
+
+async def gives_up() -> str:
+    """Has cancelled what it had begun, and waits for it."""
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    task.cancel()
+    await task
+    return "never"
+
+
+def half_a_character() -> str:
+    """Says what is no Unicode."""
+    return "made \ud83d"
+
+
+def huge_number() -> dict[str, int]:
+    """Says what is no JSON of ours."""
+    return {"made": 2**70}
+
+
 NOT_A_FUNCTION = 5

@@ -4,10 +4,12 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from tests.agents.conftest import chunk
 
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, ModelHop
 from mainstay.messages import Finished, Outcome, Status, TextAppended, TextReplaced
+from mainstay.recovery.model import TRAITS
 from mainstay.testing.turns import shown
 
 pytestmark = pytest.mark.anyio
@@ -121,3 +123,23 @@ async def test_whoever_stops_listening_frees_the_provider_s_socket(bench, fault:
     assert bench.heard_of(AttemptFailed) == []
     assert not any(isinstance(event, Finished) for event in seen)
     assert all(isinstance(event, TextAppended) for event in seen)
+
+
+@pytest.mark.parametrize(
+    ("line", "category"),
+    [
+        ('{"error": {"message": "boom"}}', Category.SERVER_ERROR),
+        ('{"error": "boom"}', Category.SERVER_ERROR),
+        ('{"error": {"message": "boom", "code": 1234}}', Category.SERVER_ERROR),
+        ("null", Category.MALFORMED),
+        ("[]", Category.MALFORMED),
+    ],
+)
+async def test_what_nobody_foresaw_in_a_stream_is_the_provider_s_failure_and_no_bug(
+    told, line: str, category: Category
+) -> None:
+    told.model.streams.append([chunk({"content": "half"}), line, "[DONE]"])
+    _, final = await told.ask("hello")
+    assert (final.outcome, final.category, final.text) == (Outcome.FAILED, category, "half")
+    (failed,) = [event for event in told.heard if isinstance(event, AttemptFailed)]
+    assert (failed.category, TRAITS[category].fallback) == (category, True)

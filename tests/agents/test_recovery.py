@@ -12,7 +12,7 @@ from mainstay.bus import Bus
 from mainstay.checks import Condition
 from mainstay.errors import Category
 from mainstay.events import AgentCalled, AttemptFailed, ModelHop
-from mainstay.messages import Finished, Outcome, Status
+from mainstay.messages import Finished, HandedOver, Outcome, Status
 from mainstay.models.budget.ledger import Ledger
 from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings
@@ -53,7 +53,8 @@ async def test_an_only_model_that_fails_for_a_moment_is_asked_again_and_answers(
     assert bench.primary.record.total == 2
     (hop,) = final.hops
     assert (hop.from_model, hop.to_model) == ("primary", "primary")
-    assert told(events)[0] == "The language model is busy; trying again in 1 s…"
+    expected = ["The language model is busy; trying again in 1 s…", "The answer broke off; trying again…"]
+    assert told(events) == expected[: 1 + bool(hop.shown_chars)]
 
 
 async def test_what_would_fail_again_is_not_asked_again(bench) -> None:
@@ -176,6 +177,26 @@ async def test_a_cancelled_probe_gives_its_place_to_the_next(bench, clock) -> No
         await anext(events)
     _, final = await bench.ask(responder, "count to 3")
     assert final.model == "primary"
+
+
+async def test_a_hand_over_that_is_cut_off_gives_the_specialist_s_probe_to_the_next(bench, clock) -> None:
+    responder = bench.responder(["primary"], manager=MANAGER, okr=OKR, pnl=PNL)
+    bench.breakers.by_target["agent:okr"].open_for(5)
+    clock.advance(5.01)
+    async with aclosing(bench.begin(responder, "my OKR")) as events:
+        assert isinstance(await anext(events), HandedOver)
+    _, final = await bench.ask(responder, "my OKR")
+    assert final.agent == "okr"
+
+
+async def test_while_somebody_tries_a_specialist_nobody_else_asks_the_manager_for_it_twice(bench, clock) -> None:
+    responder = bench.responder(["primary"], manager=MANAGER, okr=OKR, pnl=PNL)
+    specialist = bench.breakers.by_target["agent:okr"]
+    specialist.open_for(5)
+    clock.advance(5.01)
+    with specialist.permit():
+        _, final = await bench.ask(responder, "hand_over_to_okr then hand_over_to_okr then hand_over_to_okr")
+    assert (final.outcome, final.agent, bench.primary.record.total) == (Outcome.ANSWERED, "manager", 2)
 
 
 async def test_one_chat_can_not_take_every_place_and_who_is_too_many_is_told_at_once(bench) -> None:

@@ -11,9 +11,10 @@ import pytest
 from mainstay.agents.history import INTERRUPTED, load
 from mainstay.agents.model import AgentSettings, MatchRule
 from mainstay.agents.tools import load_tool
-from mainstay.errors import ConfigError, StorageUnavailable
+from mainstay.errors import Category, ConfigError, StorageUnavailable
 from mainstay.events import ToolRan
 from mainstay.messages import Outcome, Step, TextAppended, ToolFinished, ToolStarted
+from mainstay.testing.clock import ManualClock
 from mainstay.testing.turns import StepsInMemory
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +35,7 @@ def tools(*names: str, **settings: object) -> AgentSettings:
     return AgentSettings(tools=tuple(f"sample_tools:{name}" for name in names), **settings)
 
 
+SEND_MAIL = ("sample_tools:send_mail",)
 MAIL = 'call send_mail {"to": "ada", "subject": "tea"}'
 
 
@@ -90,13 +92,60 @@ async def test_wrong_arguments_and_lost_time_are_told_to_the_model(bench, ran, c
     assert ran in ([], ["endless a", "ended"])
 
 
-@pytest.mark.parametrize(("name", "raised"), [("first_of_none", "StopIteration"), ("leaves", "SystemExit: 3")])
-async def test_what_a_thread_can_not_raise_in_the_service_is_told_to_the_model(
-    bench, ran, name: str, raised: str
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "raised"),
+    [
+        ("first_of_none", "StopIteration"),
+        ("leaves", "SystemExit: 3"),
+        ("leaves_at_once", "SystemExit: 3"),
+        ("gives_up", "CancelledError"),
+    ],
+)
+async def test_what_would_end_more_than_the_tool_is_told_to_the_model(bench, ran, name: str, raised: str) -> None:
     _, final = await bench.ask(bench.responder(manager=tools(name)), f"call {name}")
     assert f"The tool failed: {raised}" in final.text
     assert final.outcome is Outcome.ANSWERED
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("half_a_character", "made \N{REPLACEMENT CHARACTER}"), ("huge_number", f"{{'made': {2**70}}}")],
+)
+async def test_a_result_that_can_not_be_stored_or_told_as_it_is_does_not_look_like_a_failure(
+    bench, ran, name: str, said: str
+) -> None:
+    steps = StepsInMemory()
+    _, final = await bench.ask(bench.responder(manager=tools(name)), f"call {name}", steps=steps)
+    assert [(step.state, step.result) for step in steps.written.values()] == [("finished", said)]
+    assert said in final.text
+
+
+async def test_no_tool_begins_after_the_deadline(told, ran) -> None:
+    class Slow(StepsInMemory):
+        async def record(self, step_id: str, result: str, *, ok: bool) -> None:
+            await super().record(step_id, result, ok=ok)
+            late.advance(31)
+
+    late, steps = ManualClock(), Slow()
+    told.model.calls(("a", "send_mail", '{"to": "ada"}'), ("b", "send_mail", '{"to": "bob"}'))
+    _, final = await told.ask("x", steps=steps, clock=late, tools=SEND_MAIL)
+    assert (ran, list(steps.written), final.category) == (["mail ada"], ["a"], Category.TIMEOUT)
+
+
+async def test_a_call_that_was_heard_before_a_crash_keeps_its_name_for_itself(told, ran) -> None:
+    steps = StepsInMemory()
+    told.model.calls(("1", "send_mail", '{"to": "ada"}'), ("2", "send_mail", '{"to": "bob"}'))
+    async with aclosing(told.begin("x", steps=steps, tools=SEND_MAIL)) as events:
+        async for event in events:
+            if isinstance(event, ToolFinished):
+                break
+    told.model.calls(("1", "send_mail", '{"to": "cyd"}'), ("2", "send_mail", '{"to": "dee"}'))
+    told.model.says("done")
+    steps = steps.after_a_crash()
+    _, final = await told.ask("x", steps=steps, tools=SEND_MAIL)
+    assert final.text == "done"
+    assert ran == ["mail ada", "mail bob", "mail cyd", "mail dee"]
+    assert [step.step_id for step in steps.after_a_crash().recorded] == ["1", "2", "1-2", "2-2"]
 
 
 async def test_cancelling_reaches_the_tool_that_runs(bench, ran) -> None:

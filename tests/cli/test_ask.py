@@ -109,6 +109,11 @@ def test_people_and_chats_are_told_apart(service: Project) -> None:
     assert "blue door" not in answer["text"]
 
 
+def test_no_time_at_all_is_a_mistake_and_not_the_usual_time(project: Project) -> None:
+    done = project.run("ask", "--timeout", "0s", "hello")
+    assert (done.returncode, done.stderr) == (2, "mainstay: ask: --timeout must be more than 0\n")
+
+
 def test_without_a_sandbox_it_is_code_3(project: Project) -> None:
     done = project.run("ask", "hello")
     assert done.returncode == 3

@@ -56,7 +56,37 @@ GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
         ),
         (
             '[models.primary]\nbase_url = "https://u:pw123@h/v1"\nmodel = "m"\n',
-            "mainstay.toml:2: models.primary.base_url: holds a password; use api_key",
+            "mainstay.toml:2: models.primary.base_url: holds a user or a password; use api_key",
+        ),
+        *(
+            (
+                f'[models.primary]\nbase_url = "{url}"\nmodel = "m"\n',
+                "models.primary.base_url: is not an address; write",
+            )
+            for url in ("http://[h/v1", "http://h:99999/v1", "http://h:x/v1", "http://a b/v1")
+        ),
+        (
+            f'[models.primary]\n{GOOD_MODEL}api_key = "a\\nb"\n',
+            "models.primary.api_key: this key holds a character",
+        ),
+        (
+            f'[models.primary]\n{GOOD_MODEL}api_key = "schlüssel"\n',
+            "models.primary.api_key: this key holds a character",
+        ),
+        (
+            '[budget]\nretention = "99999999999d"\n',
+            "budget.retention: '99999999999d' is not a duration that a calendar",
+        ),
+        ("[budget]\nretention = 1e300\n", "budget.retention: 1e+300 is not a duration that a calendar has: write"),
+        ('[budget]\nper_day = "1e999999"\n', "budget.per_day: '1e999999' is not an amount"),
+        (
+            "[containment]\nmax_errors = 1000000000000000000000\n",
+            "containment.max_errors: 1000000000000000000000 is more",
+        ),
+        ('[turns]\nretry_window = "2d"\n', "turns.retry_window: is longer than inbox.retention, 1d: what is to be"),
+        (
+            '[turns]\nretry_window = "2d"\n[inbox]\nretention = "3d"\n[channels.feishu]\n',
+            "turns.retry_window: is longer than channels.feishu.keep, 1d: what is to be tried again would be",
         ),
         (
             f'[models.primary]\n{GOOD_MODEL}first_token_timeout = "3m"\n',

@@ -51,6 +51,7 @@ def test_what_looks_like_a_secret_is_masked(text: str, expected: str) -> None:
         "Manager answered in 1.23 s with 812 input_tokens=812",
         "turn 550e8400-e29b-41d4-a716-446655440000 of om_dc13264520392913993dd051dba21dcf",
         "first_token_timeout=20s",
+        "models.primary.slow_first_token: must be more than 0",
         "http://127.0.0.1:3000/health",
         "a t-shirt-with-a-long-name for the team-12345678901234567890",
         "sk-8 is a road",

@@ -17,7 +17,7 @@ from mainstay.sandbox.feishu.crypto import encrypt, sign
 from mainstay.sandbox.model import Delivery, SaidMessage, Snapshot, Verdict
 from mainstay.testing.project import Project
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 BOT = "ou_bot"
 _MORE = "\n# of one test\n"
 

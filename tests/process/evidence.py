@@ -86,7 +86,11 @@ async def gathered(made: Project, said: dict[str, Line]) -> Evidence:
 
 
 def judge(seen: Evidence) -> None:
-    """Everything that was promised."""
+    """Everything that was promised.
+
+    Of a machine that was too busy to read a request before it was given up, nothing can be said.
+    """
+    _no(call for model in seen.models.values() for call in model["calls"] if not call["said"])
     _one_outcome_each(seen)
     _nothing_is_doubled(seen)
     _attempts_are_those_of_the_provider(seen)

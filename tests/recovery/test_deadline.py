@@ -33,6 +33,11 @@ def test_the_earlier_one_wins_whoever_set_it(outer_s: float, inner_s: float) -> 
         assert ((left_s() or NEVER) > 60) is (outer_s > 60)
 
 
+def test_one_that_never_comes_is_none() -> None:
+    with within(float("inf")):
+        assert left_s() is None
+
+
 def test_what_is_left_after_it_is_negative() -> None:
     with within(-1):
         assert (left_s() or NEVER) <= -1

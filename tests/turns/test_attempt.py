@@ -63,6 +63,7 @@ async def test_a_responder_that_ignores_its_deadline_is_ended_and_told(tmp_path:
         assert [final.category for final in made.outcomes(message(1))] == [Category.TIMEOUT]
         assert made.outcomes(message(1))[0].offers_retry
         assert responder.closed == [message(1).turn_id]
+        assert [event.category for event in made.of(ErrorSeen)] == [Category.TIMEOUT]
 
 
 async def test_an_attempt_that_is_cut_off_before_it_began_does_not_begin(tmp_path: Path) -> None:
@@ -149,6 +150,23 @@ async def test_an_outcome_that_no_database_takes_is_told_as_a_failure_at_once(tm
         assert (told.outcome, told.category) == (Outcome.FAILED, Category.INTERNAL)
         assert told.notice
         assert [event.outcome for event in made.of(TurnFinished)] == [Outcome.FAILED]
+
+
+async def test_a_responder_that_is_cancelled_by_itself_has_failed_and_is_not_waited_for(tmp_path: Path) -> None:
+    async def awaits_what_somebody_else_has_cancelled(
+        said: Message, turn: Turn
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        yield TextAppended(await gone)
+
+    responder = ScriptedResponder(awaits_what_somebody_else_has_cancelled)
+    async with world(tmp_path) as made, working(made, responder):
+        await made.inbox.put(message(1))
+        await made.finished(1)
+        [final] = made.outcomes(message(1))
+        assert (final.outcome, final.category) == (Outcome.FAILED, Category.INTERNAL)
+        assert len(responder.turns) == 1
 
 
 async def test_an_outcome_that_was_stored_in_doubt_is_told_once(tmp_path: Path) -> None:

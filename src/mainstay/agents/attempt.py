@@ -125,6 +125,9 @@ async def _streamed(
             response = stream.get()
     except BaseException as error:
         meter.worked = meter.worked or _may_have_worked(error)
+        if stream is not None and classify(error).category is Category.INTERNAL:
+            message = f"an event of the stream can not be read: {type(error).__name__}: {error}"
+            raise AttemptError(Category.MALFORMED, message) from error
         raise
     finally:
         if stream is not None:

@@ -168,14 +168,14 @@ class AgentResponder:
     async def _answer(self, work: Work) -> AsyncGenerator[AnswerEvent, None]:
         history = history_of(work.turn.history)
         step = self._begin(work)
-        if work.recorded and isinstance(step, _Plan):
-            await tried(step.agent.servers, work.left_s)
-        while isinstance(step, _Plan):
-            if step.said is not None:
-                yield step.said
-            segment = self._segment(step, work, history)
-            started, end = self._clock.monotonic(), None
-            try:
+        try:
+            if work.recorded and isinstance(step, _Plan):
+                await tried(step.agent.servers, work.left_s)
+            while isinstance(step, _Plan):
+                if step.said is not None:
+                    yield step.said
+                segment = self._segment(step, work, history)
+                started, end = self._clock.monotonic(), None
                 async with aclosing(segment.run()) as events:
                     async for event in events:
                         if isinstance(event, Answered | HandsOver | Broke):
@@ -184,11 +184,12 @@ class AgentResponder:
                             yield event
                 assert end is not None
                 _settle(step.permit, end)
-            finally:
+                self._count(step.agent, work, started, end)
+                step = self._after(step, work, segment.new, end)
+            yield step
+        finally:
+            if isinstance(step, _Plan):
                 _settle(step.permit, None)
-            self._count(step.agent, work, started, end)
-            step = self._after(step, work, segment.new, end)
-        yield step
 
     def _begin(self, work: Work) -> _Plan | Finished:
         """Where this attempt starts: at the last checkpoint of an earlier one, or by the rules."""
@@ -202,7 +203,7 @@ class AgentResponder:
                 return self._failed(work, self._root, GaveUp(failure=failure), fresh)
         route = self._route(work.message.text)
         if route.to is None:
-            return _Plan(agent=self._available_root(), new=fresh, parked=fresh)
+            return _Plan(agent=self._available_root(work), new=fresh, parked=fresh)
         handed_over = HandedOver(
             from_agent=self._root.name,
             to_agent=route.to,
@@ -232,8 +233,9 @@ class AgentResponder:
         try:
             permit = self._specialists[specialist].permit()
         except BreakerOpen:
+            work.refused.add(specialist)
             return _Plan(
-                agent=self._available_root(),
+                agent=self._available_root(work),
                 new=answer_calls(parked, _not_available(specialist)),
                 parked=parked,
                 said=Status(notices.manager_instead(work.language)),
@@ -252,10 +254,10 @@ class AgentResponder:
         new = user_said(work.message.text)
         return _Plan(agent=self._agents[specialist], new=new, parked=parked, said=handed_over, permit=permit)
 
-    def _available_root(self) -> Agent:
+    def _available_root(self, work: Work) -> Agent:
         """The root agent, which can not hand over to a specialist that is left alone."""
-        unavailable = [name for name, each in self._specialists.items() if each.state is State.OPEN]
-        return self._root.without(unavailable)
+        left_alone = {name for name, each in self._specialists.items() if each.state is State.OPEN}
+        return self._root.without(left_alone | work.refused)
 
     def _instead(self, plan: _Plan, work: Work, failure: Failure) -> _Plan | None:
         """The Manager in the place of a failed specialist, if that can help."""

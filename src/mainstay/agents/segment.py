@@ -124,6 +124,8 @@ class Segment:
         self._tools = tools
         self._start = len(history)
         self.messages: list[ModelMessage] = [*history, *new]
+        for call in open_calls(new):
+            work.know_call(call.tool_call_id)
 
     @property
     def new(self) -> list[ModelMessage]:
@@ -205,7 +207,8 @@ class Segment:
                 work.screen.new_stream()
                 work.bus.emit(_model_hop(self._agent.name, work.turn.turn_id, event))
                 if hop.shown_chars:
-                    yield Status(notices.continuing(work.language))
+                    same = hop.from_model == hop.to_model
+                    yield Status(notices.continuing(work.language, same_model=same))
             case Waiting(seconds=seconds):
                 yield Status(notices.waiting(work.language, seconds))
 
@@ -238,6 +241,8 @@ class Segment:
             arguments = call.args_as_dict(raise_if_invalid=True)
         except (ValueError, AssertionError):
             return ToolResult("The arguments are not a JSON object.", ok=False)
+        if self._work.left_s <= 0:
+            return ToolResult("There is no time left: it was not run.", ok=False)
         try:
             with tool.admit() as run:
                 if step is None:

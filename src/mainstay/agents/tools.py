@@ -25,8 +25,10 @@ import orjson
 from pydantic import validate_call
 from pydantic_ai.tools import Tool, ToolDefinition
 
+from mainstay.agents.characters import whole
 from mainstay.errors import ConfigError
 from mainstay.messages import Notebook
+from mainstay.recovery.call.attempt import is_cancelled
 from mainstay.recovery.wording import one_line
 
 __all__ = [
@@ -153,7 +155,8 @@ async def _run(tool: FunctionTool, arguments: Mapping[str, object], timeout_s: f
     """Run it; whatever goes wrong becomes a text for the model.
 
     A function that is not async runs in a thread. When its time is over nobody waits for it any more, but the
-    thread itself cannot be stopped: it ends with the process.
+    thread itself cannot be stopped: it ends with the process. A cancellation that nobody asked us for is the tool's
+    own, of a task that it had begun.
     """
     timer = asyncio.timeout(timeout_s)
     try:
@@ -163,7 +166,9 @@ async def _run(tool: FunctionTool, arguments: Mapping[str, object], timeout_s: f
             return await _in_a_thread(tool, arguments)
     except TimeoutError as error:
         return too_late(timeout_s, effects=tool.effects) if timer.expired() else _error(error)
-    except Exception as error:  # noqa: BLE001  a tool is the user's code: its faults are told to the model
+    except (Exception, SystemExit, asyncio.CancelledError) as error:  # the user's code
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise
         return _error(error)
 
 
@@ -187,7 +192,7 @@ async def _in_a_thread(tool: FunctionTool, arguments: Mapping[str, object]) -> T
 
 
 def _returned(value: object) -> ToolResult:
-    return ToolResult(value if isinstance(value, str) else _json(value), ok=True)
+    return ToolResult(whole(value if isinstance(value, str) else _json(value)), ok=True)
 
 
 def _tool(function: Callable[..., Any]) -> FunctionTool:
@@ -212,4 +217,8 @@ def _error(error: BaseException) -> ToolResult:
 
 
 def _json(value: object) -> str:
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    """As JSON, or as Python writes it: a result that can not be told must not look like a run that failed."""
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except orjson.JSONEncodeError:
+        return str(value)

@@ -70,6 +70,7 @@ class Work:
         acted: the agents that started a tool with effects, in this attempt or an earlier one.
         unsure: the tools with effects of which nobody knows whether they took effect.
         failed: the models that failed in this attempt, and why the last time.
+        refused: the specialists to whom it could not be handed over in this attempt; it is not tried again.
     """
 
     def __init__(self, message: Message, turn: Turn, around: Surroundings) -> None:
@@ -88,12 +89,17 @@ class Work:
         self.unsure: list[str] = []
         self.hops: list[Hop] = []
         self.failed: dict[str, Category] = {}
+        self.refused: set[str] = set()
         self._call_ids: set[str] = set(self.recorded)
 
     @property
     def left_s(self) -> float:
         """Seconds until the turn's deadline; negative when it has passed."""
         return self.turn.deadline - self.clock.monotonic()
+
+    def know_call(self, call_id: str) -> None:
+        """A call that an earlier attempt has heard of; its step may not have been written down yet."""
+        self._call_ids.add(call_id)
 
     def unique_call_id(self, call_id: str) -> str:
         """An id for a new call of a tool: some endpoints count from one again in every response."""

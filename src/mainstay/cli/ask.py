@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from mainstay.cli.running import NotRunning, configured, find_sandbox
 from mainstay.cli.terminal import Growing, dim, safe
 from mainstay.config.model import Config, has_credentials
-from mainstay.errors import MainstayError, StorageError
+from mainstay.errors import ConfigError, MainstayError, StorageError
 from mainstay.messages import Outcome, turn_id_of
 from mainstay.units import format_duration
 
@@ -72,6 +72,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say it, and wait for the outcome."""
+    if args.timeout == 0:
+        raise ConfigError("ask: --timeout must be more than 0")
     config = configured(args)
     timeout_s = args.timeout or config.service.turn_timeout + _LONGER_THAN_A_TURN_S
     growing = None if args.json else Growing()

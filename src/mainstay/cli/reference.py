@@ -103,7 +103,7 @@ def _errors() -> Iterator[str]:
     yield "| category | classes | codes of the provider | Feishu's codes | HTTP status |"
     yield "|---|---|---|---|---|"
     for category in errors.Category:
-        classes = _names({**rules.CLASSES, **rules.VAGUE_CLASSES}, category)
+        classes = _names({**rules.CLASSES, **rules.VAGUE_CLASSES, **rules.LAST_CLASSES}, category)
         codes = _names({**rules.CODES, **rules.VAGUE_CODES}, category)
         yield f"| `{category}` | {classes} | {codes} | {_names(rules.FEISHU, category)} | {_statuses(category)} |"
     yield from ("", _COMBINED, "", "| category | conditions |", "|---|---|")

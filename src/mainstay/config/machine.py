@@ -7,7 +7,6 @@ half there. Pure: settings in, problems out.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from urllib.parse import urlsplit
 
 from mainstay.agents import machine as agents
 from mainstay.agents.mcp import machine as mcp
@@ -17,6 +16,7 @@ from mainstay.errors import ConfigError
 from mainstay.models.budget.machine import is_allowed, might_cost
 from mainstay.models.budget.model import limits_of
 from mainstay.models.model import ModelSettings
+from mainstay.settings import address_flaw, is_sendable
 from mainstay.units import format_dollars, format_duration
 
 __all__ = ["ROOT", "contradictions"]
@@ -57,11 +57,10 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
 def _model(key: str, model: ModelSettings) -> Iterator[tuple[str, str]]:
     if model.provider == "sandbox":
         return
-    address = urlsplit(model.base_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        yield f"{key}.base_url", 'is not an address; write it like "https://openrouter.ai/api/v1"'
-    if address.password:
-        yield f"{key}.base_url", "holds a password; use api_key"
+    if flaw := address_flaw(model.base_url, "https://openrouter.ai/api/v1", "api_key"):
+        yield f"{key}.base_url", flaw
+    if not is_sendable(model.api_key.reveal()):
+        yield f"{key}.api_key", "this key holds a character that no request can: only printable ASCII is allowed"
     if not model.model:
         yield f"{key}.model", "is missing: the endpoint's name of the model"
     if model.first_token_timeout > model.total_timeout:
@@ -103,6 +102,12 @@ def _limits(config: Config) -> Iterator[tuple[str, str]]:
         yield "health.window", f"is longer than widest_window, {format_duration(health.widest_window)}"
     if memory.kept_per_lane < memory.history:
         yield "memory.kept_per_lane", f"is below history, {memory.history}"
+    window_s = config.turns.retry_window
+    kept = {f"channels.{name}.keep": channel.keep for name, channel in config.channels.items()}
+    for key, kept_s in ({"inbox.retention": config.inbox.retention} | kept).items():
+        if window_s > kept_s:
+            what = f"is longer than {key}, {format_duration(kept_s)}: what is to be tried again would be forgotten"
+            yield "turns.retry_window", what
 
 
 def _budget(config: Config) -> Iterator[tuple[str, str]]:

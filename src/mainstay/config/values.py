@@ -18,6 +18,7 @@ __all__ = ["fit"]
 
 _YES: Final = ("true", "yes", "on", "1")
 _NO: Final = ("false", "no", "off", "0")
+_MOST: Final = 2**31 - 1
 _EXAMPLES: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
 
 
@@ -112,5 +113,7 @@ def _in_range(value: object, key: Key) -> None:
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{value!r} must be finite and not negative")
     counted = key.kind is int or bool(key.info.unit)
+    if key.kind is int and not key.info.unit and value > _MOST:
+        raise ValueError(f"{value!r} is more than anybody can mean: {_MOST} at most")
     if value == 0 and counted and key.default != 0:
         raise ValueError("must be more than 0")

@@ -30,8 +30,8 @@ _SHAPES: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]
     (re.compile(r"\b(Bearer|Basic)\s{1,4}[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {_MASK}"),
     (
         re.compile(
-            r"""((?:password|passwd|passphrase|secret|secret[_-]?key|token|api[_-]?key|encrypt[_-]?key|private[_-]?key"""
-            r"""|access[_-]?key|authorization|credentials?|cookie)\\?["']?\s{0,4}[:=]\s{0,4})"""
+            r"""((?:password|passwd|passphrase|secret|secret[_-]?key|(?<!first_)token|api[_-]?key|encrypt[_-]?key"""
+            r"""|private[_-]?key|access[_-]?key|authorization|credentials?|cookie)\\?["']?\s{0,4}[:=]\s{0,4})"""
             r"""(?:\\?"(?:[^"\\]|\\(?!").)*(?:\\?"|\Z)|'[^']*(?:'|\Z)|(?:(?:Bearer|Basic)\s+)?[^\s,;&"'\\()\[\]{}<>]+)""",
             re.IGNORECASE,
         ),

@@ -24,6 +24,9 @@ class Bulkhead:
         places: how many may be at it at once.
         line: how many more may wait.
 
+    Raises:
+        ValueError: if there is no place at all, or ``line`` is negative.
+
     Attributes:
         running: how many are at it.
         refused: how many were turned away since the start.
@@ -32,6 +35,8 @@ class Bulkhead:
     __slots__ = ("_line", "_longest_line", "_places", "name", "refused", "running")
 
     def __init__(self, name: str, places: int, line: int) -> None:
+        if places < 1 or line < 0:
+            raise ValueError(f"{name}: give 1 place or more and a line of 0 or more, not {places} and {line}")
         self.name = name
         self.running = 0
         self.refused = 0
@@ -55,11 +60,11 @@ class Bulkhead:
         """Take a place, first come, first served; give it back with `leave`.
 
         Raises:
-            Busy: if the line is full, or no place came free within ``timeout_s`` seconds.
+            Busy: if the line is full, or no place came free within ``timeout_s`` seconds; with none, at once.
         """
         if self.enter_at_once():
             return
-        if len(self._line) >= self._longest_line:
+        if timeout_s <= 0 or len(self._line) >= self._longest_line:
             self.refused += 1
             raise Busy(f"{self.name}: {self._places} calls are under way and {len(self._line)} are waiting")
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -105,11 +110,17 @@ class Bulkheads:
         bulkhead = self._used.get(key)
         if bulkhead is None:
             bulkhead = self._used[key] = Bulkhead(name, self._places, self._longest_line)
-        await bulkhead.enter(timeout_s)
+        try:
+            await bulkhead.enter(timeout_s)
+        except BaseException:
+            self._forget_unused(key)  # it may have been handed a place at the moment of leaving the line
+            raise
 
     def leave(self, key: str) -> None:
         """See `Bulkhead.leave`."""
-        bulkhead = self._used[key]
-        bulkhead.leave()
-        if not bulkhead.running:
+        self._used[key].leave()
+        self._forget_unused(key)
+
+    def _forget_unused(self, key: str) -> None:
+        if key in self._used and not self._used[key].running:
             del self._used[key]

@@ -38,7 +38,8 @@ def classify(
     each against the error and all that it was raised from. Then, for the error first and for its causes after it
     until one of them says something: the class, along its resolution order, so that a subclass wins over its base;
     the code in the body; the status; the text. A class, code or status that says little (``BadRequestError``,
-    ``invalid_request_error``, 400) is asked again after those that say more.
+    ``invalid_request_error``, 400) is asked again after those that say more. What an SDK raises for the words of a
+    provider, and nothing explains, is the provider's failure.
 
     In a group the first member that says something decides. One that says nothing, which is a bug of ours, decides
     only when no other member does, and a cancelled one only when nothing else is there: siblings are cancelled
@@ -184,6 +185,7 @@ def _category(evidence: Evidence, error: BaseException | None = None) -> Categor
         or _first(evidence.codes, known.VAGUE_CODES)
         or _by_text(evidence, known.WORDS)
         or (Category.INVALID_REQUEST if evidence.feishu else None)
+        or _first(evidence.names, known.LAST_CLASSES)
     )
 
 

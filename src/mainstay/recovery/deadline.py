@@ -17,7 +17,7 @@ generator sets holds for whoever reads it.
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from math import isnan
+from math import inf, isnan
 from typing import Final
 
 from mainstay.clock import SystemClock
@@ -64,4 +64,4 @@ def _until(deadline: float) -> Generator[None, None, None]:
 def left_s() -> float | None:
     """Seconds until the deadline that holds here, negative when it has passed; None if there is none."""
     deadline = DEADLINE.get()
-    return None if deadline is None else deadline - SystemClock.monotonic()
+    return None if deadline is None or deadline == inf else deadline - SystemClock.monotonic()

@@ -129,6 +129,6 @@ def _moment(text: str) -> datetime | None:
             at = parsedate_to_datetime(text)
         else:
             return None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -17,6 +17,7 @@ __all__ = [
     "Rule",
     "TimedOut",
     "Traits",
+    "above_zero",
     "parse_rules",
     "worth_another_try",
 ]
@@ -24,6 +25,14 @@ __all__ = [
 T = TypeVar("T", bool, int, str)
 Limit = Literal["first token", "idle", "total", "deadline"]
 """Which of an attempt's limits ran out: see `mainstay.recovery.call.model.Limits`; the deadline is the turn's."""
+
+
+def above_zero(holder: object, *names: str) -> None:
+    """Raises ValueError if one of these attributes is given, and is not a finite number above 0."""
+    for name in names:
+        value = getattr(holder, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be more than 0 and finite, not {value!r}")
 
 
 class AttemptError(MainstayError):
@@ -235,7 +244,7 @@ class RecoverySettings:
     longest_wait: float = duration(
         "15s",
         help="How long a person is kept waiting at most, in one call, for models that asked for a delay "
-        "(Retry-After), are left alone or are asked again.",
+        "(Retry-After), are left alone, have no free place or are asked again.",
     )
     retry_budget: int = setting(
         500,

@@ -177,8 +177,10 @@ def interrupted(language: Language) -> str:
     )
 
 
-def continuing(language: Language) -> str:
-    """Text was shown when the model failed, and another one starts again."""
+def continuing(language: Language, *, same_model: bool) -> str:
+    """Text was shown when the model failed, and another one starts again, or the same one does."""
+    if same_model:
+        return _in(language, "The answer broke off; trying again…", "回答中断，正在重试……")
     return _in(language, "The answer broke off; another model is taking over…", "回答中断，正在换用另一个模型……")
 
 

@@ -20,11 +20,16 @@ class RetryBudget:
 
     Args:
         capacity: how many tokens there are at first and at most; 0: nothing is ever retried.
+
+    Raises:
+        ValueError: if it is negative.
     """
 
     __slots__ = ("_capacity", "tokens")
 
     def __init__(self, capacity: int = 500) -> None:
+        if capacity < 0:
+            raise ValueError(f"capacity must be 0 or more, not {capacity}")
         self._capacity = capacity
         self.tokens = capacity
 

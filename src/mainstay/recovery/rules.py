@@ -22,6 +22,7 @@ __all__ = [
     "COMBINED",
     "DATABASES",
     "FEISHU",
+    "LAST_CLASSES",
     "PHRASES",
     "SPECIAL",
     "STATUSES",
@@ -40,9 +41,12 @@ DATABASES: Final = frozenset(
 """Packages whose exceptions are about a database, time-outs and lost connections included."""
 
 BUGS: Final = frozenset(
-    {"TypeError", "ValueError", "LookupError", "AttributeError", "AssertionError", "NameError", "ArithmeticError"}
-)
-"""Programmers word these, about programs: a word in them says nothing about a provider."""
+    {
+        "TypeError", "ValueError", "LookupError", "AttributeError", "AssertionError", "NameError",
+        "ArithmeticError", "PermissionError",
+    }
+)  # fmt: skip
+"""Programmers and systems word these, about programs: a word in them says nothing about a provider."""
 
 
 def _by_name(table: Mapping[Category, str]) -> Mapping[str, Category]:
@@ -92,6 +96,12 @@ VAGUE_CLASSES: Final = _by_name(
 )
 """Classes that a code in the body or the status makes more precise."""
 
+LAST_CLASSES: Final = _by_name({Category.SERVER_ERROR: "APIError ModelAPIError"})
+"""Classes with which SDKs say that the provider failed; asked when nothing else tells why.
+
+One is what becomes of an error in the middle of a stream, which often has a sentence and no code.
+"""
+
 CODES: Final = _by_name(
     {
         Category.QUOTA_EXHAUSTED: """
@@ -101,11 +111,11 @@ CODES: Final = _by_name(
             linked_organization_billing_unavailable per_day dailylimitexceeded billing_disabled
             openrouter_credits openrouter_key_limit openrouter_free_tier_daily openrouter_guardrail_budget
             openrouter_workspace_budget weight_exceeds_budget payment_required token_limit_exceeded
-            exceeded_current_quota_error servicequotaexceededexception""",
+            exceeded_current_quota_error servicequotaexceededexception accountoverdueerror arrearage""",
         Category.CONTEXT_LENGTH: """
             context_length_exceeded string_above_max_length request_too_large
             request_body_too_large_after_decoding model_context_window_exceeded payload_too_large
-            string_too_long""",
+            string_too_long exceed_context_size_error""",
         Category.CONTENT_FILTER: """
             content_filter content_policy_violation image_content_policy_violation responsibleaipolicyviolation
             flagged_input refusal safety prohibited_content blocklist spii recitation image_safety
@@ -114,7 +124,8 @@ CODES: Final = _by_name(
         Category.OVERLOADED: """
             overloaded_error overloaded server_is_overloaded unavailable service_unavailable
             service_unavailable_error engine_overloaded_error provider_overloaded temporarily_unavailable
-            model_capacity_exhausted nocapacity serviceunavailableexception modelnotreadyexception""",
+            model_capacity_exhausted nocapacity serviceunavailableexception modelnotreadyexception
+            serveroverloaded""",
         Category.TIMEOUT: "timeout_error deadline_exceeded timeout send_timeout",
         Category.RATE_LIMIT: """
             rate_limit_exceeded rate_limit_error rate_limit_reached_error ratelimitexceeded ratelimitreached

@@ -22,8 +22,8 @@ from mainstay.sandbox.model import SandboxSettings
 
 __all__ = ["Project", "project"]
 
-_READY_S = 30.0
-_STOP_S = 20.0
+_READY_S = 60.0
+_STOP_S = 60.0
 
 
 class Project:

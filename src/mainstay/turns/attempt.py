@@ -127,23 +127,30 @@ class Attempt:
         turn_id = self.claim.turn_id
         try:
             await self._answer(responder)
-        except TimeoutError:
+        except TimeoutError as error:
+            self._rooms.saw(error, f"responder {responder.name}", turn_id)
             return self._failed(Category.TIMEOUT)
         except (LeaseLost, StorageUnavailable) as error:
             self._rooms.saw(error, "turns.answer", turn_id)
             self._cut_off = "lease_lost" if isinstance(error, LeaseLost) else "storage"
             return None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._broken(f"the responder {responder.name} was cancelled, and not by the service")
         except Exception as error:  # noqa: BLE001
             _log.exception("the responder %s raised", responder.name)
             self._rooms.saw(error, f"responder {responder.name}", turn_id, logged=True)
             return self._failed(classify(error).category)
         if self._transcript.final is None:
-            error_text = f"the responder {responder.name} ended without a Finished event"
-            self._rooms.bus.emit(
-                ErrorSeen(category=Category.INTERNAL, message=error_text, where="turns", turn_id=turn_id)
-            )
-            return self._failed(Category.INTERNAL)
+            return self._broken(f"the responder {responder.name} ended without a Finished event")
         return self._transcript.final
+
+    def _broken(self, how: str) -> Finished:
+        turn_id, category = self.claim.turn_id, Category.INTERNAL
+        self._rooms.bus.emit(ErrorSeen(category=category, message=how, where="turns", turn_id=turn_id))
+        return self._failed(category)
 
     async def _answer(self, responder: Responder) -> None:
         rooms, claim = self._rooms, self.claim

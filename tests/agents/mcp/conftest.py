@@ -22,7 +22,7 @@ from mainstay.recovery.breaker.model import BreakerSettings
 from mainstay.recovery.breaker.registry import Breakers
 
 HERE = Path(__file__).parent
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 async def eventually(condition: Callable[[], object]) -> None:

@@ -1,6 +1,7 @@
 """An MCP server of before 2026, without an SDK, and without manners where a test wants it so.
 
-``python old_shop.py JOURNAL [stubborn]``: a stubborn one ends neither with its input nor by SIGTERM.
+``python old_shop.py JOURNAL [stubborn | large]``: a stubborn one ends neither with its input nor by SIGTERM; a
+large one says more about its tools than anybody wants to hear.
 """
 
 import json
@@ -12,6 +13,8 @@ from pathlib import Path
 
 JOURNAL = Path(sys.argv[1])
 TOOLS = ["price", "block", "ask", "rename", "garbage"]
+OBJECT = {"type": "object"}
+TOME = OBJECT | {"properties": {f"p{number}": {"type": "string"} for number in range(20_000)}}
 ASKED = {
     "sampling/createMessage": {"messages": [], "maxTokens": 1},
     "elicitation/create": {"message": "who?", "requestedSchema": {"type": "object", "properties": {}}},
@@ -43,6 +46,15 @@ def call(name: str) -> str:
     return f"{name} done"
 
 
+def library(page: int) -> dict[str, object]:
+    tools = [
+        {"name": f"tome-{page}", "inputSchema": TOME},
+        {"name": "x" * 300_000, "inputSchema": OBJECT},
+        {"name": f"t{page}", "description": "x" * 300_000, "inputSchema": OBJECT},
+    ]
+    return {"tools": tools} | ({"nextCursor": str(page + 1)} if page < 20 else {})
+
+
 def answer(method: str, params: dict[str, object]) -> dict[str, object] | None:
     if method == "initialize":
         return {
@@ -52,6 +64,8 @@ def answer(method: str, params: dict[str, object]) -> dict[str, object] | None:
         }
     if method == "tools/list":
         bent = {"name": "bent", "inputSchema": {"type": "object", "properties": {"a": {"type": "strange"}}}}
+        if "large" in sys.argv:
+            return library(int(str(params.get("cursor", 0))))
         return {"tools": [bent, *({"name": name, "inputSchema": {"type": "object"}} for name in TOOLS)]}
     if method == "tools/call":
         name = str(params["name"])

@@ -10,15 +10,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import anyio
 import pytest
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCRequest, JSONRPCResponse
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from tests.agents.conftest import CLOCK
-from tests.agents.mcp.conftest import Journal, Street, eventually, listening, serving
+from tests.agents.mcp.conftest import DEADLINE_S, Journal, Street, eventually, listening, serving
 
 from mainstay.agents.mcp import leash
+from mainstay.agents.mcp.link import answering
 from mainstay.agents.mcp.servers import McpServers, in_use
 from mainstay.agents.model import AgentSettings
 from mainstay.checks import Condition
@@ -41,15 +45,26 @@ def alive(pid: int) -> bool:
     return True
 
 
+async def without_end() -> AsyncIterator[bytes]:
+    while True:
+        yield b"x"
+        await asyncio.sleep(0.1)
+
+
 @asynccontextmanager
-async def forgetful() -> AsyncIterator[tuple[str, list[str]]]:
-    """A server of before 2026 at a URL, which forgets its sessions when asked to, and never answers a goodbye."""
+async def forgetful(*, chatty: bool = False) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server of before 2026 at a URL, which forgets its sessions when asked to, and never answers a goodbye.
+
+    A chatty one begins to, and finds no end.
+    """
     seen: list[str] = []
     sessions: list[str] = []
 
     async def answer(request: Request) -> Response:
         if request.method == "DELETE":
             seen.append("DELETE")
+            if chatty:
+                return StreamingResponse(without_end(), media_type="text/plain")
             await asyncio.Event().wait()
         message = await request.json() if request.method == "POST" else {}
         method = message.get("method", "")
@@ -99,6 +114,10 @@ async def answers_without(street: Street) -> None:
         (
             {"command": (sys.executable, "-c", "import sys; sys.exit('no tea; token=abcdefgh')")},
             "it ended with status 1: no tea; token=***",
+        ),
+        (
+            {"command": (sys.executable, "-c", "import sys; sys.exit('token=' + 'abcd' * 510 + ' no tea')")},
+            "it ended with status 1: token=*** no tea",
         ),
         ({"command": ("sleep", "60"), "connect_timeout": 0.3}, "no answer within 300ms"),
         ({"command": ("cat",)}, "not connected: Method not found"),
@@ -217,6 +236,13 @@ async def test_a_schema_that_is_none_is_left_out_and_told(street: Street) -> Non
         await condition_that_says(street, "the tool 'bent' is left out: the schema of its arguments is wrong")
 
 
+async def test_what_is_too_large_in_a_list_is_left_out_and_holds_up_nothing(street: Street) -> None:
+    street.stdio("shop", "old_shop.py", "large", connect_timeout=DEADLINE_S)
+    async with street.open():
+        assert street.offered() == [f"t{page}" for page in range(21)]
+        await condition_that_says(street, "the tool 'tome-0' is left out: the description of its arguments is too")
+
+
 async def test_a_server_that_dies_while_nobody_calls_it_comes_back(street: Street) -> None:
     street.stdio("shop", "old_shop.py")
     async with street.open():
@@ -248,6 +274,14 @@ async def test_a_session_that_the_server_has_forgotten_is_begun_anew(street: Str
     assert seen.count("DELETE") == 2, "and each was told goodbye, though none answered to that"
 
 
+async def test_a_goodbye_without_end_does_not_hold_up_the_end_of_the_service(street: Street) -> None:
+    async with forgetful(chatty=True) as (url, seen):
+        street.at("shop", url)
+        async with asyncio.timeout(DEADLINE_S), street.open():
+            pass
+    assert seen.count("DELETE") == 1
+
+
 async def test_a_server_that_answers_nothing_any_more_is_started_anew(street: Street) -> None:
     street.stdio("shop", "old_shop.py", "stubborn", timeout=0.3, connect_timeout=2.0)
     async with street.open():
@@ -262,6 +296,28 @@ async def test_a_server_that_answers_nothing_any_more_is_started_anew(street: St
         assert "price done" in final.text
         lost = [event.reason for event in street.bench.heard_of(McpServerChanged) if not event.connected]
         assert lost == ["it does not answer any more"]
+
+
+async def test_a_server_that_asks_and_takes_no_answer_is_not_listened_to() -> None:
+    sent, heard = anyio.create_memory_object_stream[SessionMessage](100)
+    said, taken = anyio.create_memory_object_stream[SessionMessage](100)
+    questions = [JSONRPCRequest(jsonrpc="2.0", id=number, method="ping") for number in range(17)]
+
+    @asynccontextmanager
+    async def transport() -> AsyncIterator[tuple[object, object]]:
+        with sent, heard, said, taken:
+            yield heard, said
+
+    async with answering(transport()) as (listening_to, answering_with), asyncio.TaskGroup() as tasks:
+        for question in questions:
+            await sent.send(SessionMessage(question))
+        assert [(await listening_to.receive()).message for _ in questions[1:]] == questions[:-1]
+        last = tasks.create_task(listening_to.receive())
+        await anyio.wait_all_tasks_blocked()
+        assert not last.done()
+        await answering_with.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=3, result={})))
+        assert (await last).message == questions[-1]
+        assert (await taken.receive()).message.id == 3
 
 
 @pytest.mark.parametrize("arguments", [(), ("stubborn",)])

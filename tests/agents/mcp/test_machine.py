@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mainstay.agents.mcp import machine
-from mainstay.agents.mcp.machine import category_of, clashes, offer, wait_s
+from mainstay.agents.mcp.machine import category_of, clashes, cut_description, is_too_long, offer, wait_s
 from mainstay.agents.mcp.model import ListedTool, McpSettings, Offer
 from mainstay.recovery.model import TRAITS
 
@@ -108,22 +108,33 @@ def test_what_would_make_a_provider_refuse_every_request_is_left_out() -> None:
         *listed("good"),
         *listed("flawed", flaw="is wrong"),
         *listed("array", schema={"type": "array"}),
-        *listed("large", schema=OBJECT | {"description": "x" * 20_000}),
     ]
     found = offer("", SETTINGS, tools)
     assert [tool.name for tool in found.tools] == ["good"]
     assert [note.partition(":")[0] for note in found.notes] == [
         "the tool 'flawed' is left out",
         "the tool 'array' is left out",
-        "the tool 'large' is left out",
     ]
 
 
 def test_a_list_without_end_and_a_description_without_end_are_cut() -> None:
-    found = offer("", SETTINGS, listed(*(f"t{number}" for number in range(500)), description="x" * 5000))
+    found = offer("", SETTINGS, listed(*(f"t{number}" for number in range(500))))
     assert len(found.tools) == 100
     assert "it lists 500 tools, and 100 are offered" in found.notes[0]
-    assert {len(tool.description) for tool in found.tools} == {1024}
+    assert len(cut_description("x" * 5000)) == 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "told"),
+    [
+        ("price", "x" * 16_384, ""),
+        ("price", "x" * 16_385, "the description of its arguments is too long"),
+        ("x" * 256, "{}", ""),
+        ("x" * 257, "{}", "its name is too long"),
+    ],
+)
+def test_a_tool_that_is_too_large_to_be_kept_has_a_reason(name: str, schema: str, told: str) -> None:
+    assert is_too_long(name, schema) == told
 
 
 def test_schemas_are_passed_on_as_they_are() -> None:

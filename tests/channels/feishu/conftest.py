@@ -34,7 +34,7 @@ from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 WINDOW_S = 3600.0
 SOON = BreakerSettings(open_time=0.05, longest_open=0.05)
 T = TypeVar("T")

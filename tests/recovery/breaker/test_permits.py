@@ -639,3 +639,22 @@ def test_a_generator_that_the_collector_closes_does_not_lock_the_breaker_up(worl
     finally:
         gc.set_threshold(*before)
     assert world.counts[1] == 0
+
+
+@pytest.mark.parametrize("name", ["calls", "min_calls", "window", "open_time", "longest_open", "failure_rate"])
+def test_a_setting_that_makes_no_sense_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        BreakerSettings(**{name: 0})
+    with pytest.raises(ValueError, match="shares of the whole"):
+        BreakerSettings(jitter=1.5)
+
+
+async def test_a_function_that_only_hands_on_a_coroutine_is_refused_rather_than_called_a_success() -> None:
+    breaker = Breaker("a")
+
+    async def fails() -> None:
+        raise ConnectionError("down")
+
+    with pytest.raises(TypeError, match="decorate the async function itself"):
+        breaker(lambda: fails())()
+    assert breaker.snapshot().calls == 0

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.recovery.breaker.model import BreakerSettings, State
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.breaker.sqlite import SharedPauses
-from mainstay.recovery.breaker.tables import HEAD
+from mainstay.recovery.breaker.tables import HEAD, pauses
 from mainstay.recovery.model import Failure
 from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
@@ -124,6 +125,29 @@ async def test_a_clock_that_was_set_back_makes_no_pause_longer(url: str, clock: 
         clock.jump(-3600)
         await second.pauses.refresh()
         assert second.model.snapshot().open_s <= 31
+
+
+@pytest.mark.parametrize("who", ["first", "second"])
+async def test_a_clock_that_was_set_back_lets_no_pause_begin_again(url: str, clock: ManualClock, who: str) -> None:
+    async with worker(url, clock) as first, worker(url, clock) as second:
+        await fail(first)
+        asking = first if who == "first" else second
+        await asking.pauses.refresh()
+        clock.jump(-3600)
+        for _ in range(31):
+            clock.advance(1)
+            await asking.pauses.refresh()
+        assert asking.model.snapshot().open_s == 0
+
+
+async def test_a_category_that_only_a_newer_worker_knows_opens_the_breaker_all_the_same(
+    url: str, clock: ManualClock
+) -> None:
+    async with worker(url, clock) as first, worker(url, clock) as second:
+        await fail(first)
+        await first.storage.write(lambda tx: tx.execute(update(pauses).values(category="solar_flare")))
+        await second.pauses.refresh()
+        assert (second.model.state, second.model.snapshot().cause) == (State.OPEN, "told")
 
 
 async def test_what_it_was_told_it_tells_nobody(url: str, clock: ManualClock) -> None:

@@ -223,6 +223,30 @@ async def test_a_function_has_limits_too_and_the_whole_call_has_one() -> None:
     assert raised.value.__cause__.limit == "deadline"
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_cancellation_of_what_is_only_waited_for_is_a_failure_like_any_other(streaming: bool) -> None:
+    shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    shared.cancel()  # whoever else waited for it was cancelled
+
+    async def renewed(_question: str) -> str:
+        return await shared
+
+    async def stream(question: str) -> AsyncGenerator[str, None]:
+        yield await renewed(question)
+
+    async def letters(_question: str) -> AsyncGenerator[str, None]:
+        yield "a"
+
+    if not streaming:
+        assert await Fallback([Candidate("a", renewed), Candidate("b", ok)])("it") == "it: yes"
+        return
+    async with aclosing(Fallback([Candidate("a", stream), Candidate("b", letters)]).stream("it")) as events:
+        seen = [event async for event in events]
+    assert [type(event) for event in seen] == [Lost, Hopped, Item, Done]
+    assert isinstance(seen[0], Lost)
+    assert seen[0].failure.category is Category.CONNECTION
+
+
 async def test_cancelling_a_call_reaches_the_function_and_passes() -> None:
     reached = asyncio.Event()
 
@@ -345,7 +369,11 @@ async def test_where_every_place_is_taken_the_next_candidate_is_asked_or_the_per
     bulkhead = Bulkhead("a", 1, 0)
     await bulkhead.enter(1)
     full = Candidate("a", ok, bulkhead=bulkhead)
-    assert await Fallback([full, Candidate("b", ok)])("busy") == "busy: yes"
+    with_a_line = Bulkhead("a", 1, 1)
+    await with_a_line.enter(1)
+    for each in (full, Candidate("a", ok, bulkhead=with_a_line)):
+        assert await Fallback([each, Candidate("b", ok)], timeout_s=1)("busy") == "busy: yes"
+    assert (bulkhead.refused, with_a_line.refused, with_a_line.waiting) == (1, 1, 0)
     with pytest.raises(NobodyAnswered) as raised:
         await Fallback([full])("busy")
     assert raised.value.gave_up.why == "busy"
@@ -372,6 +400,62 @@ async def test_an_iterator_is_read_to_its_end(complete: Callable[[str], bool] | 
     chain = Fallback([Candidate("a", letters)], complete=complete)
     async with aclosing(chain.stream("a")) as events:
         assert [event async for event in events] == [Item("a"), Item("b"), Item("c"), Done(None, "a")]
+
+
+async def test_an_iterator_may_be_given_by_an_async_function_and_is_closed_with_the_call() -> None:
+    class Letters:
+        """As the streams of SDKs are: an iterator, no generator."""
+
+        closed = False
+
+        def __aiter__(self) -> "Letters":
+            return self
+
+        async def __anext__(self) -> str:
+            return "a"
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    letters = Letters()
+
+    async def opened() -> Letters:
+        return letters
+
+    async with aclosing(Fallback([Candidate("a", opened)]).stream()) as events:
+        assert await anext(events) == Item("a")
+        assert not letters.closed
+    assert letters.closed
+
+
+async def test_an_iterator_that_can_not_even_be_made_is_a_failure_and_the_next_is_asked() -> None:
+    def unreachable() -> AsyncIterator[str]:
+        raise ConnectionRefusedError("nobody is there")
+
+    async def letters() -> AsyncGenerator[str, None]:
+        yield "a"
+
+    async with aclosing(Fallback([Candidate("a", unreachable), Candidate("b", letters)]).stream()) as events:
+        assert [type(event) async for event in events] == [Lost, Hopped, Item, Done]
+
+
+@pytest.mark.parametrize("name", ["first_token_s", "idle_s", "total_s"])
+@pytest.mark.parametrize("wrong", [0, -1, float("inf"), float("nan")])
+def test_a_limit_that_makes_no_sense_is_refused_by_name(name: str, wrong: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        Limits(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
+def test_what_could_never_carry_a_call_through_is_refused_before_the_first(wrong: float) -> None:
+    with pytest.raises(ValueError, match="timeout_s must be more than 0"):
+        Fallback([Candidate("a", ok)], timeout_s=wrong)
+    with pytest.raises(ValueError, match="a chain without candidates"):
+        Fallback([])
+    with pytest.raises(ValueError, match="1 place or more"):
+        Bulkhead("a", 0, 1)
+    with pytest.raises(ValueError, match="0 or more"):
+        RetryBudget(-1)
 
 
 async def test_an_iterator_that_ends_before_it_is_complete_was_cut_off() -> None:
@@ -410,7 +494,9 @@ async def test_what_runs_inside_knows_by_when_it_has_to_be_done_and_who_records_
     with within(20):
         await chain()
     await chain()
-    assert [(round(left or 0, -1), recorded) for left, recorded in seen] == [(20, True), (50, True)]
+    await Fallback([Candidate("a", look, breaker=breaker)])()
+    known = [(round(left, -1) if left else left, recorded) for left, recorded in seen]
+    assert known == [(20, True), (50, True), (None, True)]
     assert (left_s(), is_recorded(breaker)) == (None, False)
 
 

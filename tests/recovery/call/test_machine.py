@@ -148,16 +148,28 @@ def test_a_real_failure_is_told_rather_than_a_refusal_that_followed_it() -> None
     assert way.next(0) == GaveUp(failure=failure(Category.AUTH), wait_s=40)
 
 
-@pytest.mark.parametrize("why", ["busy", "forbidden"])
-def test_what_has_no_place_or_no_budget_is_passed_over_for_good(why: str) -> None:
+def test_what_has_no_budget_is_passed_over_for_good() -> None:
     way = walk(2)
     way.next(0)
-    way.refused(0, failure(Category.OVERLOADED), 0, 0, why=why)  # type: ignore[arg-type]
+    way.refused(0, failure(Category.OVERLOADED), 0, 0, why="forbidden")
     assert way.next(0) == Ask(1, last_resort=True)
-    way.refused(1, failure(Category.OVERLOADED), 0, 0, why=why)  # type: ignore[arg-type]
-    gave_up = way.next(0)
-    assert isinstance(gave_up, GaveUp)
-    assert gave_up.why == why
+    way.refused(1, failure(Category.OVERLOADED), 0, 0, why="forbidden")
+    assert way.next(0) == GaveUp(failure=failure(Category.OVERLOADED), why="forbidden")
+
+
+def test_a_place_is_waited_for_once_and_only_when_nobody_else_is_left() -> None:
+    way = walk(2)
+    way.next(0)
+    assert way.patience_s == 0
+    way.refused(0, failure(Category.OVERLOADED), 0, 0, why="busy")
+    assert way.next(0) == Ask(1, last_resort=True)
+    way.lost(1, failure(Category.AUTH), 0)
+    assert way.next(0) == Ask(0)
+    assert way.patience_s == SETTINGS.longest_wait
+    way.waited(4)
+    way.refused(0, failure(Category.OVERLOADED), 0, 4, why="busy")
+    assert way.patience_s == SETTINGS.longest_wait - 4
+    assert way.next(4) == GaveUp(failure=failure(Category.AUTH))
 
 
 def test_a_retry_that_can_not_be_paid_for_is_none() -> None:

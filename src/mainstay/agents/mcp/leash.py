@@ -2,7 +2,7 @@
 
 ``python leash.py FD COMMAND ARGUMENT…`` runs the command with its own standard streams, and ends as it ends. The
 descriptor FD is the reading end of a pipe whose other end only the service holds. When the service lets go of it,
-because it wants so or because it is dead, the command and all that it has started are ended: first by themselves
+because it wants so or because it is dead, the command and its process group are ended: first by themselves
 (their input has ended, which is how the protocol says goodbye), then by SIGTERM, then by SIGKILL.
 
 A script for a bare interpreter (``-I -S``): it imports nothing of Mainstay, and little of anything else.

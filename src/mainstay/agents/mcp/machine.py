@@ -4,21 +4,32 @@ Pure decisions. What a server lists is not trusted: names become what every API 
 provider refuse the whole request (a schema that is no object, a list without end) is left out and noted.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2s
 from itertools import combinations
 from typing import Final
-from urllib.parse import urlsplit
 
 from mainstay.agents.mcp.model import LONGEST_PREFIX, ListedTool, McpSettings, Offer, OfferedTool
 from mainstay.errors import Category, nearest
+from mainstay.settings import address_flaw
 
-__all__ = ["MOST_LISTED", "category_of", "clashes", "contradictions", "offer", "wait_s"]
+__all__ = [
+    "LONGEST_LISTED_NAME",
+    "MOST_LISTED",
+    "category_of",
+    "clashes",
+    "contradictions",
+    "cut_description",
+    "is_too_long",
+    "offer",
+    "wait_s",
+]
 
 MOST_LISTED: Final = 1000
 """Of a longer list the rest is not even read."""
+LONGEST_LISTED_NAME: Final = 256
+"""In a server's own list; what a model is told is shorter, see `offer`."""
 
 _MOST_OFFERED: Final = 100
 _LONGEST_NAME: Final = 64
@@ -48,13 +59,7 @@ def contradictions(name: str, settings: McpSettings) -> Iterator[tuple[str, str]
         yield "command", "is given beside url: a server has one of the two"
     elif not settings.url and not settings.command:
         yield "url", 'is missing: write where the server is, or what starts it, like command = ["npx", "-y", "…"]'
-    if settings.url:
-        yield from _address(settings.url)
-        for key in ("env", "cwd"):
-            if getattr(settings, key):
-                yield key, "is for a server with a command; this one has a url"
-    elif settings.headers:
-        yield "headers", "are for a server with a url; give a command its secrets by env"
+    yield from _beside_url(settings) if settings.url else _beside_command(settings)
     if len(settings.prefix_for(name)) > LONGEST_PREFIX:
         yield "prefix", f"{name}_ is too long for the beginning of a tool's name: write a shorter one"
     for tool in settings.read_only:
@@ -62,17 +67,17 @@ def contradictions(name: str, settings: McpSettings) -> Iterator[tuple[str, str]
             yield "read_only", f"{tool} is not among tools{nearest(tool, settings.tools)}"
 
 
-def _address(url: str) -> Iterator[tuple[str, str]]:
-    try:
-        address = urlsplit(url)
-        usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        yield "url", 'is not an address; write it like "https://tools.example.com/mcp"'
-        return
-    if not usable:
-        yield "url", 'is not an address; write it like "https://tools.example.com/mcp"'
-    if address.username or address.password:
-        yield "url", "holds a user or a password; use headers"
+def _beside_url(settings: McpSettings) -> Iterator[tuple[str, str]]:
+    if flaw := address_flaw(settings.url, "https://tools.example.com/mcp", "headers"):
+        yield "url", flaw
+    for key in ("env", "cwd"):
+        if getattr(settings, key):
+            yield key, "is for a server with a command; this one has a url"
+
+
+def _beside_command(settings: McpSettings) -> Iterator[tuple[str, str]]:
+    if settings.headers:
+        yield "headers", "are for a server with a url; give a command its secrets by env"
 
 
 def clashes(prefixes: Mapping[str, str], own: Iterable[str]) -> Iterator[str]:
@@ -114,7 +119,7 @@ def offer(prefix: str, settings: McpSettings, listed: Sequence[ListedTool]) -> O
             OfferedTool(
                 name=_name(prefix, tool.name),
                 called=tool.name,
-                description=_cut(tool.description),
+                description=tool.description,
                 schema=tool.schema,
                 effects=not (
                     tool.name in settings.read_only or (settings.trust_annotations and tool.says_read_only)
@@ -136,14 +141,18 @@ def _not_there(settings: McpSettings, listed: Sequence[ListedTool]) -> Iterator[
 def _problem(tool: ListedTool) -> str:
     if tool.flaw:
         return tool.flaw
-    if tool.schema.get("type") != "object":
-        return "its arguments are no object"
-    if len(json.dumps(tool.schema)) > _LONGEST_SCHEMA:
-        return "the description of its arguments is too long"
-    return ""
+    return "" if tool.schema.get("type") == "object" else "its arguments are no object"
 
 
-def _cut(description: str) -> str:
+def is_too_long(name: str, schema: str) -> str:
+    """What of a listed tool is too long to be kept, checked or passed on; empty if nothing is."""
+    if len(name) > LONGEST_LISTED_NAME:
+        return "its name is too long"
+    return "the description of its arguments is too long" if len(schema) > _LONGEST_SCHEMA else ""
+
+
+def cut_description(description: str) -> str:
+    """As much of it as a model is told."""
     if len(description) <= _LONGEST_DESCRIPTION:
         return description
     return description[: _LONGEST_DESCRIPTION - 1] + "…"

@@ -7,7 +7,7 @@ from typing import Final
 
 from mainstay.errors import MainstayError
 from mainstay.recovery.model import Failure
-from mainstay.settings import Secret, duration, setting, size
+from mainstay.settings import Secret, duration, is_sendable, setting, size
 
 __all__ = ["LONGEST_PREFIX", "Answer", "CallFailed", "ListedTool", "McpSettings", "Offer", "OfferedTool"]
 
@@ -28,7 +28,11 @@ def _command(written: object) -> tuple[str, ...]:
 
 
 def _headers(written: object) -> dict[str, Secret]:
-    return {name: _secret(value) for name, value in _texts(written, _HEADER, "a header").items()}
+    headers = {name: _secret(value) for name, value in _texts(written, _HEADER, "a header").items()}
+    for name, value in headers.items():
+        if not is_sendable(value.reveal()):
+            raise ValueError(f"{name} holds a character that no request can: only printable ASCII is allowed")
+    return headers
 
 
 def _variables(written: object) -> dict[str, Secret | str]:

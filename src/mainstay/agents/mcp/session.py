@@ -10,7 +10,7 @@ declined: so does the SDK's client unless it is told otherwise.
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
 from importlib.metadata import version
@@ -26,8 +26,15 @@ from mcp_types import Implementation, Tool, ToolListChangedNotification
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from mainstay.agents.mcp.http import UrlLink
-from mainstay.agents.mcp.link import Link
-from mainstay.agents.mcp.machine import MOST_LISTED, category_of, wait_s
+from mainstay.agents.mcp.link import Link, answering
+from mainstay.agents.mcp.machine import (
+    LONGEST_LISTED_NAME,
+    MOST_LISTED,
+    category_of,
+    cut_description,
+    is_too_long,
+    wait_s,
+)
 from mainstay.agents.mcp.model import Answer, CallFailed, ListedTool
 from mainstay.agents.mcp.server import McpServer
 from mainstay.agents.mcp.stdio import CommandLink
@@ -85,7 +92,7 @@ async def _connected(server: McpServer, link: Link) -> NoReturn:
             server.woken.set()
 
     client = Client(
-        link.open(),
+        answering(link.open()),
         message_handler=heard,
         client_info=Implementation(name="mainstay", version=version("mainstay")),
         cache=None,
@@ -147,24 +154,29 @@ async def _listen(client: Client, server: McpServer) -> None:
 async def _listed(client: Client) -> list[ListedTool]:
     if client.server_capabilities.tools is None:
         return []
-    tools: list[Tool] = []
+    tools: list[ListedTool] = []
     cursor: str | None = None
     while len(tools) < MOST_LISTED:
         page = await client.list_tools(cursor=cursor)
-        tools += page.tools
+        tools += await asyncio.to_thread(_read_all, page.tools[: MOST_LISTED - len(tools)])
         cursor = page.next_cursor
         if cursor is None or not page.tools:
             break
-    return await asyncio.to_thread(lambda: [_read(tool) for tool in tools[:MOST_LISTED]])
+    return tools
 
 
-def _read(tool: Tool) -> ListedTool:
-    hints = tool.annotations
+def _read_all(tools: Sequence[Tool]) -> list[ListedTool]:
+    """What is too large is not kept, and not checked either: that takes seconds for each megabyte."""
+    return [_read(tool, json.dumps(tool.input_schema)) for tool in tools]
+
+
+def _read(tool: Tool, schema: str) -> ListedTool:
+    hints, too_long = tool.annotations, is_too_long(tool.name, schema)
     return ListedTool(
-        name=tool.name,
-        description=tool.description or tool.title or "",
-        schema=tool.input_schema,
-        flaw=_flaw(json.dumps(tool.input_schema)),
+        name=tool.name[:LONGEST_LISTED_NAME],
+        description=cut_description(tool.description or tool.title or ""),
+        schema={} if too_long else tool.input_schema,
+        flaw=too_long or _flaw(schema),
         says_read_only=bool(hints and hints.read_only_hint),
     )
 

@@ -11,6 +11,7 @@ import os
 import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -34,8 +35,9 @@ __all__ = ["CommandLink"]
 _log = logging.getLogger(__name__)
 
 _WAITING_WRITES: Final = 16
-_LAST_WORDS: Final = 2000
 _LAST_LINES: Final = 3
+_LONGEST_LINE: Final = 4000
+"""Of a longer one only the beginning is kept: what begins in the middle may begin with half a secret."""
 _END_WITHIN_S: Final = 3 * leash.GRACE_S + 1
 _READ_WITHIN_S: Final = 0.5  # what it said last, once it has ended; one that left its group may hold the pipes
 
@@ -52,7 +54,7 @@ class CommandLink:
         self._by_itself = False
         self._too_long = False
         self._status: int | None = None
-        self._said = ""
+        self._said: deque[str] = deque(maxlen=_LAST_LINES)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Streams, None]:
@@ -93,8 +95,8 @@ class CommandLink:
             return f"it sent a message of more than {format_size(LONGEST_MESSAGE_BYTES)}"
         if not self._by_itself or self._status is None:
             return ""
-        last = [line for line in self._said.splitlines() if line.strip()][-_LAST_LINES:]
-        return f"it ended with status {self._status}" + (f": {one_line(' '.join(last))}" if last else "")
+        last = one_line(" ".join(self._said))
+        return f"it ended with status {self._status}" + (f": {last}" if last else "")
 
     async def _start(self, lifeline: int) -> Process:
         settings = self._settings
@@ -125,19 +127,30 @@ class CommandLink:
                 while line := await _line(stdout):
                     if message := _message(line):
                         await incoming.send(message)
+                self.ended.set()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # the session is gone
+                pass  # the session is gone, and not because of the server
             except asyncio.LimitOverrunError:
                 self._too_long = True
-        self.ended.set()
+                self.ended.set()
         while await stdout.read(LONGEST_MESSAGE_BYTES):
             pass  # a server that can not write would not end
 
     async def _listen(self, stderr: StreamReader) -> None:
-        while chunk := await stderr.read(_LAST_WORDS):
-            text = chunk.decode(errors="replace")
-            _log.debug("%s says: %s", self._settings.command[0], one_line(text))
-            self._said = (self._said + text)[-_LAST_WORDS:]
+        line = ""
+        try:
+            while chunk := await stderr.read(_LONGEST_LINE):
+                *whole, line = (line + chunk.decode(errors="replace")).split("\n")
+                for each in whole:
+                    self._heard(each)
+                line = line[:_LONGEST_LINE]
+        finally:
+            self._heard(line)
+
+    def _heard(self, line: str) -> None:
+        if line.strip():
+            _log.debug("%s says: %s", self._settings.command[0], one_line(line))
+            self._said.append(line[:_LONGEST_LINE])
 
 
 def _let_go(descriptor: int) -> int:

@@ -1,9 +1,10 @@
 """How does a restart, or a second worker, know what was spent?
 
 Spending is written after it was entered, by one task, and each write comes back with what everybody has spent.
-Before a call the totals are read again, at most five times a second. A storage that is away stops no answer: the
-books of this process decide then, and are written when it is back. A write of which nobody knows whether it was
-stored is made again: a disk that hangs may let something be counted twice, never not at all.
+Before a call the totals are read again: at most five times a second, or each time where chats have a limit, as it
+is another chat's turn then. A storage that is away stops no answer: the books of this process decide then, and are
+written when it is back. A write of which nobody knows whether it was stored is made again: a disk that hangs may
+let something be counted twice, never not at all.
 """
 
 import asyncio

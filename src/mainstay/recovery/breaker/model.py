@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from mainstay.recovery.model import Failure
+from mainstay.recovery.model import Failure, above_zero
 from mainstay.settings import duration, setting, share
 
 __all__ = ["BreakerSettings", "Cause", "Change", "Refusal", "Snapshot", "State"]
@@ -43,6 +43,13 @@ class BreakerSettings:
     probe_lease: float = duration(
         "2m", help="How long the one call that tries after a pause may take before another one may try."
     )
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what `mainstay.config` would not take either."""
+        above_zero(self, "calls", "window", "min_calls", "failure_rate", "slow_rate")
+        above_zero(self, "open_time", "longest_open", "quota_open", "probe_lease")
+        if not max(self.failure_rate, self.slow_rate, self.jitter) <= 1 or not self.jitter >= 0:
+            raise ValueError("failure_rate, slow_rate and jitter are shares of the whole: 1 at most")
 
 
 class State(StrEnum):

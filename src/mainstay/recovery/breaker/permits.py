@@ -19,7 +19,6 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from secrets import SystemRandom
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
@@ -35,7 +34,17 @@ __all__ = ["Breaker", "BreakerOpen", "Permit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_CHANCE = SystemRandom().random
+
+
+@functools.cache
+def _system_random() -> Callable[[], float]:
+    from secrets import SystemRandom  # not above: it takes longer to import than all of this room's machine
+
+    return SystemRandom().random
+
+
+def _chance() -> float:
+    return _system_random()()
 
 
 class BreakerOpen(LeftAlone):
@@ -87,7 +96,7 @@ class Breaker:
         heeds_delays: bool = True,
         clock: Clock | None = None,
         on_change: "Callable[[Breaker, Change], object] | None" = None,
-        chance: Callable[[], float] = _CHANCE,
+        chance: Callable[[], float] = _chance,
     ) -> None:
         self.name = name
         self.slow_after_s = slow_after_s
@@ -147,7 +156,11 @@ class Breaker:
         self._announce(change)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Make every call of ``function`` through the breaker; of an async one until it has returned."""
+        """Make every call of ``function`` through the breaker; of an async one until it has returned.
+
+        Raises:
+            TypeError: if it is a stream, here; if it only hands on another function's coroutine, when it is called.
+        """
         looks = (function, type(function).__call__)  # also an object may be called, and be async or a stream
         if any(inspect.isasyncgenfunction(look) or inspect.isgeneratorfunction(look) for look in looks):
             raise TypeError("a stream is a success only when it was read to its end: use `permit` around that")
@@ -163,7 +176,11 @@ class Breaker:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             with self.permit():
-                return function(*args, **kwargs)
+                value = function(*args, **kwargs)
+                if inspect.iscoroutine(value):
+                    value.close()
+                    raise TypeError("what it returned has not run yet: decorate the async function itself")
+                return value
 
         return call
 

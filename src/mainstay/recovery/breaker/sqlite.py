@@ -8,7 +8,7 @@ does not make a pause longer than it was.
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, delete, select
@@ -29,6 +29,9 @@ _FRESH_S: Final = 0.2
 _PATIENCE_S: Final = 0.2
 _SAME_S: Final = 0.5  # what two clocks differ by when they mean the same moment
 _WAITING: Final = 100
+_CATEGORIES: Final = frozenset(str(each) for each in Category)
+"""A newer worker on the same storage may know more of them."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,7 @@ class SharedPauses:
         self._loop = asyncio.get_running_loop()
         self._changes: asyncio.Queue[tuple[str, Change]] = asyncio.Queue(_WAITING)
         self._read_at = -_FRESH_S
+        self._heard: dict[str, datetime] = {}  # until when; a pause is heeded once, however the clock is set
         self.dropped = 0
         breakers.listen(self._changed)
 
@@ -64,10 +68,13 @@ class SharedPauses:
         now = self._clock.now()
         for row in rows:
             breaker = self._breakers.by_identity.get(row.identity)
+            if breaker is None or self._heard.get(row.identity) == row.until_at:
+                continue
+            self._heard[row.identity] = row.until_at
             left_s = min((row.until_at - now).total_seconds(), row.seconds)
-            if breaker is not None and left_s > breaker.snapshot().open_s + _SAME_S:
-                failure = Failure(category=Category(row.category), message=row.message)
-                breaker.open_for(left_s, failure, cause="told")
+            if left_s > breaker.snapshot().open_s + _SAME_S:
+                category = Category(row.category) if row.category in _CATEGORIES else Category.OVERLOADED
+                breaker.open_for(left_s, Failure(category=category, message=row.message), cause="told")
 
     async def run(self) -> None:
         """Write down what opens and closes here, until cancelled."""
@@ -84,12 +91,14 @@ class SharedPauses:
             tx.execute(delete(pauses).where(pauses.c.identity == identity))
             return
         failure = change.failure
+        until_at = self._clock.now() + timedelta(seconds=change.open_s)
         values = {
-            "until_at": self._clock.now() + timedelta(seconds=change.open_s),
+            "until_at": until_at,
             "seconds": change.open_s,
             "category": failure.category if failure else Category.TIMEOUT,
             "message": failure.message if failure else "",
         }
+        self._heard[identity] = until_at
         statement = insert(pauses).values(identity=identity, **values)
         longer = pauses.c.until_at < statement.excluded.until_at
         tx.execute(statement.on_conflict_do_update(index_elements=["identity"], set_=values, where=longer))

@@ -4,7 +4,7 @@ The limits run only while we wait for the other side, not while the reader of a 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ from mainstay.recovery.call.model import Done, Hopped, Item, Piece
 from mainstay.recovery.deadline import DEADLINE
 from mainstay.recovery.model import AttemptError, TimedOut
 
-__all__ = ["Attempt", "streamed", "watched"]
+__all__ = ["Attempt", "is_cancelled", "streamed", "watched"]
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -85,6 +85,7 @@ class Attempt:
 
         Raises:
             TimedOut: when a limit has run out; a TimeoutError of the other side's own passes as it is.
+            AttemptError: when something else that this waits for was cancelled, such as a future that others share.
         """
         limits, started, last, deadline = self.candidate.limits, self.started, self._last, self._deadline
         end = attempt_ends(limits, started, last, deadline)
@@ -97,10 +98,20 @@ class Attempt:
             if not timer.expired():
                 raise
             raise TimedOut(*limit_at(limits, started, last, deadline, end)) from None
+        except asyncio.CancelledError:
+            if is_cancelled():
+                raise
+            raise AttemptError(Category.CONNECTION, "what was waited for was cancelled, but not by us") from None
         self._last = now = self._now()
         if last is None:
             self.permit.first_token_s = now - started
         return found
+
+
+def is_cancelled() -> bool:
+    """Whether it is this task that was cancelled; else it only heard of the cancellation of what it waits for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class _Inside:
@@ -141,16 +152,22 @@ async def watched(pieces: AsyncGenerator[Piece[S, R], None], attempt: Attempt) -
 
 
 async def streamed(
-    items: AsyncIterator[S], complete: Callable[[S], bool] | None
+    begin: Callable[[], AsyncIterator[S] | Awaitable[AsyncIterator[S]]], complete: Callable[[S], bool] | None
 ) -> AsyncGenerator[Piece[S, None], None]:
-    """What an iterator yields, as pieces; without ``complete`` its end is the end of the stream."""
+    """What an iterator yields, as pieces; without ``complete`` its end is the end of the stream.
+
+    It is begun in here, so that what fails then is a failure of the attempt, and within its limits.
+    """
+    begun = begin()
+    items = begun if isinstance(begun, AsyncIterable) else await begun
     finished = complete is None
     try:
         async for item in items:
             yield Item(item, len(item) if isinstance(item, str) else 1)
             finished = finished or (complete is not None and complete(item))
     finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
+        close = getattr(items, "aclose", None)  # generators have it, and the streams of SDKs
+        if close is not None:
+            await close()
     if finished:
         yield Done(None)

@@ -23,7 +23,8 @@ class Candidate(Generic[P, T]):
 
     Attributes:
         name: for events and reports.
-        call: an async function that returns the result, or a function that returns an async iterator of its pieces.
+        call: an async function that returns the result; or, for a stream, a function that returns an async iterator
+            of its pieces, at once or when it is awaited. Its ``aclose``, if it has one, ends the attempt.
         limits: of one attempt. A function's result is its first piece, so that both ``first_token_s`` and
             ``total_s`` limit it.
         breaker: shared by all who ask the same target; None: the chain makes one for itself.

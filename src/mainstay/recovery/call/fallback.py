@@ -18,8 +18,9 @@ the retries of an SDK below it off, or each of its tries is multiplied by those 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 from mainstay.clock import Clock, SystemClock
@@ -68,6 +69,9 @@ class Fallback(Generic[P, T]):
             is a failure; None: its end is its end.
         on_event: told of each attempt that failed, hop, wait and giving up; what it raises is logged and dropped.
         clock: where monotonic seconds come from; other than the system's only for tests.
+
+    Raises:
+        ValueError: if there is no candidate, or if ``timeout_s`` is not more than 0.
     """
 
     def __init__(
@@ -80,6 +84,10 @@ class Fallback(Generic[P, T]):
         on_event: Callable[[CallEvent[Any, Any]], object] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if not candidates:
+            raise ValueError("a chain without candidates could ask nobody: give one or more")
+        if timeout_s is not None and not timeout_s > 0:
+            raise ValueError(f"timeout_s must be more than 0, not {timeout_s!r}")
         clock = clock or SystemClock()
         self._now = clock.monotonic
         self._timeout_s = timeout_s
@@ -125,7 +133,7 @@ class Fallback(Generic[P, T]):
         """
 
         def begin(candidate: Candidate[..., Any]) -> AsyncGenerator[Piece[Any, None], None]:
-            return streamed(cast("AsyncIterator[Any]", candidate.call(*args, **kwargs)), self._complete)
+            return streamed(partial(candidate.call, *args, **kwargs), self._complete)
 
         async with aclosing(self.run(begin)) as events:
             async for event in events:

@@ -6,7 +6,8 @@ in its order:
 1. Whoever was not asked yet comes first: while somebody is left who may do better, nobody waits and nothing is
    tried twice. The last of the chain is a *last resort*, for which its breaker makes one exception.
 2. When all were asked or had to be left alone, the one that may be tried first is waited for, if the failure is one
-   that passes, and all waits together are no longer than a person can bear and leave time for an attempt.
+   that passes, and all waits together are no longer than a person can bear and leave time for an attempt. Only
+   then is a place waited for where all are taken.
 
 A failure that would be the same everywhere (a wrong request, a bug of ours) ends the walk at once.
 """
@@ -130,8 +131,20 @@ class Walk:
         if self._failure is None or self._why != "failed":
             self._failure, self._why = failure, why
         standing.failure = failure
-        standing.settled = why != "left_alone" or standing.refused > _MOST_REFUSALS
+        if why == "busy":
+            standing.settled, standing.ready_at = self._next == self._count, now
+            return
+        standing.settled = why == "forbidden" or standing.refused > _MOST_REFUSALS
         standing.ready_at = now + (wait_s or self._backoff(standing.refused))
+
+    @property
+    def patience_s(self) -> float:
+        """For how long a place may be waited for: not at all while somebody is left to ask."""
+        return self._settings.longest_wait - self._waited_s if self._next == self._count else 0.0
+
+    def waited(self, seconds: float) -> None:
+        """So long a place was waited for."""
+        self._waited_s += seconds
 
     def unaffordable(self, index: int) -> None:
         """Nothing is left to pay for a retry of this candidate."""

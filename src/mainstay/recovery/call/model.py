@@ -5,7 +5,7 @@ from typing import Generic, Literal, TypeVar
 
 from mainstay.errors import Category
 from mainstay.messages import Hop
-from mainstay.recovery.model import Failure
+from mainstay.recovery.model import Failure, above_zero
 
 __all__ = [
     "Alive",
@@ -35,11 +35,17 @@ class Limits:
         first_token_s: from the start to the first content of a stream, be it text, thought or a tool call.
         idle_s: between two pieces of content; comments that only keep the connection open do not count.
         total_s: from the start to the end.
+
+    Raises:
+        ValueError: if one of them is not finite, or not more than 0.
     """
 
     first_token_s: float | None = None
     idle_s: float | None = None
     total_s: float | None = None
+
+    def __post_init__(self) -> None:
+        above_zero(self, "first_token_s", "idle_s", "total_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ class Waiting:
     """Nobody else is left to ask now, and it is worth waiting.
 
     Attributes:
-        seconds: how long; 0 for a free place, of which nobody knows when it comes.
+        seconds: how long.
     """
 
     candidate: str

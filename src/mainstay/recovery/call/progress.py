@@ -14,7 +14,7 @@ from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.messages import Hop
 from mainstay.recovery.breaker.permits import Breaker, BreakerOpen
-from mainstay.recovery.bulkhead import Busy
+from mainstay.recovery.bulkhead import Bulkhead, Busy
 from mainstay.recovery.call.attempt import Attempt
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.machine import Walk
@@ -123,13 +123,8 @@ class Call:
         if ask.after is not None and candidate.retries is not None and not candidate.retries.take(ask.after):
             self._walk.unaffordable(index)
             return None
-        if bulkhead is not None and not bulkhead.enter_at_once():
-            try:
-                await bulkhead.enter(min(chain.settings.longest_wait, self.deadline - chain.now()))
-            except Busy as busy:
-                failure = Failure(category=Category.OVERLOADED, message=str(busy))
-                self._refused(index, failure, "busy")
-                return None
+        if bulkhead is not None and not bulkhead.enter_at_once() and not await self._queued(bulkhead, index):
+            return None
         try:
             permit = chain.breakers[index].permit(last_resort=ask.last_resort)
         except BreakerOpen as refused:
@@ -142,6 +137,19 @@ class Call:
             attempt.hopped = Hopped(self._left.hop(candidate.name))
             chain.tell(attempt.hopped)
         return attempt
+
+    async def _queued(self, bulkhead: Bulkhead, index: int) -> bool:
+        """Whether a place came free in time."""
+        chain, began = self._chain, self._chain.now()
+        latest_s = self.deadline - began - chain.settings.min_attempt
+        try:
+            await bulkhead.enter(min(self._walk.patience_s, latest_s))
+        except Busy as busy:
+            self._refused(index, Failure(category=Category.OVERLOADED, message=str(busy)), "busy")
+            return False
+        finally:
+            self._walk.waited(chain.now() - began)
+        return True
 
     def _refused(self, index: int, failure: Failure, why: Why, wait_s: float = 0.0) -> None:
         self._left = self._left or _Left(self._chain.candidates[index].name, failure)

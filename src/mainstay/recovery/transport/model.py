@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mainstay.errors import Category
+from mainstay.recovery.model import above_zero
 
 __all__ = ["CallCounts", "CallSeen", "LimitSeen", "LimitsSeen", "TransportLimits"]
 
@@ -30,10 +31,7 @@ class TransportLimits:
     idle_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("header_s", "first_byte_s", "idle_s"):
-            seconds = getattr(self, name)
-            if not 0 < seconds < float("inf"):
-                raise ValueError(f"{name} must be more than 0 and finite, not {seconds!r}")
+        above_zero(self, "header_s", "first_byte_s", "idle_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

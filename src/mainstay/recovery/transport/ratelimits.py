@@ -14,8 +14,6 @@ from mainstay.recovery.transport.model import LimitSeen, LimitsSeen
 __all__ = ["limits_seen"]
 
 _FIELDS: Final = ("limit", "remaining", "reset")
-_LONGEST_RESET_S: Final = 7 * 86400.0
-"""Some write the moment of the reset, in seconds or milliseconds since 1970: no number of seconds to wait."""
 
 
 def limits_seen(headers: Mapping[str, str], now: float) -> LimitsSeen | None:
@@ -64,8 +62,5 @@ def _count(text: str | None) -> int | None:
 
 
 def _seconds(text: str | None, date: str) -> float | None:
-    """A duration, a moment or a number of seconds, read as a Retry-After is."""
-    if text is None:
-        return None
-    seconds = asked_to_wait({"retry-after": text, "date": date}).seconds
-    return seconds if seconds is not None and seconds < _LONGEST_RESET_S else None
+    """A duration, a moment or a number of seconds, read as a Retry-After is: one since 1970 is none."""
+    return None if text is None else asked_to_wait({"retry-after": text, "date": date}).seconds
