@@ -102,7 +102,7 @@ class Keeper:
 
         Returns when another daemon has taken over, and after `stop` and `close`.
         """
-        while await asyncio.shield(self._coming_back):
+        while await asyncio.shield(self._coming_back) and not self._stopping:
             try:
                 await self._join(_CONNECT_S)
             except MainstayError:
@@ -244,6 +244,9 @@ class Keeper:
         raise self._gone()
 
     async def _take_over(self, dialled: socket) -> None:
+        if self._stopping:  # meanwhile
+            dialled.close()
+            raise self._gone()
         self.pid, _ = peer(dialled)
         self._coming_back = self._loop.create_future()
         self._wire = wire = Wire(dialled)
