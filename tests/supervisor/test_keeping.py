@@ -151,6 +151,20 @@ async def test_children_outlive_a_keeper_that_is_killed_and_are_watched_on(home:
     assert home.read("lines:0") == b"".join(b"%d\n" % number for number in range(2000))
 
 
+async def test_a_child_may_write_although_there_is_nobody_left_to_read(home: Home, keeper: Keeper) -> None:
+    os.mkfifo(home.path / "go")
+    os.mkfifo(home.path / "done")
+    script = "read x < go; echo one; echo two >&2; echo here > done"
+    child = await home.spawn(keeper, "web:0", "sh", "-c", script)
+    keeper.close()
+    os.kill(keeper.pid, signal.SIGKILL)
+    await gone(keeper.pid)
+    await asyncio.to_thread(go_on, home)
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread((home.path / "done").read_text) == "here\n"
+    await gone(child.pid)
+
+
 async def test_what_both_have_left_behind_is_adopted(home: Home) -> None:
     daemon = Daemon(home, "web:0", sys.executable, "-c", WAIT)
     await home.said("web:0", b"up\n")

@@ -5,9 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.supervisor.conftest import Home, next_end
+from tests.supervisor.conftest import Home, gone, next_end
 
 from mainstay.alive import is_alive, started_mark
+from mainstay.errors import MainstayError
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.processes import end, send, send_group, strays
@@ -109,8 +110,13 @@ async def test_a_stray_of_which_nothing_is_known_is_still_the_keepers(
     trees.watch(child, home.marker("web:0"))
     assert trees.members(child) == (child,)
     assert strays(keeper.pid, {child.pid}) == (other,)
-    assert await end(lambda: strays(keeper.pid, {child.pid}), 30) == ()
-    assert started_mark(child.pid) == child.mark
+    assert await trees.kill(child, 30) == ()
+    with pytest.raises(MainstayError, match="children left"):
+        await keeper.stop(0.0)
+    assert await keeper.held() == ()
+    assert await end(lambda: strays(keeper.pid, ()), 30) == ()
+    assert started_mark(other.pid) == ""
+    await gone(keeper.pid)
 
 
 async def test_a_daemon_that_comes_back_knows_them_by_the_marker(home: Home, keeper: Keeper) -> None:
@@ -169,10 +175,11 @@ async def test_a_group_gets_the_signal_and_who_has_left_it_does_not(
 ) -> None:
     child = await home.python(keeper, "web:0", FAMILY, "", "s")
     trees.watch(child, home.marker("web:0"))
-    _, far = family(await home.said("web:0", b"up\n"))
+    near, far = family(await home.said("web:0", b"up\n"))
+    trees.sample()
     assert send_group(child, signal.SIGTERM)
     assert await next_end(keeper) == (child, Ended(signal=signal.SIGTERM))
-    await end(lambda: set(trees.members(child)) - {far}, 30)
+    await gone(near.pid)
     assert trees.members(child) == (far,)
 
 

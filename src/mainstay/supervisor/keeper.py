@@ -280,11 +280,14 @@ class Keeper:
         self._children = [each for each in self._children if each.status is None or (each.pid, each.mark) != known]
 
     def _open(self, wire: Wire, asked: bytes, *paths: bytes) -> None:
-        try:
-            for path in paths:
+        failed = 0
+        for path in paths:
+            try:
                 self._fifos.hold(path)
-        except OSError as error:
-            self._tell(wire, b"no", asked, b"open", b"%d" % (error.errno or 0))
+            except OSError as error:
+                failed = error.errno or failed
+        if failed:
+            self._tell(wire, b"no", asked, b"open", b"%d" % failed)
         else:
             self._tell(wire, b"ok", asked)
 

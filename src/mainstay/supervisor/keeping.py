@@ -102,7 +102,7 @@ class Keeper:
 
         Returns when another daemon has taken over, and after `stop` and `close`.
         """
-        while await asyncio.shield(self._coming_back):
+        while await asyncio.shield(self._coming_back) and not self._stopping:
             try:
                 await self._join(_CONNECT_S)
             except MainstayError:
@@ -244,6 +244,9 @@ class Keeper:
         raise self._gone()
 
     async def _take_over(self, dialled: socket) -> None:
+        if self._stopping:  # meanwhile
+            dialled.close()
+            raise self._gone()
         self.pid, _ = peer(dialled)
         self._coming_back = self._loop.create_future()
         self._wire = wire = Wire(dialled)
@@ -252,7 +255,8 @@ class Keeper:
             await self._exchange(b"hello", b"%d" % VERSION)
             listed = await self._exchange(b"list")
             self._compare({kept.child: kept for kept in _all_kept(listed)})
-            await self._exchange(b"open", *map(os.fsencode, self._fifos))
+            with suppress(Refused):  # what can not be held any more is no reason to be without a keeper
+                await self._exchange(b"open", *map(os.fsencode, self._fifos))
             self._joined.set()
         except BaseException:
             self._leave()

@@ -106,12 +106,12 @@ class Wire:
         Raises:
             EOFError: the other side is gone.
             OSError: too many files are open.
-            ValueError: a string has a NUL in it, or all of it is too long.
+            ValueError: a string has a NUL in it, or there is too much of it.
         """
         body = b"\0".join(message)
         if body.count(b"\0") != len(message) - 1:
             raise ValueError("NUL in a message")
-        if len(body) > _LONGEST_BYTES:
+        if len(body) > _LONGEST_BYTES or len(fds) > MOST_FDS:
             raise ValueError("too long")
         self._unsent.append((len(body).to_bytes(4, "big") + body, tuple(dup(fd) for fd in fds)))
         self.flush()
