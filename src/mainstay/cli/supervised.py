@@ -13,6 +13,7 @@ from typing import Any, Final
 from mainstay.config.model import Config
 from mainstay.errors import MainstayError
 from mainstay.supervisor.client import Daemon, NoDaemon
+from mainstay.supervisor.trees import MARKER
 
 __all__ = ["daemon", "started"]
 
@@ -51,7 +52,7 @@ def _spawn(config: Config) -> int:
     return os.posix_spawn(
         sys.executable,
         command,
-        os.environ,
+        {name: value for name, value in os.environ.items() if name != MARKER},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

@@ -311,6 +311,7 @@ class Supervisor:
     async def _keep_measuring(self) -> None:
         while True:
             now = boottime()
+            self._trees.spared.add(self._keeper.pid)  # it may be another one by now
             for child, usage in self._trees.sample().items():
                 last = self._measured.get(child)
                 cpu = 100 * (usage.cpu_s - last.usage.cpu_s) / (now - last.at_s) if last is not None else None

@@ -24,6 +24,7 @@ from mainstay.supervisor.model import AppSettings
 from mainstay.supervisor.notify import listening
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Notice
+from mainstay.supervisor.processes import end, strays
 from mainstay.supervisor.state import Lifecycle, load
 from mainstay.supervisor.verbs import Verbs
 
@@ -73,6 +74,7 @@ async def supervise(plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]]
             if not over.is_set():
                 await verbs.stop_all()
             running.cancel()
+        await end(lambda: strays(keeper.pid, ()), _KEEPER_ENDS_S)
         await keeper.stop(_KEEPER_ENDS_S)
         lifecycle.write("daemon ended", pid=os.getpid())
 
