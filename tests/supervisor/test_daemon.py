@@ -240,13 +240,13 @@ def test_in_the_foreground_it_ends_with_its_apps(home: Home) -> None:
 def test_what_can_not_be_started_says_why_and_the_others_run(home: Home) -> None:
     home.configure(
         web=python(COUNTING),
-        typo={"command": "pyhton", "max_restarts": 0},
+        typo={"command": "no-such-program", "max_restarts": 0},
         lost=python(COUNTING, cwd="nowhere", max_restarts=0),
     )
     assert home.run("start", code=1)
     found = home.instances()
     assert found["web:0"]["state"] == "ready"
-    assert "there is no command 'pyhton'" in found["typo:0"]["detail"]
+    assert "there is no command 'no-such-program'" in found["typo:0"]["detail"]
     assert "nowhere" in found["lost:0"]["detail"]
 
 
