@@ -260,6 +260,17 @@ def test_a_name_that_is_wrong_is_an_error_with_the_nearest(home: Home) -> None:
     assert found["web:0"]["history"][0]["detail"] == "killed by SIGUSR1"
 
 
+def test_what_is_said_next_is_followed(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    words = [sys.executable, "-m", "mainstay", "logs", "-f", "-n", "0", "web"]
+    with subprocess.Popen(words, cwd=home.directory, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        seen = [int(following.stdout.readline().removeprefix("web:0 out | ")) for _ in range(500)]
+        following.send_signal(signal.SIGINT)
+    assert seen == list(range(seen[0], seen[0] + 500))
+
+
 def test_the_last_lines_are_shown_whether_or_not_anything_runs(home: Home) -> None:
     home.configure(talk={"command": ["sh", "-c", "echo 你好; echo oops >&2"], "autorestart": False})
     home.run("start")

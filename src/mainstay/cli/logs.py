@@ -1,7 +1,6 @@
 """``mainstay logs``: what have the apps said?"""
 
 import argparse
-import json
 import re
 import sys
 import time
@@ -10,9 +9,11 @@ from datetime import timedelta
 
 from mainstay.cli.running import configured
 from mainstay.cli.terminal import safe
-from mainstay.clock import SystemClock, iso
+from mainstay.clock import SystemClock
 from mainstay.config.model import Config
 from mainstay.errors import ConfigError, nearest
+from mainstay.supervisor.output.lines import as_json as json_line
+from mainstay.supervisor.output.lines import as_text
 from mainstay.supervisor.output.model import Line, Source, Stream, sources
 from mainstay.supervisor.output.reader import Reader
 
@@ -50,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
         _print(reader.last(max(0, args.lines), follow=args.follow), as_json=args.json)
         while args.follow:
             _print(reader.poll(), as_json=args.json)
-            sys.stdout.flush()
-            time.sleep(_POLL_S)
+            if not reader.behind:
+                sys.stdout.flush()
+                time.sleep(_POLL_S)
     finally:
         reader.close()
     return 0
@@ -79,11 +81,11 @@ def _wanted(config: Config, args: argparse.Namespace) -> Sequence[Source]:
 
 def _print(lines: Sequence[Line], *, as_json: bool) -> None:
     for line in lines:
-        text = line.text.decode("utf-8", "replace")
-        if as_json:
-            source = line.source
-            entry = {"app": source.app, "instance": source.number, "stream": source.stream, "line": text}
-            print(json.dumps(entry | ({"at": iso(line.at)} if line.at else {}), ensure_ascii=False))
-        else:
-            cut = f" … {line.omitted} bytes more" if line.omitted else ""
-            print(f"{line.source.label} | {safe(text)}{cut}")
+        print(json_line(line) if as_json else _for_people(line))
+
+
+def _for_people(line: Line) -> str:
+    text = f"{line.source.label} | {safe(as_text(line).decode('utf-8', 'replace'))}"
+    if not line.missed:
+        return text
+    return f"{line.source.label} | [{line.missed} files were deleted before they could be read]\n{text}"

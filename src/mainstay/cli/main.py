@@ -23,7 +23,8 @@ __all__ = ["VERBS", "Parser", "main", "parser"]
 VERBS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("start", "stop", "restart", "reset", "signal"), "apps"),
     **dict.fromkeys(("list", "describe"), "listing"),
-    **{verb: verb for verb in ("logs", "run", "kill", "daemon", "serve", "ask", "health", "sandbox", "fault")},
+    **dict.fromkeys(("run", "daemon"), "run"),
+    **{verb: verb for verb in ("logs", "kill", "serve", "ask", "health", "sandbox", "fault")},
     **{verb: verb for verb in ("init", "config", "migrate")},
 }
 """Which module has which verb."""

@@ -1,9 +1,8 @@
-"""``mainstay run``: the supervisor in the foreground, for a terminal or as the first process of a container."""
+"""``mainstay run`` and ``mainstay daemon``: the supervisor itself, which `mainstay start` starts by itself."""
 
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,13 +13,17 @@ __all__ = ["add", "run"]
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Declare the verb."""
+    """Declare the verbs."""
     parser = verbs.add_parser("run", help="keep the configured apps running, in the foreground; Ctrl-C ends them")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, started=True)
+    parser = verbs.add_parser(
+        "daemon", help="the same, but starts nothing by itself; `start` has it in the background"
+    )
+    parser.set_defaults(run=run, started=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start what is configured, and supervise until SIGTERM or SIGINT."""
+    """Supervise until SIGTERM or SIGINT."""
     from mainstay.supervisor.daemon import Plan
     from mainstay.supervisor.life import supervise
 
@@ -31,6 +34,5 @@ def run(args: argparse.Namespace) -> int:
 
     directory = config.file.parent if config.file else Path.cwd()
     plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
-    asyncio.run(supervise(plan, apps=apps, started=True))
-    print("stopped", file=sys.stderr)
+    asyncio.run(supervise(plan, apps=apps, started=args.started))
     return 0
