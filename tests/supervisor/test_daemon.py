@@ -28,6 +28,17 @@ away = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], 
 print(away.pid, flush=True)
 time.sleep(600)
 """
+HANGING = """
+import faulthandler, time
+from mainstay.notify import Notifier
+
+def stuck():
+    time.sleep(600)
+
+faulthandler.enable()
+Notifier().say("READY=1", "STATUS=well so far")
+stuck()
+"""
 LEAKING = """
 import time
 kept = []
@@ -205,6 +216,15 @@ def test_one_that_takes_too_much_memory_is_started_again(home: Home) -> None:
     assert "100MiB" in restart["detail"]
 
 
+def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> None:
+    home.configure(web=python(HANGING, ready="notify", watchdog="300ms"))
+    assert "well so far" in home.run("start").stdout
+    found = home.until(lambda now: bool(now["web:0"]["history"]))
+    restart = found["web:0"]["history"][0]
+    assert restart["reason"] == "hang"
+    assert "in stuck" in home.run("logs", "--err", "-n", "100").stdout
+
+
 def test_the_end_of_the_daemon_is_the_end_of_everything(home: Home) -> None:
     home.configure(web=python(COUNTING, instances=3))
     home.run("start")
@@ -221,7 +241,8 @@ def test_the_end_of_the_daemon_is_the_end_of_everything(home: Home) -> None:
 
 def test_in_the_foreground_it_ends_with_its_apps(home: Home) -> None:
     home.configure(web=python(COUNTING))
-    running = subprocess.Popen([sys.executable, "-m", "mainstay", "run"], cwd=home.directory)
+    with (home.directory / "shown").open("w") as shown:
+        running = subprocess.Popen([sys.executable, "-m", "mainstay", "run"], cwd=home.directory, stdout=shown)
     try:
         until_s = time.monotonic() + DEADLINE_S
         while not (home.lifecycle() and home.lifecycle()[-1]["what"] == "ready"):
@@ -231,6 +252,8 @@ def test_in_the_foreground_it_ends_with_its_apps(home: Home) -> None:
         running.send_signal(signal.SIGTERM)
         assert running.wait(DEADLINE_S) == 0
         assert gone(pid)
+        seen = [f"web:0 out | {number}" for number in home.numbers("web")]
+        assert (home.directory / "shown").read_text().splitlines() == seen
     finally:
         with suppress(ProcessLookupError):
             running.kill()

@@ -17,7 +17,7 @@ from mainstay.supervisor.output.lines import as_text
 from mainstay.supervisor.output.model import Line, Source, Stream, sources
 from mainstay.supervisor.output.reader import Reader
 
-__all__ = ["add", "run"]
+__all__ = ["add", "configured_sources", "run", "show"]
 
 _POLL_S = 0.2
 
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--grep {args.grep}: {error}") from None
     reader = Reader(_wanted(config, args), since=since, grep=grep)
     try:
-        _print(reader.last(max(0, args.lines), follow=args.follow), as_json=args.json)
+        show(reader.last(max(0, args.lines), follow=args.follow), as_json=args.json)
         while args.follow:
-            _print(reader.poll(), as_json=args.json)
+            show(reader.poll(), as_json=args.json)
             if not reader.behind:
                 sys.stdout.flush()
                 time.sleep(_POLL_S)
@@ -59,14 +59,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(config: Config, args: argparse.Namespace) -> Sequence[Source]:
+def configured_sources(config: Config) -> Sequence[Source]:
+    """The logs of everything that is configured."""
     base = config.file.parent if config.file else config.home.parent
-    known = [
+    return [
         source
         for app, settings in config.apps.items()
         for number in range(settings.instances)
         for source in sources(app, number, settings, logs=config.home / "logs", base=base)
     ]
+
+
+def _wanted(config: Config, args: argparse.Namespace) -> Sequence[Source]:
+    known = configured_sources(config)
     for name in args.names:
         if not any(name in (source.app, f"{source.app}:{source.number}") for source in known):
             raise ConfigError(f"there is no app {name}{nearest(name, {source.app for source in known})}")
@@ -79,7 +84,8 @@ def _wanted(config: Config, args: argparse.Namespace) -> Sequence[Source]:
     ]
 
 
-def _print(lines: Sequence[Line], *, as_json: bool) -> None:
+def show(lines: Sequence[Line], *, as_json: bool = False) -> None:
+    """Print them."""
     for line in lines:
         print(json_line(line) if as_json else _for_people(line))
 

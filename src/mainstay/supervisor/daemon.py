@@ -35,6 +35,7 @@ __all__ = ["Plan", "Supervisor", "boottime"]
 _CHANCE: Final = SystemRandom().random
 _MEASURE_EVERY_S: Final = 1.0
 _SWEEP_S: Final = 5.0
+_DRAIN_S: Final = 5.0
 _EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
 
@@ -98,6 +99,7 @@ class Supervisor:
         self._ended_early: dict[Child, Ended] = {}
         self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
         self._turns: dict[str, asyncio.Lock] = {}
+        self._logs: set[Path] = set()
         self._save, self._time = asyncio.Event(), asyncio.Event()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
@@ -148,6 +150,13 @@ class Supervisor:
             tasks.create_task(self._keep_time())
             tasks.create_task(self._keep_measuring())
             await self._keep_saving()
+
+    async def drained(self) -> None:
+        """What the apps have said is in their logs, as far as those can be written."""
+        for log in self._logs:
+            with suppress(KeyError, OSError, TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    await asyncio.wrap_future(self._collector.drain(log))
 
     async def moved(self) -> None:
         """Return when something has changed."""
@@ -272,6 +281,7 @@ class Supervisor:
             with suppress(FileExistsError):
                 os.mkfifo(fifo, 0o600)
             self._collector.add(fifo, source.path, policy(self.settings(name)))
+            self._logs.add(source.path)
             found.append(fifo)
         return tuple(found)
 

@@ -73,6 +73,7 @@ async def supervise(plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]]
                 await _first(over, told)
             if not over.is_set():
                 await verbs.stop_all()
+            await supervisor.drained()
             running.cancel()
         await end(lambda: strays(keeper.pid, ()), _KEEPER_ENDS_S)
         await keeper.stop(_KEEPER_ENDS_S)
