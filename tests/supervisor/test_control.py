@@ -70,6 +70,8 @@ async def test_many_ask_at_once_and_one_who_waits_holds_up_nobody(home: Path) ->
         (b"[]\n", b"version 1 only"),
         (b'{"v": 2, "do": "echo"}\n', b"version 1 only"),
         (b"\xff\xfe\n", b"not a line of JSON"),
+        (b'{"v": 1}\n', b"write it like"),
+        (b'{"v": 1, "do": "echo", "names": 3}\n', b"write it like"),
     ],
 )
 async def test_what_makes_no_sense_is_refused_in_one_line(home: Path, sent: bytes, said: bytes) -> None:

@@ -91,6 +91,9 @@ class _Conversations:
             return {"error": "this is not a line of JSON", "code": 2}
         if not isinstance(request, dict) or request.get("v") != VERSION:
             return {"error": f"the running daemon speaks version {VERSION} only: `mainstay update`", "code": 1}
+        names = request.get("names", [])
+        if not isinstance(request.get("do"), str) or not isinstance(names, list):
+            return {"error": 'write it like {"v": 1, "do": "stop", "names": ["web"]}', "code": 2}
         try:
             return {"ok": await self._handle(request)}
         except MainstayError as error:
