@@ -35,9 +35,9 @@ $(BENCH): requirements/bench.txt pyproject.toml
 	@touch $@
 
 .PHONY: run
-run: $(BOT) ## start the service with its sandbox, in the foreground; Ctrl-C stops it
+run: $(BOT) ## start the service with its sandbox, supervised, in the foreground; Ctrl-C stops it
 	@$(BIN)/mainstay migrate --quiet
-	@exec $(BIN)/mainstay serve
+	@exec $(BIN)/mainstay run
 
 .PHONY: test
 # Three workers, also on two cores: tests wait for other processes for a third of their time.

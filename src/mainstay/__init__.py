@@ -30,6 +30,7 @@ The house, from the roof to the ground; a room imports only what lies below it:
 ``health``                how well is the service?
 ``containment``           what becomes of an error that nobody caught?
 ``sandbox``               what if it fails? (a platform and a model that misbehave on command)
+``supervisor``            are the processes as asked?
 ``recovery``              what is done about one failed call?
 ``models``                which model answers, at what price?
 ``inbox``                 which accepted messages are not finished yet?
@@ -39,7 +40,7 @@ The house, from the roof to the ground; a room imports only what lies below it:
 ``messages events bus``   the ground, which every room stands on: what a channel and an agent say
 ``checks guard settings`` to each other, what can happen, how states and settings are declared,
 ``errors units clock``    whether a call may be made, what can go wrong, what time it is,
-``asgi alive``            whether a process is still there
+``asgi alive notify``     whether a process is still there, how it tells that it is well
 ``testing``               the fakes that the project's own tests use, for users' tests too
 ========================  ====================================================================
 

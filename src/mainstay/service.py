@@ -30,6 +30,7 @@ from mainstay.health import observe
 from mainstay.health.monitor import HealthMonitor
 from mainstay.logs import events as event_log
 from mainstay.models.http import model_client
+from mainstay.notify import Notifier
 from mainstay.recovery.breaker.registry import Breakers
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.lent import lent
@@ -121,6 +122,10 @@ async def _serve(
             if sandbox is not None:
                 await _subscribe(sandbox, asked, origin)
             lifecycle.started = True
+            notifier = Notifier()
+            notifier.say("READY=1", f"STATUS=answers at {origin}")
+            if notifier.watchdog_s:
+                parts.keep_going("telling the supervisor", notifier.keep_alive)
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
             parts.run_once("answering", partial(_work, house, partial(report, Origin.VITAL, "answering")))
@@ -128,6 +133,7 @@ async def _serve(
             ending.cut_off = house.turns.cut_off
             await ending.asked.wait()
             lifecycle.draining = True
+            notifier.say("STOPPING=1", "STATUS=drains")
             app.draining = ending.failure is not None  # a process that failed is to promise nothing more
             bus.emit(ServiceStopping(drain_s=drain_s))
             _say_goodbye(announce, house.turns.running, drain_s)

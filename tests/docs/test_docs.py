@@ -122,6 +122,21 @@ async def test_commands_of_the_way_to_a_real_bot_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_the_way_to_supervised_programs_works(tmp_path: Path) -> None:
+    page = ROOT / "docs/how-to/keep-programs-running.md"
+    [configuration] = blocks(page, "toml")
+    *to_type, kill = commands(page)
+    (tmp_path / "mainstay.toml").write_text(f"{configuration}\n[service]\nport = 0\n")
+    try:
+        said = [await typed(words, tmp_path) for words in to_type]
+    finally:
+        said.append(await typed(kill, tmp_path))
+    assert all(re.search(rf"^{name} +ready", said[1], re.MULTILINE) for name in ("feishu-agent:0", "worker:1"))
+    assert "worker:0 out | at work" in said[4]
+    assert "have ended" in said[-1]
+
+
+@pytest.mark.anyio
 async def test_the_way_to_an_mcp_server_works(tmp_path: Path) -> None:
     page = ROOT / "docs/how-to/use-mcp-servers.md"
     ours, theirs = blocks(page, "toml")

@@ -1,15 +1,16 @@
 """What can be typed, and how does it end?
 
-One module per verb, imported only when its verb is typed. Each has ``add(verbs)``, which declares its arguments,
-and ``run(args)``, which returns the exit code. Codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not
-running. An error is one line on standard error: what is wrong, where, what to do.
+One module per verb, or per group of verbs that are alike, imported only when one of them is typed. Each has
+``add(verbs)``, which declares their arguments and sets ``run(args)``, which returns the exit code. Codes: 0 done, 1
+failed, 2 wrong usage or configuration, 3 not running. An error is one line on standard error: what is wrong, where,
+what to do.
 """
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -19,7 +20,15 @@ from mainstay.units import parse_duration
 
 __all__ = ["VERBS", "Parser", "main", "parser"]
 
-VERBS: Final = ("serve", "ask", "health", "sandbox", "fault", "init", "config", "migrate")
+VERBS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("start", "stop", "restart", "reset", "signal"), "apps"),
+    **dict.fromkeys(("list", "describe"), "listing"),
+    **dict.fromkeys(("run", "daemon"), "run"),
+    **{verb: verb for verb in ("logs", "kill", "serve", "ask", "health", "sandbox", "fault")},
+    **{verb: verb for verb in ("init", "config", "migrate")},
+}
+"""Which module has which verb."""
+ALIASES: Final = {"ls": "list", "status": "list", "show": "describe"}
 _OF_THE_BOT: Final = frozenset(
     {"alembic", "cryptography", "httpx2", "openai", "pydantic_ai", "sqlalchemy", "starlette", "uvicorn", "uvloop"}
 )
@@ -91,14 +100,15 @@ def _run(typed: list[str]) -> int:
         print(f"mainstay {version('mainstay')}")
         return 0
     verb = _verb(typed)
-    if verb and verb not in VERBS:
+    meant = ALIASES.get(verb, verb)
+    if verb and meant not in VERBS:
         raise ConfigError(f"there is no command {verb}{nearest(verb, VERBS)}")
-    args = parser([verb] if verb else VERBS).parse_args(typed)
+    args = parser([meant] if verb else VERBS).parse_args(typed)
     return int(args.run(args))
 
 
-def parser(verbs: Sequence[str] = VERBS) -> Parser:
-    """The parser of these verbs."""
+def parser(verbs: Iterable[str] = VERBS) -> Parser:
+    """The parser of these verbs, and of those that are declared with them."""
     top = Parser(
         prog="mainstay",
         description="The production runtime for LLM agent services.",
@@ -106,9 +116,9 @@ def parser(verbs: Sequence[str] = VERBS) -> Parser:
     )
     top.add_argument("--version", action="store_true", help="print the version")
     declared = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
-    for verb in verbs:
-        import_module(f"mainstay.cli.{verb}").add(declared)
-    for each in (top, *declared.choices.values()):
+    for module in dict.fromkeys(VERBS[verb] for verb in verbs):
+        import_module(f"mainstay.cli.{module}").add(declared)
+    for each in dict.fromkeys((top, *declared.choices.values())):  # an alias is the same parser
         each.add_argument(
             "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="in place of ./mainstay.toml"
         )

@@ -12,15 +12,17 @@ from typing import Any, Final
 from mainstay.config.machine import ROOT
 from mainstay.config.model import Config, has_credentials
 
-__all__ = ["OPENROUTER_KEY", "complete", "tables"]
+__all__ = ["OPENROUTER_KEY", "SERVICE", "complete", "tables"]
 
 OPENROUTER_KEY: Final = "OPENROUTER_API_KEY"
+SERVICE: Final = "feishu-agent"
 _OPENROUTER: Final = {
     "provider": "openai",
     "base_url": "https://openrouter.ai/api/v1",
     "api_key": f"env:{OPENROUTER_KEY}",
 }
 _EMBEDDED: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "apps": {SERVICE: {"command": "mainstay serve", "ready": "notify", "stop_timeout": "35s"}},
     "models": {"primary": {"provider": "sandbox"}, "fallback": {"provider": "sandbox"}},
     "agents": {
         ROOT: {

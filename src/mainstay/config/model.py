@@ -25,6 +25,7 @@ from mainstay.recovery.model import RecoverySettings
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.settings import Secret, duration, setting
 from mainstay.storage.model import StorageSettings
+from mainstay.supervisor.model import AppSettings
 from mainstay.turns.model import TurnSettings
 from mainstay.units import parse_duration
 
@@ -153,6 +154,7 @@ class Config:
     home: Path
     file: Path | None = None
     service: ServiceSettings = field(default_factory=ServiceSettings)
+    apps: Mapping[str, AppSettings] = field(default_factory=dict)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     agents: Mapping[str, AgentSettings] = field(default_factory=dict)
     mcp: Mapping[str, McpSettings] = field(default_factory=dict)
@@ -197,7 +199,8 @@ class Config:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that must never be written anywhere; for `mainstay.logs.redact.register`."""
-        settings: tuple[ModelSettings | FeishuSettings | McpSettings, ...] = (
+        settings: tuple[AppSettings | ModelSettings | FeishuSettings | McpSettings, ...] = (
+            *self.apps.values(),
             *self.models.values(),
             *self.channels.values(),
             *self.mcp.values(),

@@ -27,6 +27,7 @@ from mainstay.recovery.breaker.model import BreakerSettings
 from mainstay.recovery.model import RecoverySettings
 from mainstay.settings import SETTING, SettingInfo
 from mainstay.storage.model import StorageSettings
+from mainstay.supervisor.model import AppSettings
 from mainstay.turns.model import TurnSettings
 
 __all__ = ["SECTIONS", "Key", "Section"]
@@ -95,6 +96,7 @@ SECTIONS: Final[dict[str, Section]] = {
     section.name: section
     for section in (
         Section(name="service", settings=ServiceSettings),
+        Section(name="apps", settings=AppSettings, named=True),
         Section(name="models", settings=ModelSettings, named=True),
         Section(name="agents", settings=AgentSettings, named=True),
         Section(name="mcp", settings=McpSettings, named=True),

@@ -7,6 +7,7 @@ import inspect
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import MISSING
 from decimal import Decimal
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ def _section_schema(section: Section) -> dict[str, Any]:
 
 def _key_schema(key: Key) -> dict[str, Any]:
     about: dict[str, Any] = {"description": key.info.help}
-    default = as_written(key.default, key)
+    default = as_written(key.default, key) if key.default is not MISSING else None
     if default not in (None, "", [], {}):
         about["default"] = default
     return about | _type_schema(key)
@@ -158,7 +159,7 @@ def _type_name(key: Key) -> str:
 
 
 def _default(key: Key) -> str:
-    default = as_written(key.default, key)
+    default = as_written(key.default, key) if key.default is not MISSING else None
     if default in (None, "", [], {}):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"

@@ -1,0 +1,97 @@
+"""``mainstay logs``: what have the apps said?"""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mainstay.cli.running import configured
+from mainstay.cli.terminal import safe
+from mainstay.clock import SystemClock
+from mainstay.config.model import Config
+from mainstay.errors import ConfigError, nearest
+from mainstay.supervisor.output.lines import as_json as json_line
+from mainstay.supervisor.output.lines import as_text
+from mainstay.supervisor.output.model import Line, Source, Stream, sources
+from mainstay.supervisor.output.reader import Reader
+
+__all__ = ["add", "configured_sources", "run", "show"]
+
+_POLL_S = 0.2
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verb."""
+    parser = verbs.add_parser("logs", help="what have the apps said? the last lines of their logs")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an app (web), or one instance of it (web:0)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what they say next; Ctrl-C ends it")
+    parser.add_argument(
+        "-n", "--lines", type=int, default=15, metavar="N", help="so many of each log; 15 if absent"
+    )
+    parser.add_argument("--out", action="store_true", help="only what went to standard output")
+    parser.add_argument("--err", action="store_true", help="only what went to standard error")
+    parser.add_argument("--since", type="duration", metavar="10m", help="only lines that are not older")
+    parser.add_argument("--grep", metavar="REGEX", help="only lines in which this is found")
+    parser.add_argument("--json", action="store_true", help="one object a line, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the last lines, and those that follow if asked to."""
+    config = configured(args)
+    since = SystemClock().now() - timedelta(seconds=args.since) if args.since is not None else None
+    try:
+        grep = re.compile(args.grep.encode()) if args.grep is not None else None
+    except re.error as error:
+        raise ConfigError(f"--grep {args.grep}: {error}") from None
+    reader = Reader(_wanted(config, args), since=since, grep=grep)
+    try:
+        show(reader.last(max(0, args.lines), follow=args.follow), as_json=args.json)
+        while args.follow:
+            show(reader.poll(), as_json=args.json)
+            if not reader.behind:
+                sys.stdout.flush()
+                time.sleep(_POLL_S)
+    finally:
+        reader.close()
+    return 0
+
+
+def configured_sources(config: Config) -> Sequence[Source]:
+    """The logs of everything that is configured."""
+    base = config.file.parent if config.file else config.home.parent
+    return [
+        source
+        for app, settings in config.apps.items()
+        for number in range(settings.instances)
+        for source in sources(app, number, settings, logs=config.home / "logs", base=base)
+    ]
+
+
+def _wanted(config: Config, args: argparse.Namespace) -> Sequence[Source]:
+    known = configured_sources(config)
+    for name in args.names:
+        if not any(name in (source.app, f"{source.app}:{source.number}") for source in known):
+            raise ConfigError(f"there is no app {name}{nearest(name, {source.app for source in known})}")
+    left_out = {Stream.ERR} if args.out and not args.err else {Stream.OUT} if args.err and not args.out else set()
+    return [
+        source
+        for source in known
+        if source.stream not in left_out
+        and (not args.names or {source.app, f"{source.app}:{source.number}"} & set(args.names))
+    ]
+
+
+def show(lines: Sequence[Line], *, as_json: bool = False) -> None:
+    """Print them."""
+    for line in lines:
+        print(json_line(line) if as_json else _for_people(line))
+
+
+def _for_people(line: Line) -> str:
+    text = f"{line.source.label} | {safe(as_text(line).decode('utf-8', 'replace'))}"
+    if not line.missed:
+        return text
+    return f"{line.source.label} | [{line.missed} files were deleted before they could be read]\n{text}"

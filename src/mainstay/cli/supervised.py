@@ -1,0 +1,79 @@
+"""Which daemon does a command talk to, and how is one started?
+
+The one of this directory: the configuration says where its home is.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mainstay.config.model import Config
+from mainstay.errors import MainstayError
+from mainstay.supervisor.client import Daemon, NoDaemon
+from mainstay.supervisor.trees import MARKER
+
+__all__ = ["daemon", "started"]
+
+_LOG: Final = "supervisor.log"
+_READY_WITHIN_S: Final = 10.0
+
+
+def daemon(config: Config) -> Daemon:
+    """The one that runs. Raises NoDaemon."""
+    return Daemon(config.home)
+
+
+def started(config: Config) -> Daemon:
+    """The one that runs, or a new one, which goes on when this command has ended."""
+    try:
+        return Daemon(config.home)
+    except NoDaemon:
+        pid = _spawn(config)
+    until_s = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < until_s:
+        try:
+            return Daemon(config.home)
+        except NoDaemon:
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                break
+            time.sleep(0.01)
+    raise MainstayError(f"the supervisor did not start: {_last_line(config.home / _LOG)}")
+
+
+def _spawn(config: Config) -> int:
+    config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = [sys.executable, "-P", "-m", "mainstay", "daemon"]
+    command += ["--config", str(config.file)] if config.file else []
+    log = str(config.home / _LOG)
+    # Not subprocess: its object would have to be kept, and a daemon that outlives this command is the intention.
+    return os.posix_spawn(
+        sys.executable,
+        command,
+        {name: value for name, value in os.environ.items() if name != MARKER},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _last_line(log: Path) -> str:
+    try:
+        said = log.read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        said = []
+    return said[-1] if said else f"see {log}"
+
+
+def done(answer: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print what became of the instances that a command was about."""
+    import json
+
+    from mainstay.cli.listing import listing
+
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else listing(answer))

@@ -1,0 +1,82 @@
+"""How does a command ask the daemon?"""
+
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+
+from mainstay.errors import ConfigError, MainstayError
+from mainstay.supervisor.address import SOCKET, VERSION, reachable
+
+__all__ = ["Daemon", "NoDaemon"]
+
+
+class NoDaemon(MainstayError):
+    """Nobody supervises this project."""
+
+    exit_code: ClassVar[int] = 3
+
+
+_KINDS: Final[Mapping[int, type[MainstayError]]] = {
+    each.exit_code: each for each in (MainstayError, ConfigError, NoDaemon)
+}
+
+
+class Daemon:
+    """One conversation with the daemon of a home.
+
+    Raises:
+        NoDaemon: when none runs there.
+    """
+
+    def __init__(self, home: Path, *, timeout_s: float = 10.0) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(reachable(home / SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            self._socket.close()
+            raise NoDaemon(f"no supervisor runs for {home}: `mainstay start` starts one") from None
+        self._file = self._socket.makefile("rwb")
+
+    def ask(self, do: str, *, timeout_s: float | None = None, **details: object) -> Any:  # noqa: ANN401  JSON
+        """Ask once, and wait for the answer.
+
+        Args:
+            do: what is to be done.
+            timeout_s: how long that may take; the conversation's own patience if absent.
+            details: what goes with it.
+
+        Raises:
+            MainstayError: what the daemon says is wrong, or that it does not answer.
+        """
+        if timeout_s is not None:
+            self._socket.settimeout(timeout_s)
+        try:
+            self._file.write(json.dumps({"v": VERSION, "do": do, **details}).encode() + b"\n")
+            self._file.flush()
+            answer = json.loads(self._file.readline() or b"{}")
+        except TimeoutError:
+            raise MainstayError(f"the supervisor does not answer to {do!r}: it may hang") from None
+        except (OSError, ValueError) as error:
+            raise MainstayError(f"the supervisor went away while it was asked: {error}") from None
+        if "error" in answer:
+            raise _KINDS.get(answer.get("code"), MainstayError)(str(answer["error"]))
+        if "ok" not in answer:
+            raise MainstayError("the supervisor ended while it was asked")
+        return answer["ok"]
+
+    def close(self) -> None:
+        """Hang up."""
+        self._file.close()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,58 @@
+"""With which words, where, and in which environment is an instance started?
+
+It gets the environment in which the daemon was started, without what was meant for the daemon itself, then what the
+app's settings add, then what it needs to talk to us.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mainstay.settings import Secret
+from mainstay.supervisor.model import AppSettings
+from mainstay.supervisor.notify import SOCKET
+from mainstay.supervisor.trees import MARKER
+
+__all__ = ["Launch", "launch"]
+
+_NOT_FOR_CHILDREN: Final = frozenset(
+    {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What the keeper is asked to start; ``marker`` is the value of its `MARKER`."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    marker: str
+
+
+def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, environ: Mapping[str, str]) -> Launch:
+    """Work it out.
+
+    Args:
+        name: of the instance, ``"web:0"``.
+        settings: of its app.
+        home: of the daemon.
+        directory: of the configuration, to which ``cwd`` is relative.
+        environ: of the daemon.
+    """
+    cwd = directory / Path(settings.cwd).expanduser()
+    env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
+    env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
+    env[MARKER] = f"{name}@{home}"
+    env["NOTIFY_SOCKET"] = str(home / SOCKET)
+    if settings.watchdog:
+        env["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))
+    return Launch(argv=_words(settings.command), cwd=cwd, env=env, marker=env[MARKER])
+
+
+def _words(command: Sequence[str]) -> tuple[str, ...]:
+    """``mainstay`` is this installation's own."""
+    program, *arguments = command
+    return (sys.executable, "-P", "-m", "mainstay", *arguments) if program == "mainstay" else tuple(command)

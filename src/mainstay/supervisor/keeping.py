@@ -1,0 +1,437 @@
+"""How does the daemon have processes, and keep them over its own death?
+
+It asks the keeper (`mainstay.supervisor.keeper`), which is started when there is none, and outlives it. Where the
+keeper itself was killed, its children live on; they are watched from here, and a new keeper is started for what
+comes next.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from socket import socket
+from typing import Final, Self
+
+from mainstay.errors import MainstayError
+from mainstay.supervisor.model import Child, Ended
+from mainstay.supervisor.pidfds import Watch, ended
+from mainstay.supervisor.starting import reach
+from mainstay.supervisor.wire import VERSION, Wire, peer
+from mainstay.units import format_duration
+
+__all__ = ["Keeper", "Kept"]
+
+_CONNECT_S: Final = 10.0
+_ANSWER_S: Final = 10.0
+_AGAIN_S: Final = 1.0
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A child that runs, or whose end was not acknowledged yet.
+
+    Attributes:
+        name: what it was started as; an instance's name.
+        ended: None while it runs.
+    """
+
+    name: str
+    child: Child
+    ended: Ended | None = None
+
+
+class Refused(MainstayError):
+    """The keeper could not do it.
+
+    Attributes:
+        step: what could not be done.
+        errno: why.
+    """
+
+    def __init__(self, step: str, number: int) -> None:
+        super().__init__(f"the keeper could not do it ({step}): {os.strerror(number)}")
+        self.step = step
+        self.errno = number
+
+
+class Gone(MainstayError):
+    """The connection to the keeper is over."""
+
+
+class Keeper:
+    """The daemon's hold on its keeper; made by `connect`, closed by `close`.
+
+    Attributes:
+        pid: of the keeper.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.pid = 0
+        self._home = home
+        self._loop = asyncio.get_running_loop()
+        self._wire: Wire | None = None
+        self._joined = asyncio.Event()
+        self._number = 0
+        self._asked: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, ...]]]] = {}
+        self._kept: dict[Child, Kept] = {}
+        self._watched: dict[Child, Watch] = {}
+        self._fifos: set[Path] = set()
+        self._told: asyncio.Queue[tuple[Child, Ended]] = asyncio.Queue()  # never more than there were children
+        self._untold: list[tuple[Child, Ended]] = []
+        self._stopping = False
+        self._replaced = False
+        self._coming_back: asyncio.Future[bool] = self._loop.create_future()
+
+    @classmethod
+    async def connect(cls, home: Path, *, timeout_s: float = _CONNECT_S) -> Self:
+        """Take over the keeper of this home; start one if there is none. Another daemon that had it is told to go.
+
+        Raises:
+            MainstayError: it can not be reached or started.
+        """
+        keeper = cls(home)
+        await keeper._join(timeout_s)
+        return keeper
+
+    async def stay(self) -> None:
+        """Connect again, to a new keeper if need be, whenever the keeper is gone; to be run beside everything else.
+
+        Returns when another daemon has taken over, and after `stop` and `close`.
+        """
+        while await asyncio.shield(self._coming_back) and not self._stopping:
+            try:
+                await self._join(_CONNECT_S)
+            except MainstayError:
+                await asyncio.sleep(_AGAIN_S)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a keeper now."""
+        return self._wire is not None
+
+    @property
+    def children(self) -> tuple[Kept, ...]:
+        """All that run, and those whose ends were not acknowledged; also what earlier daemons have started."""
+        return tuple(self._kept.values())
+
+    async def ends(self) -> AsyncIterator[tuple[Child, Ended]]:
+        """How children end, one after the other and without end; each was returned by `spawn` before.
+
+        What was not acknowledged is told again after the next connect.
+        """
+        while True:
+            yield await self._told.get()
+
+    def acknowledge(self, child: Child) -> None:
+        """Its end is written down: the keeper may forget it."""
+        self._kept.pop(child, None)
+        self._send(b"acknowledge", b"0", b"%d" % child.pid, child.mark.encode())
+
+    async def spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        stdout: Path | None = None,
+        stderr: Path | None = None,
+        umask: int = 0o022,
+        listen: Sequence[int] = (),
+    ) -> Child:
+        """Start a process. Where this is given up half way, it may be among `children` all the same.
+
+        Args:
+            name: to find it by among `children`.
+            argv: its command; looked for in the PATH of ``env``.
+            env: all of its environment.
+            cwd: where it runs.
+            stdout: absolute path of the FIFO of its output, made if it is not there; nowhere if None.
+            stderr: the same for its error output.
+            umask: its file mode creation mask.
+            listen: sockets that it gets from file descriptor 3 on, with LISTEN_FDS and LISTEN_PID.
+
+        Raises:
+            MainstayError: it can not be started, or the keeper is gone and does not come back.
+        """
+        outputs = [path for path in (stdout, stderr) if path is not None]
+        fields = [
+            *(name.encode(), os.fsencode(cwd), *(os.fsencode(path or "") for path in (stdout, stderr))),
+            *(b"%o" % umask, b"%d" % len(listen), b"%d" % len(argv), *map(os.fsencode, argv)),
+            *(os.fsencode(key) + b"=" + os.fsencode(value) for key, value in env.items()),
+        ]
+        try:
+            answer = await self._ask(b"spawn", *fields, fds=listen)
+        except Refused as refused:
+            why = _why(refused, argv[0], cwd, outputs)
+            raise MainstayError(f"{name} can not be started: {why}") from refused
+        self._fifos.update(outputs)
+        return _kept(answer).child
+
+    async def adopt(self, name: str, child: Child, fifos: Iterable[Path] = ()) -> None:
+        """Watch a child of a keeper that was killed. How it ended may stay unknown; does nothing if it is known.
+
+        Args:
+            name: what it was started as.
+            child: which it is; it may have ended.
+            fifos: what its output goes to, to be held from now on.
+        """
+        if child not in self._kept:
+            self._kept[child] = Kept(name=name, child=child)
+            self._watch(child)
+            self._fifos.update(fifos)
+            await self._ask(b"open", *map(os.fsencode, self._fifos))
+
+    async def release(self, *fifos: Path) -> None:
+        """These FIFOs need not be held any longer: their app was deleted."""
+        self._fifos.difference_update(fifos)
+        await self._ask(b"release", *map(os.fsencode, fifos))
+
+    async def hold(self, name: str, fds: Sequence[int]) -> None:
+        """Have the keeper hold these open, in place of what it had under that name; they stay open here, too."""
+        await self._ask(b"hold", name.encode(), b"%d" % len(fds), fds=fds)
+
+    async def give(self, name: str) -> list[int]:
+        """What it holds under that name, as new file descriptors; it holds them on."""
+        count, *given = await self._ask(b"give", name.encode())
+        fds = [int(fd) for fd in given]
+        if len(fds) < int(count):
+            for fd in fds:
+                os.close(fd)
+            raise Refused("give", errno.EMFILE)
+        return fds
+
+    async def drop(self, name: str) -> None:
+        """Have it close what it holds under that name."""
+        await self.hold(name, ())
+
+    async def held(self) -> tuple[str, ...]:
+        """The names under which it holds something."""
+        return tuple(name.decode() for name in await self._ask(b"held"))
+
+    async def stop(self, timeout_s: float) -> None:
+        """End the keeper, which waits until it has no child any more, not even an orphan that it has taken in.
+
+        Raises:
+            MainstayError: it has children left.
+        """
+        await self._ask(b"stop")
+        self._stopping = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self._coming_back)
+        except TimeoutError:
+            left = ", ".join(f"{kept.name} ({kept.child.pid})" for kept in self.children if kept.ended is None)
+            raise MainstayError(f"the keeper can not end, it has children left: {left or 'orphans'}") from None
+
+    def close(self) -> None:
+        """Leave the keeper and all children alone."""
+        self._stopping = True
+        self._leave()
+        for watch in self._watched.values():
+            watch.cancel()
+        self._watched.clear()
+
+    async def _join(self, within_s: float) -> None:
+        for _ in range(_TRIES):
+            with suppress(Gone):  # it was about to end, because nobody needed it
+                await self._take_over(await reach(self._home, within_s))
+                return
+        raise self._gone()
+
+    async def _take_over(self, dialled: socket) -> None:
+        if self._stopping:  # meanwhile
+            dialled.close()
+            raise self._gone()
+        self.pid, _ = peer(dialled)
+        self._coming_back = self._loop.create_future()
+        self._wire = wire = Wire(dialled)
+        self._loop.add_reader(dialled, self._receive, wire)
+        try:
+            await self._exchange(b"hello", b"%d" % VERSION)
+            listed = await self._exchange(b"list")
+            self._compare({kept.child: kept for kept in _all_kept(listed)})
+            with suppress(Refused):  # what can not be held any more is no reason to be without a keeper
+                await self._exchange(b"open", *map(os.fsencode, self._fifos))
+            self._joined.set()
+        except BaseException:
+            self._leave()
+            raise
+
+    def _compare(self, listed: dict[Child, Kept]) -> None:
+        """Bring together what the keeper has and what is known here; they differ when the last one was killed."""
+        for child in listed.keys() & self._watched.keys():
+            self._watched.pop(child).cancel()
+        for child, kept in listed.items():
+            self._kept.setdefault(child, kept)
+        untold, self._untold = self._untold, []
+        for child, how in untold:
+            if child not in listed:
+                self._tell(child, how)
+
+    def _leave(self) -> None:
+        """The connection is over. What runs is watched from here until there is a keeper who has it."""
+        wire, self._wire = self._wire, None
+        self._joined.clear()
+        if wire is None:
+            return
+        self._loop.remove_reader(wire.sock)
+        self._loop.remove_writer(wire.sock)
+        wire.close()
+        for _, answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(self._gone())
+        self._asked.clear()
+        if not self._stopping:
+            for child, kept in self._kept.items():
+                if kept.ended is None and child not in self._watched:
+                    self._watch(child)
+        if not self._coming_back.done():
+            self._coming_back.set_result(not self._stopping)
+
+    def _gone(self) -> MainstayError:
+        if self._replaced:
+            return MainstayError(f"another daemon has taken over {self._home}: there can be one only")
+        return Gone(f"the keeper of {self._home} is gone: try again in a moment")
+
+    def _watch(self, child: Child) -> None:
+        self._watched[child] = Watch(child, self._seen)
+
+    def _seen(self, child: Child, how: Ended) -> None:
+        del self._watched[child]
+        if self._wire is None:
+            self._untold.append((child, how))  # the next keeper may be the last one, and know better
+        else:
+            self._tell(child, how)
+
+    def _tell(self, child: Child, how: Ended) -> None:
+        kept = self._kept.get(child)
+        if kept is not None and kept.ended is None:
+            self._kept[child] = replace(kept, ended=how)
+            self._told.put_nowait((child, how))
+
+    def _receive(self, wire: Wire) -> None:
+        try:
+            for verb, asked, *fields in wire.receive():
+                self._received(wire, verb, asked, tuple(fields))
+        except (EOFError, ValueError):
+            self._leave()
+
+    def _received(self, wire: Wire, verb: bytes, asked: bytes, fields: tuple[bytes, ...]) -> None:
+        if verb == b"replaced":
+            self._stopping = self._replaced = True
+            return
+        if verb == b"ended":
+            kept = _kept(fields)
+            assert kept.ended is not None
+            self._kept.setdefault(kept.child, replace(kept, ended=None))
+            self._tell(kept.child, kept.ended)
+            return
+        question, answer = self._asked.pop(asked)
+        if verb == b"no":
+            if not answer.done():
+                answer.set_exception(Refused(fields[0].decode(), int(fields[1])))
+            return
+        if question == b"give":
+            given = wire.take(int(fields[0]))
+            fields = (fields[0], *(b"%d" % fd for fd in given))
+            if answer.done():
+                for fd in given:
+                    os.close(fd)
+        if question == b"spawn":
+            kept = _kept(fields)
+            self._kept[kept.child] = kept  # also where nobody waits for it any longer
+        if not answer.done():
+            answer.set_result(fields)
+
+    async def _ask(self, verb: bytes, *fields: bytes, fds: Sequence[int] = ()) -> tuple[bytes, ...]:
+        """Ask the keeper that there is, or that is there in a moment."""
+        if not self._stopping:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CONNECT_S):
+                    await self._joined.wait()
+        return await self._exchange(verb, *fields, fds=fds)
+
+    async def _exchange(self, verb: bytes, *fields: bytes, fds: Sequence[int] = ()) -> tuple[bytes, ...]:
+        self._number += 1
+        asked = b"%d" % self._number
+        answer: asyncio.Future[tuple[bytes, ...]] = self._loop.create_future()
+        if not self._send(verb, asked, *fields, fds=fds):
+            raise self._gone()
+        self._asked[asked] = verb, answer
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await answer
+        except TimeoutError:
+            raise MainstayError(
+                f"the keeper (process {self.pid}) has not answered within {format_duration(_ANSWER_S)}: "
+                f"if it hangs, kill it; what it has started goes on"
+            ) from None
+
+    def _send(self, *message: bytes, fds: Sequence[int] = ()) -> bool:
+        wire = self._wire
+        if wire is None:
+            return False
+        try:
+            wire.send(*message, fds=fds)
+        except EOFError:
+            self._leave()
+            return False
+        except ValueError as error:
+            raise MainstayError(f"the keeper can not be told so: {error}") from None
+        if wire.behind:
+            self._loop.add_writer(wire.sock, self._flush, wire)
+        return True
+
+    def _flush(self, wire: Wire) -> None:
+        try:
+            wire.flush()
+        except EOFError:
+            self._leave()
+            return
+        if not wire.behind:
+            self._loop.remove_writer(wire.sock)
+
+
+def _kept(fields: Sequence[bytes]) -> Kept:
+    name, pid, mark, status = (field.decode() for field in fields)
+    child = Child(pid=int(pid), mark=mark)
+    return Kept(name=name, child=child, ended=ended(int(status)) if status else None)
+
+
+def _all_kept(fields: Sequence[bytes]) -> list[Kept]:
+    return [_kept(fields[at : at + 4]) for at in range(0, len(fields) - 3, 4)]
+
+
+def _why(refused: Refused, command: str, cwd: Path, outputs: Sequence[Path]) -> str:
+    """What is wrong with the start of a process, and what to do about it."""
+    said = os.strerror(refused.errno)
+    if refused.step == "exec":
+        return _why_not_run(refused.errno, command, cwd)
+    if refused.step == "cwd":
+        return f"its directory {cwd} can not be used ({said}): make it, or set another `cwd`"
+    if refused.step in {"stdout", "stderr"}:
+        return f"its {refused.step} can not be opened ({said}): see to {' or '.join(map(str, outputs))}"
+    if refused.errno == errno.ESHUTDOWN:
+        return "the keeper was told to end: start again"
+    return f"there can be no further process ({said}): see to the limits of this system"
+
+
+def _why_not_run(number: int, command: str, cwd: Path) -> str:
+    match number:
+        case errno.ENOENT if "/" in command and (cwd / command).exists():
+            return f"what the first line of {command} names is not there: install it, or mend that line"
+        case errno.ENOENT:
+            return f"there is no command {command!r}: install it, or write its whole path"
+        case errno.EACCES:
+            return f"{command!r} may not be run: is it a file, and executable for this user?"
+        case errno.ENOEXEC:
+            return f"{command!r} is no program: a script has to begin with #! and its interpreter"
+        case errno.E2BIG:
+            return "its arguments and its environment are too long together: shorten them"
+        case _:
+            return f"{command!r} can not be run: {os.strerror(number)}"

@@ -1,0 +1,78 @@
+"""What do the children say of themselves?
+
+The other end of `mainstay.notify`: a datagram socket on which the kernel says which process has sent. Whatever a
+child sends is data of a stranger: what makes no sense is dropped.
+"""
+
+import array
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from mainstay.supervisor.address import reachable
+
+__all__ = ["SOCKET", "listening"]
+
+SOCKET: Final = "notify.sock"
+_LONGEST: Final = 4096
+_AT_ONCE: Final = 100
+_CREDENTIALS: Final = struct.Struct("3i")
+
+Heard = Callable[[int, dict[str, str]], object]
+
+
+@contextmanager
+def listening(home: Path, heard: Heard) -> Iterator[None]:
+    """Call ``heard`` with the sender's pid and what it says, by name, while the block runs."""
+    path = home / SOCKET
+    path.unlink(missing_ok=True)
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as way:
+        way.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        before = os.umask(0o177)
+        try:
+            way.bind(reachable(path))
+        finally:
+            os.umask(before)
+        loop.add_reader(way.fileno(), _receive, way, heard)
+        try:
+            yield
+        finally:
+            loop.remove_reader(way.fileno())
+
+
+def _receive(way: socket.socket, heard: Heard) -> None:
+    """What is there; not for ever, so that one who floods keeps nobody from being heard."""
+    for _ in range(_AT_ONCE):
+        try:
+            text, extra, _, _ = way.recvmsg(_LONGEST, 1024)
+        except (BlockingIOError, InterruptedError):
+            return
+        pid = 0
+        for level, kind, data in extra:
+            if level != socket.SOL_SOCKET:
+                continue
+            if kind == socket.SCM_CREDENTIALS:
+                pid, _, _ = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])
+            elif kind == socket.SCM_RIGHTS:
+                _close(data)
+        if pid:
+            heard(pid, _said(text))
+
+
+def _close(data: bytes) -> None:
+    """Nobody has asked for descriptors."""
+    fds = array.array("i")
+    fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    for fd in fds:
+        os.close(fd)
+
+
+def _said(text: bytes) -> dict[str, str]:
+    lines = text.decode("utf-8", "replace").splitlines()
+    return {name: value for name, is_pair, value in (line.partition("=") for line in lines) if is_pair}

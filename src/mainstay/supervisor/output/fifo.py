@@ -1,0 +1,43 @@
+"""What is in a FIFO, without taking it out?
+
+Whatever a process has taken out is lost when it is killed. So one looks at a copy: tee(2) copies from one pipe to
+another and takes nothing out. The standard library has splice(2), but not tee(2).
+"""
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+__all__ = ["open_fifo", "peek"]
+
+_PEEKED: Final = 64 * 1024  # what a new pipe holds
+
+_tee = ctypes.CDLL(None, use_errno=True).tee
+_tee.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint)
+_tee.restype = ctypes.c_ssize_t
+
+
+def open_fifo(path: Path) -> int:
+    """A descriptor to read it by, that never waits.
+
+    It is opened for writing as well, so that it has no end when its writers come and go.
+    """
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def peek(fifo: int) -> bytes:
+    """What comes next in it, 64 KiB at most; empty if there is nothing."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        copied = _tee(fifo, writer, _PEEKED, os.SPLICE_F_NONBLOCK)
+        if copied < 0:
+            number = ctypes.get_errno()
+            if number in (errno.EAGAIN, errno.EINTR):
+                return b""
+            raise OSError(number, os.strerror(number))
+        return os.read(reader, copied) if copied else b""
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -1,0 +1,307 @@
+"""Apps stay as they were asked to be, whoever dies: typed as a user types it, with real processes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE_S = 60.0
+COUNTING = """
+import itertools, time
+for number in itertools.count():
+    print(number, flush=True)
+    time.sleep(0.002)
+"""
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+away = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(away.pid, flush=True)
+time.sleep(600)
+"""
+HANGING = """
+import faulthandler, time
+from mainstay.notify import Notifier
+
+def stuck():
+    time.sleep(600)
+
+faulthandler.enable()
+Notifier().say("READY=1", "STATUS=well so far")
+stuck()
+"""
+LEAKING = """
+import time
+kept = []
+while True:
+    kept.append(bytearray(8_000_000))
+    time.sleep(0.02)
+"""
+
+
+class Home:
+    """A project directory, and the command in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def configure(self, **apps: dict[str, object]) -> None:
+        lines = []
+        for name, settings in apps.items():
+            lines += [f"[apps.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+        (self.directory / "mainstay.toml").write_text("\n".join(lines))
+
+    def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "mainstay", *words],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert code is None or done.returncode == code, done
+        return done
+
+    def instances(self) -> dict[str, dict[str, Any]]:
+        return {each["name"]: each for each in json.loads(self.run("list", "--json").stdout)}
+
+    def until(self, holds: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
+        until_s = time.monotonic() + DEADLINE_S
+        while not holds(found := self.instances()):
+            assert time.monotonic() < until_s, found
+        return found
+
+    def lifecycle(self) -> list[dict[str, Any]]:
+        path = self.directory / ".mainstay" / "lifecycle.log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def daemon(self) -> int:
+        return int([line for line in self.lifecycle() if line["what"] == "daemon"][-1]["pid"])
+
+    def numbers(self, app: str) -> list[int]:
+        return [
+            int(line) for line in (self.directory / ".mainstay" / "logs" / f"{app}-0.out.log").read_text().split()
+        ]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path)
+    yield made
+    made.run("kill", code=None)
+
+
+def python(code: str, **settings: object) -> dict[str, object]:
+    return {"command": [sys.executable, "-c", code], **settings}
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until_s = time.monotonic() + DEADLINE_S
+    while not gone(pid):
+        assert time.monotonic() < until_s
+
+
+def test_what_is_configured_runs_until_it_is_stopped(home: Home) -> None:
+    home.configure(web=python(COUNTING, instances=2), later=python(COUNTING, autostart=False))
+    listed = home.run("start").stdout
+    assert re.search(r"^web:0 +ready +\d+", listed, re.MULTILINE)
+    found = home.instances()
+    assert {name: each["state"] for name, each in found.items()} == {
+        "web:0": "ready",
+        "web:1": "ready",
+        "later:0": "stopped",
+    }
+    home.run("stop", "web:1")
+    assert gone(found["web:1"]["pid"])
+    assert home.instances()["web:0"]["pid"] == found["web:0"]["pid"]
+    home.run("restart", "web:0")
+    again = home.instances()["web:0"]
+    assert (again["state"], again["restarts"]) == ("ready", 1)
+    assert again["pid"] != found["web:0"]["pid"]
+    assert gone(found["web:0"]["pid"])
+
+
+def test_a_loop_of_crashes_ends_and_is_begun_anew_by_hand(home: Home) -> None:
+    home.configure(crash={"command": ["sh", "-c", "exit 3"], "max_restarts": 2})
+    home.run("start", code=None)
+    found = home.until(lambda now: now["crash:0"]["state"] == "errored")["crash:0"]
+    assert (found["restarts"], found["ended"]) == (2, "exit code 3")
+    assert "given up after 2 restarts in a row" in home.run("list").stdout
+    home.run("reset", "crash")
+    assert home.instances()["crash:0"]["state"] == "stopped"
+    home.run("start", code=None)
+    home.until(lambda now: now["crash:0"]["restarts"] == 2)
+
+
+def test_one_that_is_killed_is_started_again_and_the_record_says_why(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    before = home.instances()["web:0"]["pid"]
+    os.kill(before, signal.SIGKILL)
+    found = home.until(lambda now: now["web:0"]["pid"] not in (before, None) and now["web:0"]["state"] == "ready")
+    [restart] = found["web:0"]["history"]
+    assert (restart["reason"], restart["detail"]) == ("signal", "killed by SIGKILL")
+
+
+def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    pid = home.instances()["web:0"]["pid"]
+    for _ in range(3):
+        kill(home.daemon())
+        assert home.run("list", code=3).stderr.startswith("mainstay: no supervisor runs")
+        assert not gone(pid)
+        home.run("start")
+        assert home.instances()["web:0"]["pid"] == pid
+    seen = len(home.numbers("web"))
+    home.until(lambda _: len(home.numbers("web")) > seen)
+    numbers = home.numbers("web")
+    assert numbers == list(range(len(numbers)))
+
+
+def test_how_a_child_ended_while_no_daemon_was_there_is_known_and_it_is_started_again(home: Home) -> None:
+    code = "import pathlib, sys, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)\nsys.exit(7)"
+    home.configure(web=python(code, cwd=str(home.directory), restart_delay="600s"))
+    home.run("start")
+    pid = home.instances()["web:0"]["pid"]
+    kill(home.daemon())
+    (home.directory / "go").touch()
+    until_s = time.monotonic() + DEADLINE_S
+    while not gone(pid):
+        assert time.monotonic() < until_s
+    home.run("start", "--no-wait")
+    found = home.until(lambda now: now["web:0"]["state"] == "backoff")["web:0"]
+    assert (found["history"][0]["reason"], found["ended"]) == ("exit", "exit code 7")
+
+
+def test_nothing_is_left_of_one_that_does_not_want_to_end(home: Home) -> None:
+    home.configure(web=python(STUBBORN, stop_timeout="300ms"))
+    home.run("start")
+    pid = home.instances()["web:0"]["pid"]
+    log = home.directory / ".mainstay" / "logs" / "web-0.out.log"
+    home.until(lambda _: log.exists() and log.read_text().endswith("\n"))
+    away = int(log.read_text())
+    assert not gone(away)
+    home.run("stop")
+    assert gone(pid)
+    until_s = time.monotonic() + DEADLINE_S
+    while not gone(away):
+        assert time.monotonic() < until_s
+
+
+def test_one_that_takes_too_much_memory_is_started_again(home: Home) -> None:
+    home.configure(web=python(LEAKING, memory_limit="100MiB"))
+    home.run("start")
+    found = home.until(lambda now: bool(now["web:0"]["history"]))
+    restart = found["web:0"]["history"][0]
+    assert restart["reason"] == "memory"
+    assert "100MiB" in restart["detail"]
+
+
+def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> None:
+    home.configure(web=python(HANGING, ready="notify", watchdog="300ms"))
+    assert "well so far" in home.run("start").stdout
+    found = home.until(lambda now: bool(now["web:0"]["history"]))
+    restart = found["web:0"]["history"][0]
+    assert restart["reason"] == "hang"
+    assert "in stuck" in home.run("logs", "--err", "-n", "100").stdout
+
+
+def test_the_end_of_the_daemon_is_the_end_of_everything(home: Home) -> None:
+    home.configure(web=python(COUNTING, instances=3))
+    home.run("start")
+    pids = [each["pid"] for each in home.instances().values()]
+    daemon = home.daemon()
+    assert "have ended" in home.run("kill").stdout
+    assert all(map(gone, pids))
+    until_s = time.monotonic() + DEADLINE_S
+    while not gone(daemon):
+        assert time.monotonic() < until_s
+    assert home.run("kill").stdout == "no supervisor runs\n"
+    assert home.lifecycle()[-1]["what"] == "daemon ended"
+
+
+def test_in_the_foreground_it_ends_with_its_apps(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    with (home.directory / "shown").open("w") as shown:
+        running = subprocess.Popen([sys.executable, "-m", "mainstay", "run"], cwd=home.directory, stdout=shown)
+    try:
+        until_s = time.monotonic() + DEADLINE_S
+        while not (home.lifecycle() and home.lifecycle()[-1]["what"] == "ready"):
+            assert time.monotonic() < until_s
+        pid = home.instances()["web:0"]["pid"]
+        assert "another supervisor has" in home.run("run", code=1).stderr
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(DEADLINE_S) == 0
+        assert gone(pid)
+        seen = [f"web:0 out | {number}" for number in home.numbers("web")]
+        assert (home.directory / "shown").read_text().splitlines() == seen
+    finally:
+        with suppress(ProcessLookupError):
+            running.kill()
+        running.wait()
+
+
+def test_what_can_not_be_started_says_why_and_the_others_run(home: Home) -> None:
+    home.configure(
+        web=python(COUNTING),
+        typo={"command": "no-such-program", "max_restarts": 0},
+        lost=python(COUNTING, cwd="nowhere", max_restarts=0),
+    )
+    assert home.run("start", code=1)
+    found = home.instances()
+    assert found["web:0"]["state"] == "ready"
+    assert "there is no command 'no-such-program'" in found["typo:0"]["detail"]
+    assert "nowhere" in found["lost:0"]["detail"]
+
+
+def test_a_name_that_is_wrong_is_an_error_with_the_nearest(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    assert home.run("stop", "webb", code=2).stderr == "mainstay: there is no app webb; did you mean web?\n"
+    assert home.run("signal", "SIGFOO", "web", code=2).stderr.startswith("mainstay: there is no signal SIGFOO")
+    home.run("signal", "usr1", "web", code=0)
+    found = home.until(lambda now: bool(now["web:0"]["history"]))
+    assert found["web:0"]["history"][0]["detail"] == "killed by SIGUSR1"
+
+
+def test_what_is_said_next_is_followed(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    words = [sys.executable, "-m", "mainstay", "logs", "-f", "-n", "0", "web"]
+    with subprocess.Popen(words, cwd=home.directory, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        seen = [int(following.stdout.readline().removeprefix("web:0 out | ")) for _ in range(500)]
+        following.send_signal(signal.SIGINT)
+    assert seen == list(range(seen[0], seen[0] + 500))
+
+
+def test_the_last_lines_are_shown_whether_or_not_anything_runs(home: Home) -> None:
+    home.configure(talk={"command": ["sh", "-c", "echo 你好; echo oops >&2"], "autorestart": False})
+    home.run("start")
+    log = home.directory / ".mainstay" / "logs" / "talk-0.err.log"
+    home.until(lambda _: log.exists() and log.stat().st_size > 0)
+    home.run("kill")
+    assert home.run("logs").stdout == "talk:0 out | 你好\ntalk:0 err | oops\n"
+    assert home.run("logs", "--err", "talk:0").stdout == "talk:0 err | oops\n"
+    line = {"app": "talk", "instance": 0, "stream": "out", "line": "你好"}
+    assert json.loads(home.run("logs", "--out", "--json").stdout) == line
+    assert home.run("logs", "talkk", code=2).stderr == "mainstay: there is no app talkk; did you mean talk?\n"
