@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["Notifier"]
+__all__ = ["MARKER", "Notifier"]
+
+MARKER: Final = "MAINSTAY_INSTANCE"
+"""The environment variable that says to which supervised instance a process belongs, and ends with.
+
+Who is to outlive whoever has started it is given another value, and a session of its own.
+"""
 
 _AT_MOST_S: Final = 10.0
 

@@ -11,10 +11,10 @@ import pytest
 
 from mainstay.alive import started_mark
 from mainstay.errors import MainstayError
+from mainstay.notify import MARKER
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.processes import end, strays
-from mainstay.supervisor.trees import MARKER
 
 WITHIN_S = 30
 

@@ -17,7 +17,7 @@ from mainstay.supervisor.trees import Trees
 pytestmark = pytest.mark.anyio
 
 # Forks as it is told to, says the pids, and waits. "s": in a session of its own; "d": its parent is gone; "c": with
-# another environment.
+# another environment; "o": with the marker of somebody else.
 FAMILY = """if True:
     import os, signal, sys
     def grandchild(how):
@@ -27,6 +27,8 @@ FAMILY = """if True:
                 os.setsid()
             if "d" not in how or os.fork() == 0:
                 own = {} if "c" in how else dict(os.environ)
+                if "o" in how:
+                    own["MAINSTAY_INSTANCE"] = "another"
                 say = "import os, signal, sys; os.write(int(sys.argv[1]), b'%d' % os.getpid()); signal.pause()"
                 os.set_inheritable(done, True)
                 os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", say, str(done)], own)
@@ -143,6 +145,21 @@ async def test_neighbours_are_left_alone(home: Home, keeper: Keeper, trees: Tree
     trees.forget(two)
     assert trees.members(two) == ()
     assert await trees.kill(one, 30) == ()
+
+
+async def test_who_carries_the_marker_of_somebody_else_outlives_the_child(
+    home: Home, keeper: Keeper, trees: Trees
+) -> None:
+    child = await home.python(keeper, "web:0", FAMILY, "so", "sod", "x")
+    others = family(await home.said("web:0", b"up\n"))
+    trees.watch(child, home.marker("web:0"))
+    ours = others.pop()
+    trees.sample()
+    assert set(trees.members(child)) == {child, ours}
+    assert await trees.kill(child, 30) == ()
+    assert started_mark(ours.pid) == ""
+    assert [is_alive(each.pid, each.mark) for each in others] == [True, True]
+    assert await end(lambda: [each for each in others if is_alive(each.pid, each.mark)], 30) == ()
 
 
 async def test_who_is_spared_belongs_to_nobody(home: Home, keeper: Keeper, trees: Trees) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from mainstay.config.model import Config
 from mainstay.errors import MainstayError
+from mainstay.notify import MARKER
 from mainstay.supervisor.client import Daemon, NoDaemon
-from mainstay.supervisor.trees import MARKER
 
 __all__ = ["daemon", "started"]
 

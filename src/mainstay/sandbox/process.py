@@ -16,6 +16,7 @@ import httpx2
 
 from mainstay.alive import is_alive
 from mainstay.errors import MainstayError
+from mainstay.notify import MARKER
 from mainstay.sandbox.client import SandboxClient, SandboxError
 from mainstay.sandbox.model import ADDRESS_FILE, USUAL_MODELS, SandboxAddress, SandboxSettings
 
@@ -119,6 +120,7 @@ def _spawn(home: Path, settings: SandboxSettings, owner: int, models: tuple[str,
     command += ["--time-scale", str(settings.time_scale), "--tokens-per-second", str(settings.tokens_per_second)]
     command += ["--owner", str(owner), "--grace", str(settings.owner_grace), "--models", ",".join(models)]
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    environment[MARKER] = f"sandbox@{home}"  # it does not end with a supervised service
     log = str(home / _LOG)
     # Not subprocess: its object would have to be kept, and a sandbox that outlives it is the intention.
     return os.posix_spawn(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mainstay.notify import MARKER
 from mainstay.settings import Secret
 from mainstay.supervisor.model import AppSettings
 from mainstay.supervisor.notify import SOCKET
-from mainstay.supervisor.trees import MARKER
 
 __all__ = ["Launch", "launch"]
 

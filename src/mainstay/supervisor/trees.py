@@ -2,7 +2,8 @@
 
 A child's *tree* is what descends from it, what is in its session, and what carries its marker in the environment
 that it was started with: so whoever has left the session, or whose parents are gone, is found too. Who was found
-once belongs to it until it ends.
+once belongs to it until it ends. Who carries another marker belongs to somebody else, whoever has started it: so,
+in a session of its own, a program can outlive the child.
 """
 
 import os
@@ -10,14 +11,12 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
+from mainstay.notify import MARKER
 from mainstay.supervisor.model import Child
 from mainstay.supervisor.processes import end, send_group
 from mainstay.supervisor.procfs import Stat, boot_id, environment, pids, stat
 
-__all__ = ["MARKER", "Trees", "Usage"]
-
-MARKER: Final = "MAINSTAY_INSTANCE"
-"""The environment variable of a child's marker, which no other child has."""
+__all__ = ["Trees", "Usage"]
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS_IN_S: Final = os.sysconf("SC_CLK_TCK")
@@ -106,7 +105,9 @@ class Trees:
 
     def _members(self, child: Child) -> tuple[Child, ...]:
         tree = self._trees.get(child)
-        found = tree.members.items() if tree is not None else ()
+        if tree is None:
+            return ()
+        found = [(pid, started) for pid, started in tree.members.items() if not _is_of_another(pid, tree)]
         return tuple(Child(pid=pid, mark=f"{boot_id()}:{started}") for pid, started in found)
 
     async def kill(self, child: Child, within_s: float) -> tuple[Child, ...]:
@@ -170,7 +171,9 @@ class Trees:
         session = roots.get(found.session)
         if tree is None and session is not None and session.leads:
             tree = session
-        if tree is None and marked and found.parent != _KERNEL:
+        if tree is not None and _is_of_another(pid, tree):
+            tree = None
+        elif tree is None and marked and found.parent != _KERNEL:
             entries = environment(pid)
             if not entries:  # it may be just about to get one, and is seen the next time
                 self._fleeting |= stat(pid) is None
@@ -181,3 +184,11 @@ class Trees:
         else:
             tree.members[pid] = found.started
             self._member_of[pid] = tree
+
+
+def _is_of_another(pid: int, tree: _Tree) -> bool:
+    """Whether it carries another marker than this tree's; who was only just forked may carry it in a moment."""
+    if not tree.marker or pid == tree.child.pid:
+        return False
+    name = f"{MARKER}=".encode()
+    return any(entry.startswith(name) and entry != tree.marker for entry in environment(pid))
