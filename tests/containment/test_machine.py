@@ -4,14 +4,13 @@ Hypothesis chooses what fails; the world ends its process when it is told to, an
 it, which knows nothing of the machine. The same world then runs on machines that are wrong in one place each.
 """
 
-import types
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.mutants import mutant
 
 from mainstay.containment import machine
 from mainstay.containment.model import Contained, ContainmentSettings, Fatal, Origin, Uncaught
@@ -236,17 +235,9 @@ MUTANTS = {
 }
 
 
-def mutant(before: str, after: str) -> types.ModuleType:
-    source = Path(machine.__file__).read_text()
-    assert source.count(before) == 1, "the machine has changed: find the place again"
-    module = types.ModuleType("mainstay.containment.mutant")
-    exec(compile(source.replace(before, after), "mutant", "exec"), module.__dict__)
-    return module
-
-
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
-    wrong = mutant(*MUTANTS[name])
+    wrong = mutant(machine, *MUTANTS[name])
 
     @settings(
         max_examples=1500,

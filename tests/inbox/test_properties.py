@@ -6,15 +6,14 @@ a property that does not notice would be worth nothing.
 """
 
 import math
-import types
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.mutants import mutant
 
 from mainstay.errors import LeaseLost
 from mainstay.inbox import machine
@@ -308,17 +307,9 @@ MUTANTS = {
 }
 
 
-def mutant(before: str, after: str) -> types.ModuleType:
-    source = Path(machine.__file__).read_text()
-    assert before in source, "the machine has changed: find the place again"
-    module = types.ModuleType("mainstay.inbox.mutant")
-    exec(compile(source.replace(before, after), "mutant", "exec"), module.__dict__)
-    return module
-
-
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
-    wrong = mutant(*MUTANTS[name])
+    wrong = mutant(machine, *MUTANTS[name])
 
     @settings(
         max_examples=1500,

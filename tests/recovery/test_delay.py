@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.recovery.mutants import mutant
+from tests.mutants import mutant
 
 from mainstay.recovery import delay
 from mainstay.recovery.classify import classify

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from tests.mutants import mutant
 from tests.recovery.known import KNOWN, SPECIAL, named, openai_error
-from tests.recovery.mutants import mutant
 from tests.recovery.recorded import recorded
 
 from mainstay.errors import Category

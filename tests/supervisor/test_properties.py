@@ -6,15 +6,14 @@ how that ended, and compares. The same world then runs on machines that are wron
 """
 
 import heapq
-import types
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.mutants import mutant
 
 from mainstay.supervisor import machine
 from mainstay.supervisor.events import (
@@ -888,14 +887,6 @@ MUTANTS = {
 }
 
 
-def mutant(before: str, after: str) -> types.ModuleType:
-    source = Path(machine.__file__).read_text()
-    assert source.count(before) == 1, f"{before!r} occurs {source.count(before)} times: find the place again"
-    module = types.ModuleType("mainstay.supervisor.mutant")
-    exec(compile(source.replace(before, after), "mutant", "exec"), module.__dict__)
-    return module
-
-
 SLOWLY_FOUND = frozenset(
     {
         "a row without an end",
@@ -910,7 +901,7 @@ SLOWLY_FOUND = frozenset(
     "name", [pytest.param(name, marks=pytest.mark.soak if name in SLOWLY_FOUND else ()) for name in MUTANTS]
 )
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
-    wrong = mutant(*MUTANTS[name])
+    wrong = mutant(machine, *MUTANTS[name])
 
     @settings(
         max_examples=1500,

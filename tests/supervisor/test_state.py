@@ -9,7 +9,7 @@ import pytest
 
 from mainstay.errors import MainstayError
 from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
-from mainstay.supervisor.state import FILE, Kept, Lifecycle, load, save
+from mainstay.supervisor.state import FILE, LeftBehind, Lifecycle, load, save
 from mainstay.testing.clock import ManualClock
 
 RESTART = Restart(at_s=1.5, reason=Reason.MEMORY, detail="101 MiB", uptime_s=3.25)
@@ -26,7 +26,7 @@ FULL = Instance(
 
 
 def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
-    kept = Kept(boot="b", instances={"web:0": FULL, "web:1": Instance()}, scaled={"web": 2})
+    kept = LeftBehind(boot="b", instances={"web:0": FULL, "web:1": Instance()})
     save(tmp_path, kept)
     assert load(tmp_path) == kept
     assert kept.instances["web:1"].due_s == math.inf
@@ -38,13 +38,13 @@ def test_where_nothing_was_kept_there_is_nothing(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_died_while_it_wrote_leaves_what_was_there_before(tmp_path: Path) -> None:
-    kept = Kept(boot="b", instances={"web:0": FULL})
+    kept = LeftBehind(boot="b", instances={"web:0": FULL})
     save(tmp_path, kept)
     (tmp_path / FILE).with_suffix(".new").write_text('{"v": 1, "inst')
     assert load(tmp_path) == kept
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"v": 9}', '{"v": 1, "boot": "b", "scaled": {}}', '{"v": 1'])
+@pytest.mark.parametrize("text", ["", "[]", '{"v": 9}', '{"v": 1, "boot": "b"}', '{"v": 1'])
 def test_what_can_not_be_read_is_said_with_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(MainstayError, match=r"supervisor\.json can not be read: .*move it away"):

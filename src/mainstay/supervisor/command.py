@@ -15,7 +15,7 @@ from mainstay.settings import Secret
 from mainstay.supervisor.model import AppSettings
 from mainstay.supervisor.notify import SOCKET
 
-__all__ = ["Launch", "launch"]
+__all__ = ["Launch", "launch", "marker"]
 
 _NOT_FOR_CHILDREN: Final = frozenset(
     {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER}
@@ -24,12 +24,16 @@ _NOT_FOR_CHILDREN: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What the keeper is asked to start; ``marker`` is the value of its `MARKER`."""
+    """What the keeper is asked to start."""
 
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
-    marker: str
+
+
+def marker(name: str, home: Path) -> str:
+    """The value that `MARKER` has in the environment of this instance, and in no other one's."""
+    return f"{name}@{home}"
 
 
 def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, environ: Mapping[str, str]) -> Launch:
@@ -45,11 +49,11 @@ def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, env
     cwd = directory / Path(settings.cwd).expanduser()
     env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
-    env[MARKER] = f"{name}@{home}"
+    env[MARKER] = marker(name, home)
     env["NOTIFY_SOCKET"] = str(home / SOCKET)
     if settings.watchdog:
         env["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))
-    return Launch(argv=_words(settings.command), cwd=cwd, env=env, marker=env[MARKER])
+    return Launch(argv=_words(settings.command), cwd=cwd, env=env)
 
 
 def _words(command: Sequence[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import Final, assert_never
 
 from mainstay.errors import MainstayError
 from mainstay.supervisor import events
-from mainstay.supervisor.command import launch
+from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.machine import step
@@ -27,7 +27,7 @@ from mainstay.supervisor.model import ACTIVE, AppSettings, Child, Ended, Instanc
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
 from mainstay.supervisor.processes import send, send_group
-from mainstay.supervisor.state import Kept, Lifecycle, boot_id, save
+from mainstay.supervisor.state import LeftBehind, Lifecycle, boot_id, save
 from mainstay.supervisor.trees import Trees, Usage
 
 __all__ = ["Plan", "Supervisor", "boottime"]
@@ -83,7 +83,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, plan: Plan, *, keeper: Keeper, collector: Collector, lifecycle: Lifecycle, kept: Kept | None
+        self, plan: Plan, *, keeper: Keeper, collector: Collector, lifecycle: Lifecycle, kept: LeftBehind | None
     ) -> None:
         self.plan = plan
         self.instances: dict[str, Instance] = {}
@@ -219,7 +219,7 @@ class Supervisor:
 
     def _adopted(self, name: str, child: Child) -> None:
         self._names[child] = name
-        self._trees.watch(child, f"{name}@{self.plan.home}")
+        self._trees.watch(child, marker(name, self.plan.home))
 
     def _perform(self, name: str, command: Command) -> None:
         match command:
@@ -337,7 +337,7 @@ class Supervisor:
             await self._save.wait()
             self._save.clear()
             ended, self._ended = self._ended, []
-            kept = Kept(boot=self._boot, instances=dict(self.instances))
+            kept = LeftBehind(boot=self._boot, instances=dict(self.instances))
             try:
                 await asyncio.to_thread(save, self.plan.home, kept)
             except OSError as error:

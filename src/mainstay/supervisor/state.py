@@ -16,7 +16,7 @@ from mainstay.clock import Clock, iso
 from mainstay.errors import MainstayError
 from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
 
-__all__ = ["Kept", "Lifecycle", "boot_id", "load", "save"]
+__all__ = ["LeftBehind", "Lifecycle", "boot_id", "load", "save"]
 
 FILE: Final = "supervisor.json"
 _VERSION: Final = 1
@@ -25,18 +25,16 @@ _LONGEST_LOG: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class LeftBehind:
     """What is kept.
 
     Attributes:
         boot: of which start of the machine the pids and times in it are.
         instances: by their names, ``"web:0"``.
-        scaled: how many instances were asked for, by app, where that is another number than is configured.
     """
 
     boot: str
     instances: Mapping[str, Instance] = field(default_factory=dict)
-    scaled: Mapping[str, int] = field(default_factory=dict)
 
 
 def boot_id() -> str:
@@ -44,7 +42,7 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def load(home: Path) -> Kept | None:
+def load(home: Path) -> LeftBehind | None:
     """What the last daemon of that home has left; None if there is nothing.
 
     Raises:
@@ -60,7 +58,7 @@ def load(home: Path) -> Kept | None:
         raise MainstayError(f"{path} can not be read: {error}; move it away to begin anew") from error
 
 
-def save(home: Path, kept: Kept) -> None:
+def save(home: Path, kept: LeftBehind) -> None:
     """Replace what was kept before; when this returns, it is on the disk. Raises OSError."""
     path = home / FILE
     fresh = path.with_suffix(".new")
@@ -78,11 +76,11 @@ def save(home: Path, kept: Kept) -> None:
         os.close(directory)
 
 
-def _kept(written: dict[str, Any]) -> Kept:
+def _kept(written: dict[str, Any]) -> LeftBehind:
     if written["v"] != _VERSION:
         raise ValueError(f"it has version {written['v']}, this program reads {_VERSION}")
     instances = {name: _instance(each) for name, each in written["instances"].items()}
-    return Kept(boot=written["boot"], instances=instances, scaled=dict(written["scaled"]))
+    return LeftBehind(boot=written["boot"], instances=instances)
 
 
 def _instance(written: dict[str, Any]) -> Instance:

@@ -7,14 +7,13 @@ nothing.
 """
 
 import math
-import types
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.mutants import mutant
 
 from mainstay.errors import Category
 from mainstay.recovery.breaker import machine
@@ -415,17 +414,9 @@ MUTANTS = {
 }
 
 
-def mutant(before: str, after: str) -> types.ModuleType:
-    source = Path(machine.__file__).read_text()
-    assert source.count(before) == 1, f"{before!r} occurs {source.count(before)} times: find the place again"
-    module = types.ModuleType("mainstay.recovery.breaker.mutant")
-    exec(compile(source.replace(before, after), "mutant", "exec"), module.__dict__)
-    return module
-
-
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
-    wrong = mutant(*MUTANTS[name])
+    wrong = mutant(machine, *MUTANTS[name])
 
     @settings(
         max_examples=1500,
