@@ -50,7 +50,9 @@ def test_what_a_child_wrote_before_it_ended_is_in_the_log_when_it_was_removed(
     tmp_path: Path, fifo: Fifo, collector: Collector, child: Writer, timestamps: bool
 ) -> None:
     log = tmp_path / "log"
-    collector.add(fifo.path, log, Policy(keep=1000, max_size=300_000, timestamps=timestamps)).result()
+    collector.add(
+        fifo.path, log, Policy(keep=1000, max_size=300_000, timestamps=timestamps, compress=False)
+    ).result()
     child.wrote(2_000_000)
     count = child.end()
     collector.remove(log).result()
