@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from mainstay.settings import SETTING
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.events import (
     Abort,
     ChildEnded,
@@ -33,7 +34,7 @@ from mainstay.supervisor.events import (
     Well,
 )
 from mainstay.supervisor.machine import ABORT_GRACE_S, KILL_AGAIN_S, step
-from mainstay.supervisor.model import AppSettings, Child, Ended, Instance, Reason, State
+from mainstay.supervisor.model import Child, Ended, Instance, Reason, State
 
 APP = AppSettings(command=("it",))
 BOT = replace(

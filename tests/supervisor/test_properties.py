@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.mutants import mutant
 
 from mainstay.supervisor import machine
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.events import (
     Abort,
     ChildEnded,
@@ -41,7 +42,7 @@ from mainstay.supervisor.events import (
     Wanted,
     Well,
 )
-from mainstay.supervisor.model import AppSettings, Child, Ended, Instance, Reason, Restart, State
+from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
 
 PLAIN = AppSettings(
     command=("it",),

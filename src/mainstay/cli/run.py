@@ -10,7 +10,7 @@ from pathlib import Path
 from mainstay.cli.logs import configured_sources, show
 from mainstay.cli.running import configured
 from mainstay.config.model import Config
-from mainstay.supervisor.model import AppSettings
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.output.reader import Reader
 
 __all__ = ["add", "run"]

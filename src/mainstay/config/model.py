@@ -25,7 +25,7 @@ from mainstay.recovery.model import RecoverySettings
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.settings import Secret, duration, setting
 from mainstay.storage.model import StorageSettings
-from mainstay.supervisor.model import AppSettings
+from mainstay.supervisor.app import AppSettings
 from mainstay.turns.model import TurnSettings
 from mainstay.units import parse_duration
 

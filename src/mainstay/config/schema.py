@@ -27,7 +27,7 @@ from mainstay.recovery.breaker.model import BreakerSettings
 from mainstay.recovery.model import RecoverySettings
 from mainstay.settings import SETTING, SettingInfo
 from mainstay.storage.model import StorageSettings
-from mainstay.supervisor.model import AppSettings
+from mainstay.supervisor.app import AppSettings
 from mainstay.turns.model import TurnSettings
 
 __all__ = ["SECTIONS", "Key", "Section"]

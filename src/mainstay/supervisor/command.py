@@ -12,7 +12,7 @@ from typing import Final
 
 from mainstay.notify import MARKER
 from mainstay.settings import Secret
-from mainstay.supervisor.model import AppSettings
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.notify import SOCKET
 
 __all__ = ["Launch", "launch", "marker"]

@@ -19,11 +19,12 @@ from typing import Final, assert_never
 
 from mainstay.errors import MainstayError
 from mainstay.supervisor import events
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.machine import step
-from mainstay.supervisor.model import ACTIVE, AppSettings, Child, Ended, Instance, State, instance_name
+from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
 from mainstay.supervisor.processes import send, send_group

@@ -17,10 +17,10 @@ from typing import Final
 from mainstay.clock import SystemClock
 from mainstay.errors import MainstayError
 from mainstay.notify import Notifier
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.control import serving
 from mainstay.supervisor.daemon import Plan, Supervisor
 from mainstay.supervisor.keeping import Keeper
-from mainstay.supervisor.model import AppSettings
 from mainstay.supervisor.notify import listening
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Notice

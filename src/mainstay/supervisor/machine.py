@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.events import (
     Abort,
     ChildEnded,
@@ -38,7 +39,7 @@ from mainstay.supervisor.events import (
     Wanted,
     Well,
 )
-from mainstay.supervisor.model import AppSettings, Child, Ended, Instance, Reason, Restart, State
+from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
 from mainstay.units import format_duration, format_size
 
 __all__ = ["ABORT_GRACE_S", "KILL_AGAIN_S", "step"]

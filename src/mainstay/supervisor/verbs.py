@@ -9,10 +9,11 @@ from typing import Any, Final
 from mainstay.clock import Clock, iso
 from mainstay.errors import ConfigError, nearest
 from mainstay.supervisor import events
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.control import Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
-from mainstay.supervisor.model import AppSettings, Instance, Reason, State
+from mainstay.supervisor.model import Instance, Reason, State
 
 __all__ = ["Verbs"]
 

@@ -14,7 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.supervisor.output.conftest import ROOT, Daemon, Fifo, Writer
 
-from mainstay.supervisor.model import AppSettings
+from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.output.asides import asides
 from mainstay.supervisor.output.compress import compress_asides
 from mainstay.supervisor.output.lines import as_json, as_text, time_of

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from mainstay.supervisor.model import AppSettings
+from mainstay.supervisor.app import AppSettings
 
 __all__ = [
     "LONGEST",
