@@ -1,4 +1,4 @@
-"""``mainstay start``, ``stop``, ``restart``, ``reset`` and ``signal``: what is to be done with the apps?"""
+"""``mainstay start``, ``stop``, ``restart``, ``reload``, …: what is to be done with the apps?"""
 
 import argparse
 
@@ -17,6 +17,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         ("start", "keep the configured apps running; starts the supervisor if none runs"),
         ("stop", "end apps, and keep them ended"),
         ("restart", "end apps and start them again, each instance by itself"),
+        ("reload", "start successors, and end what ran before once they are ready; stops at the first failure"),
+        ("delete", "end apps, and show them no more until they are started again"),
         ("reset", "forget how often apps were restarted; one that was given up is started by `start` then"),
     ):
         parser = verbs.add_parser(verb, help=help)
@@ -24,6 +26,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument("--no-wait", action="store_true", help="do not wait until that is done")
         parser.add_argument("--json", action="store_true", help="what became of them, for programs")
         parser.set_defaults(run=run)
+    parser = verbs.add_parser("scale", help="have more or fewer instances of an app")
+    parser.add_argument("names", nargs=1, metavar="NAME", help="an app (web)")
+    parser.add_argument("to", metavar="N", help="how many (3), how many more (+1), or how many fewer (-1)")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait until that is done")
+    parser.add_argument("--json", action="store_true", help="what became of them, for programs")
+    parser.set_defaults(run=run)
     parser = verbs.add_parser("signal", help="send a signal to an app's processes")
     parser.add_argument("signal", metavar="SIGNAL", help="e.g. SIGHUP")
     parser.add_argument("names", nargs="+", metavar="NAME", help=_NAMES)
@@ -34,7 +42,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask, wait until it is done, and show how the instances are then; 1 if one is not as it was asked to be."""
     config = configured(args)
-    details = {"signal": args.signal} if args.verb == "signal" else {}
+    details = {name: getattr(args, name) for name in ("signal", "to") if hasattr(args, name)}
     with started(config) if args.verb == "start" else daemon(config) as talk:
         answer = talk.ask(args.verb, names=args.names, wait=not args.no_wait, timeout_s=_PATIENCE_S, **details)
     done(answer, as_json=args.json)

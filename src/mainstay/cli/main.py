@@ -21,7 +21,7 @@ from mainstay.units import parse_duration
 __all__ = ["VERBS", "Parser", "main", "parser"]
 
 VERBS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("start", "stop", "restart", "reset", "signal"), "apps"),
+    **dict.fromkeys(("start", "stop", "restart", "reload", "scale", "delete", "reset", "signal"), "apps"),
     **dict.fromkeys(("list", "describe"), "listing"),
     **dict.fromkeys(("run", "daemon"), "run"),
     **{verb: verb for verb in ("logs", "kill", "serve", "ask", "health", "sandbox", "fault")},

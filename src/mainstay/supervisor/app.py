@@ -57,6 +57,24 @@ def _command(written: object) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _addresses(written: object) -> tuple[str, ...]:
+    addresses = (written,) if isinstance(written, str) else written
+    if not isinstance(addresses, Sequence) or not all(_is_address(each) for each in addresses):
+        raise ValueError(f'{written!r} are not addresses: write them like ["127.0.0.1:8000", "unix:run/web.sock"]')
+    if len(set(addresses)) < len(addresses):
+        raise ValueError(f"{written!r} names an address twice")
+    return tuple(addresses)
+
+
+def _is_address(written: object) -> bool:
+    if not isinstance(written, str) or not written.isprintable():
+        return False
+    if written.startswith("unix:"):
+        return len(written) > len("unix:")
+    host, _, port = written.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) < 1 << 16
+
+
 def _codes(written: object) -> tuple[int, ...]:
     codes = tuple(written) if isinstance(written, Sequence) and not isinstance(written, str) else ()
     if not all(isinstance(code, int) and not isinstance(code, bool) and 0 <= code <= 255 for code in codes):
@@ -99,6 +117,13 @@ class AppSettings:
         "", help="Where it runs; relative to the directory of the configuration, which is the default."
     )
     env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
+    listen: tuple[str, ...] = setting(
+        (),
+        help="Where it is reached: addresses like 127.0.0.1:8000 or unix:run/web.sock. They are opened for it, stay "
+        "open while it is started again or reloaded, and are handed over as file descriptors from 3 on "
+        "(LISTEN_FDS). For `mainstay serve` it is the service's own address by default.",
+        parse=_addresses,
+    )
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
     autostart: bool = setting(True, help="Whether `mainstay start` without a name starts it.")  # noqa: FBT003
     autorestart: bool = setting(True, help="Whether it is started again when it has ended by itself.")  # noqa: FBT003

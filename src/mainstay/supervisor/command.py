@@ -13,6 +13,7 @@ from typing import Final
 from mainstay.notify import MARKER
 from mainstay.settings import Secret
 from mainstay.supervisor.app import AppSettings
+from mainstay.supervisor.naming import number_of, slot_of
 from mainstay.supervisor.notify import SOCKET
 
 __all__ = ["Launch", "launch", "marker"]
@@ -20,6 +21,8 @@ __all__ = ["Launch", "launch", "marker"]
 _NOT_FOR_CHILDREN: Final = frozenset(
     {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER}
 )
+_NUMBER: Final = ("MAINSTAY_INSTANCE_ID", "NODE_APP_INSTANCE")
+"""Which of its app's instances it is; the second is what PM2's programs know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +34,19 @@ class Launch:
     env: Mapping[str, str]
 
 
-def marker(name: str, home: Path) -> str:
-    """The value that `MARKER` has in the environment of this instance, and in no other one's."""
-    return f"{name}@{home}"
+def marker(name: str, begun_s: float, home: Path) -> str:
+    """The value that `MARKER` has in the environment of this run of an instance, and of no other one."""
+    return f"{slot_of(name)}.{round(begun_s * 1000)}@{home}"
 
 
-def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, environ: Mapping[str, str]) -> Launch:
+def launch(
+    name: str, begun_s: float, settings: AppSettings, *, home: Path, directory: Path, environ: Mapping[str, str]
+) -> Launch:
     """Work it out.
 
     Args:
-        name: of the instance, ``"web:0"``.
+        name: of the run, ``"web:0"``.
+        begun_s: see `mainstay.supervisor.model.Instance`.
         settings: of its app.
         home: of the daemon.
         directory: of the configuration, to which ``cwd`` is relative.
@@ -48,8 +54,11 @@ def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, env
     """
     cwd = directory / Path(settings.cwd).expanduser()
     env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
+    env |= dict.fromkeys(_NUMBER, str(number_of(name)))
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
-    env[MARKER] = marker(name, home)
+    if settings.listen:
+        env["LISTEN_FDNAMES"] = ":".join(address.replace(":", "-") for address in settings.listen)
+    env[MARKER] = marker(name, begun_s, home)
     env["NOTIFY_SOCKET"] = str(home / SOCKET)
     if settings.watchdog:
         env["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))

@@ -18,16 +18,22 @@ from secrets import SystemRandom
 from typing import Final, assert_never
 
 from mainstay.errors import MainstayError
+from mainstay.notify import MARKER
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.keeping import Keeper
-from mainstay.supervisor.machine import step
-from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
+from mainstay.supervisor.machine import step, succeed
+from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State
+from mainstay.supervisor.naming import Role, app_of, beside, number_of, slot_of
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
 from mainstay.supervisor.processes import send, send_group
+from mainstay.supervisor.procfs import environment
+from mainstay.supervisor.reloads import Reloads
+from mainstay.supervisor.roster import Roster
+from mainstay.supervisor.sockets import Sockets
 from mainstay.supervisor.state import LeftBehind, Lifecycle, boot_id, save
 from mainstay.supervisor.trees import Trees, Usage
 
@@ -39,6 +45,8 @@ _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 5.0
 _EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
+_AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
+_TICK_S: Final = 0.01
 
 
 def boottime() -> float:
@@ -81,13 +89,22 @@ class Supervisor:
         collector: writes their output to their logs.
         lifecycle: is told what happens.
         kept: what the last daemon has left; None if there was none.
+
+    Attributes:
+        instances: all runs, by name.
+        roster: which instances there are to be.
+        removed: the apps that are not in the configuration any more.
+        reloads: those that go on.
     """
 
     def __init__(
         self, plan: Plan, *, keeper: Keeper, collector: Collector, lifecycle: Lifecycle, kept: LeftBehind | None
     ) -> None:
         self.plan = plan
+        self.roster = kept.roster if kept is not None else Roster()
+        self.removed: frozenset[str] = frozenset()
         self.instances: dict[str, Instance] = {}
+        self.sockets = Sockets(keeper, plan.directory)
         self._keeper = keeper
         self._collector = collector
         self._lifecycle = lifecycle
@@ -110,25 +127,37 @@ class Supervisor:
             for name, each in (kept.instances if kept is not None and not known else {}).items()
             if each.state in ACTIVE or each.state is State.BACKOFF
         )
-        for name in self._planned():
-            self.instances[name] = known.get(name, Instance())
+        self._know(known)
+        rolls = kept.rolls if kept is not None and known else ()
+        self.reloads = Reloads(
+            self, [roll for roll in rolls if all(app_of(slot) in self.plan.apps for slot in roll.left)], boottime
+        )
 
-    def _planned(self) -> list[str]:
-        return [
-            instance_name(app, number)
-            for app, settings in self.plan.apps.items()
-            for number in range(settings.instances)
-        ]
+    def _know(self, known: Mapping[str, Instance]) -> None:
+        """What the last daemon knew, as far as it is planned, or runs."""
+        running = {app_of(name) for name, each in known.items() if each.state in ACTIVE}
+        remains = {
+            app: each.settings()
+            for app, each in self.roster.remains.items()
+            if app in running and app not in self.plan.apps
+        }
+        for name in self.roster.names(self.plan.apps):
+            self.instances[name] = known.get(name, Instance())
+        self.removed = frozenset(remains)
+        self.plan = replace(self.plan, apps={**self.plan.apps, **remains})
+        for name, instance in known.items():
+            runs = instance.state in ACTIVE or (name != slot_of(name) and app_of(name) not in remains)
+            if runs and app_of(name) in self.plan.apps:
+                self.instances.setdefault(name, instance)
 
     def settings(self, name: str) -> AppSettings:
         """Of the app of this instance."""
-        return self.plan.apps[name.rpartition(":")[0]]
+        return self.plan.apps[app_of(name)]
 
     def sources(self, name: str) -> tuple[Source, ...]:
         """The logs of this instance."""
-        app, _, number = name.rpartition(":")
-        logs = self.plan.home / "logs"
-        return tuple(sources(app, int(number), self.plan.apps[app], logs=logs, base=self.plan.directory))
+        app, logs = app_of(name), self.plan.home / "logs"
+        return tuple(sources(app, number_of(name), self.plan.apps[app], logs=logs, base=self.plan.directory))
 
     def usage(self, name: str) -> tuple[Usage, float | None] | None:
         """What it takes, and how much of a core in percent; None while nobody has looked."""
@@ -138,9 +167,51 @@ class Supervisor:
 
     def replan(self, apps: Mapping[str, AppSettings]) -> None:
         """Go on with other settings; what runs keeps its own until it is started again."""
+        self.removed = frozenset(self.plan.apps.keys() - apps.keys())
         self.plan = replace(self.plan, apps={**self.plan.apps, **apps})
-        for name in self._planned():
+        self.reform(self.roster)
+
+    def reform(self, roster: Roster) -> None:
+        """Let there be other instances; of those that are too many each is forgotten when it has ended."""
+        self.roster = roster
+        present = {app: each for app, each in self.plan.apps.items() if app not in self.removed}
+        for name in roster.names(present):
             self.instances.setdefault(name, Instance())
+        self.changed()
+
+    def is_surplus(self, name: str) -> bool:
+        """Whether there is to be no such run."""
+        if name != slot_of(name):
+            return not self.reloads.concern(slot_of(name))
+        if app_of(name) in self.removed:
+            return app_of(name) in self.roster.deleted
+        return not self.roster.has(name, self.plan.apps)
+
+    def begin(self, name: str) -> None:
+        """Let there be a run of this name, and start it."""
+        self.instances[name] = Instance()
+        self.feed(name, events.Wanted())
+
+    def swap(self, slot: str) -> None:
+        """Let the successor have the slot, and what had it be the old one."""
+        old, before = beside(slot, Role.OLD), self.instances[slot]
+        successor = self.instances.pop(beside(slot, Role.NEXT))
+        self.instances[slot] = succeed(successor, before, self.settings(slot), boottime())
+        self.instances[old] = before
+        for name in (slot, old):
+            child = self.instances[name].child
+            if child is not None:
+                self._names[child] = name
+        pids = [each.child.pid for each in (before, successor) if each.child is not None]
+        self._lifecycle.write("reloaded", name=slot, pids=pids)
+        self.changed()
+
+    def forget(self, name: str) -> None:
+        """This run has ended, and nobody asks for it any more."""
+        gone, slot = self.instances.pop(name), self.instances.get(slot_of(name))
+        if name == beside(slot_of(name), Role.OLD) and slot is not None and slot.ended is None:
+            self.instances[slot_of(name)] = replace(slot, ended=gone.ended)
+        self.changed()
 
     async def run(self) -> None:
         """Keep them, until cancelled; that leaves the children alone."""
@@ -149,6 +220,7 @@ class Supervisor:
             await self._take_over()
             tasks.create_task(self._hear_of_ends())
             tasks.create_task(self._keep_time())
+            tasks.create_task(self._keep_order())
             tasks.create_task(self._keep_measuring())
             await self._keep_saving()
 
@@ -159,13 +231,26 @@ class Supervisor:
                 async with asyncio.timeout(_DRAIN_S):
                     await asyncio.wrap_future(self._collector.drain(log))
 
+    async def let_go(self, apps: Iterable[str], sources: Iterable[Source]) -> None:
+        """Close the sockets and the pipes of what was deleted. Raises MainstayError."""
+        for app in apps:
+            await self.sockets.close(app)
+        for source in sources:
+            with suppress(KeyError, OSError, TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    await asyncio.wrap_future(self._collector.remove(source.path))
+            self._logs.discard(source.path)
+            await self._keeper.release(self._fifo(source))
+
     async def moved(self) -> None:
         """Return when something has changed."""
         await self._moved.wait()
 
     def feed(self, name: str, event: Event) -> None:
-        """Something has happened to this instance."""
-        before = self.instances[name]
+        """Something has happened to this instance, if it is not forgotten."""
+        before = self.instances.get(name)
+        if before is None:
+            return
         after, commands = step(before, event, self.settings(name), boottime(), _CHANCE)
         self.instances[name] = after
         if after != before:
@@ -199,28 +284,38 @@ class Supervisor:
         listed = {kept.child: kept for kept in self._keeper.children}
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
-                self._adopted(name, instance.child)
+                self._adopted(name, instance.begun_s, instance.child)
                 if instance.child not in listed:
                     await self._keeper.adopt(
                         name, instance.child, [self._fifo(each) for each in self.sources(name)]
                     )
-        for child, kept in listed.items():
-            instance_or_none = self.instances.get(kept.name)
-            if instance_or_none is None or instance_or_none.child not in (None, child):
+        for child in listed.keys() - self._names.keys():
+            name = listed[child].name
+            instance_or_none = self.instances.get(name)
+            if instance_or_none is not None and _is_answer(child, instance_or_none):
+                self._adopted(name, instance_or_none.begun_s, child)
+                self.feed(name, events.Spawned(child=child))
+            else:
+                self._names[child] = ""
+                self._trees.watch(child, _marker_of(child))
                 self._tasks.create_task(self._sweep(child))
-            elif instance_or_none.child is None:
-                self._adopted(kept.name, child)
-                self.feed(kept.name, events.Spawned(child=child))
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
                 self.feed(name, events.Resumed())
                 self._collect(name)
+            elif instance.state is State.STARTING:
+                self._perform(name, Spawn())  # the last daemon did not come to it
+            elif instance.state is State.STOPPING:
+                self.feed(name, events.NotSpawned(detail="nobody has come to it"))
             if name in self._before_boot:
                 self.feed(name, events.Wanted())
+            if self.is_surplus(name):
+                self.feed(name, events.Unwanted())
+        self.reloads.look()  # before any end is heard of: what has a successor is not to be started again
 
-    def _adopted(self, name: str, child: Child) -> None:
+    def _adopted(self, name: str, begun_s: float, child: Child) -> None:
         self._names[child] = name
-        self._trees.watch(child, marker(name, self.plan.home))
+        self._trees.watch(child, marker(name, begun_s, self.plan.home))
 
     def _perform(self, name: str, command: Command) -> None:
         match command:
@@ -246,19 +341,23 @@ class Supervisor:
 
     async def _spawn(self, name: str) -> None:
         event: Event
-        plan = self.plan
+        plan, settings, begun_s = self.plan, self.settings(name), self.instances[name].begun_s
         try:
-            order = launch(
-                name, self.settings(name), home=plan.home, directory=plan.directory, environ=plan.environ
-            )
+            order = launch(name, begun_s, settings, home=plan.home, directory=plan.directory, environ=plan.environ)
             fifos = self._collect(name)
             child = await self._keeper.spawn(
-                name, order.argv, env=order.env, cwd=order.cwd, stdout=fifos[0], stderr=fifos[-1]
+                name,
+                order.argv,
+                env=order.env,
+                cwd=order.cwd,
+                stdout=fifos[0],
+                stderr=fifos[-1],
+                listen=await self.sockets.of(app_of(name), settings.listen),
             )
         except (MainstayError, OSError) as error:
             event = events.NotSpawned(detail=str(error))
         else:
-            self._adopted(name, child)
+            self._adopted(name, begun_s, child)
             event = events.Spawned(child=child)
         self.feed(name, event)
         if isinstance(event, events.Spawned):
@@ -319,16 +418,34 @@ class Supervisor:
                 async with asyncio.timeout(None if due_s == float("inf") else max(0.0, due_s - boottime())):
                     await self._time.wait()
 
+    async def _keep_order(self) -> None:
+        """Go on with the reloads, and forget what has ended for good."""
+        while True:
+            before = self.reloads.rolls
+            due_s = self.reloads.look()
+            over = [name for name, each in self.instances.items() if each.state in _AT_REST]
+            for name in filter(self.is_surplus, over):
+                self.forget(name)
+            if self.reloads.rolls != before:
+                self.changed()
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if due_s == float("inf") else max(0.0, due_s - boottime())):
+                    await self.moved()
+
     async def _keep_measuring(self) -> None:
         while True:
             now = boottime()
-            self._trees.spared.add(self._keeper.pid)  # it may be another one by now
+            if self._keeper.pid not in self._trees.spared:  # it is another one by now
+                self._trees.spared.add(self._keeper.pid)
+                with suppress(MainstayError):  # it is gone as well: the next one gets them
+                    await self.sockets.hold_again()
             for child, usage in self._trees.sample().items():
                 last = self._measured.get(child)
                 cpu = 100 * (usage.cpu_s - last.usage.cpu_s) / (now - last.at_s) if last is not None else None
                 self._measured[child] = _Measured(usage, now, max(cpu, 0.0) if cpu is not None else None)
                 name = self._names.get(child)
-                if name is not None and self.settings(name).memory_limit is not None:
+                if name and self.settings(name).memory_limit is not None:
                     self.feed(name, events.UsesMemory(size_bytes=usage.memory_bytes))
             await asyncio.sleep(_MEASURE_EVERY_S)
 
@@ -338,7 +455,10 @@ class Supervisor:
             await self._save.wait()
             self._save.clear()
             ended, self._ended = self._ended, []
-            kept = LeftBehind(boot=self._boot, instances=dict(self.instances))
+            roster = self.roster.remember(self.plan.apps, map(app_of, self.instances))
+            kept = LeftBehind(
+                boot=self._boot, instances=dict(self.instances), rolls=self.reloads.rolls, roster=roster
+            )
             try:
                 await asyncio.to_thread(save, self.plan.home, kept)
             except OSError as error:
@@ -361,10 +481,27 @@ class Supervisor:
             self._lifecycle.write(
                 after.state, name=name, pid=after.child.pid if after.child else None, detail=after.detail
             )
-        self._save.set()
         self._time.set()
+        self.changed()
+
+    def changed(self) -> None:
+        """What is kept is not what it was: it is written down, and whoever waits looks again."""
+        self._save.set()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+
+
+def _is_answer(child: Child, instance: Instance) -> bool:
+    """Whether this may be the process that the instance waits for, and not one that it had before."""
+    started_s = int(child.mark.rpartition(":")[2]) / os.sysconf("SC_CLK_TCK")
+    waits = instance.child is None and instance.state in {State.STARTING, State.STOPPING}
+    return waits and started_s >= instance.begun_s - _TICK_S
+
+
+def _marker_of(child: Child) -> str:
+    """What it has got when it was started; empty if that can not be seen any more."""
+    entries = (entry.decode(errors="replace").partition("=") for entry in environment(child.pid))
+    return next((value for name, _, value in entries if name == MARKER), "")
 
 
 def _heard(said: Mapping[str, str]) -> Iterable[Event]:

@@ -42,7 +42,7 @@ from mainstay.supervisor.events import (
 from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
 from mainstay.units import format_duration, format_size
 
-__all__ = ["ABORT_GRACE_S", "KILL_AGAIN_S", "step"]
+__all__ = ["ABORT_GRACE_S", "KILL_AGAIN_S", "step", "succeed"]
 
 ABORT_GRACE_S: Final = 2.0
 """How long a hung one may take to dump its stacks."""
@@ -156,7 +156,8 @@ def _enter(instance: Instance, state: State, now_s: float, detail: str = "", due
 
 
 def _start(instance: Instance, now_s: float) -> Step:
-    return replace(_enter(instance, State.STARTING, now_s), started_s=now_s, upstream=False), (Spawn(),)
+    starting = _enter(instance, State.STARTING, now_s)
+    return replace(starting, begun_s=now_s, started_s=now_s, upstream=False), (Spawn(),)
 
 
 def _start_again(instance: Instance, now_s: float) -> Step:
@@ -387,6 +388,19 @@ def _delay_s(instance: Instance, settings: AppSettings, chance: Callable[[], flo
         return least_s
     grown_s = max(least_s * 2.0**steps, settings.backoff_base * 2.0 ** (steps - 1))
     return max(least_s, min(settings.backoff_cap, grown_s * (1 - _JITTER * chance())))
+
+
+def succeed(successor: Instance, before: Instance, settings: AppSettings, now_s: float) -> Instance:
+    """The successor in the place of what ran before: as if that had been restarted, because somebody asked."""
+    uptime_s = now_s - before.started_s if before.child is not None else 0.0
+    reloaded = Restart(at_s=now_s, reason=Reason.USER, detail="reloaded", uptime_s=uptime_s)
+    return replace(
+        successor,
+        unstable=before.unstable if uptime_s < settings.min_uptime else 0,
+        delays=before.delays if uptime_s < settings.stable_after else 0,
+        restarts=_remembered((*before.restarts, reloaded), settings, now_s),
+        restarted=before.restarted + 1,
+    )
 
 
 def _remembered(restarts: tuple[Restart, ...], settings: AppSettings, now_s: float) -> tuple[Restart, ...]:

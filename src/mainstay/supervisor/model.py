@@ -17,7 +17,6 @@ __all__ = [
     "Reason",
     "Restart",
     "State",
-    "instance_name",
 ]
 
 _NAMES: Final = {
@@ -66,11 +65,6 @@ class Reason(StrEnum):
     """It could not be started, or was not ready in time."""
     UNKNOWN = "unknown"
     """It has ended while nobody was looking: how, is not known."""
-
-
-def instance_name(app: str, number: int) -> str:
-    """How one instance is called: ``web:0``."""
-    return f"{app}:{number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +119,7 @@ class Instance:
         child: of the active states, once it was started.
         since_s: when ``state`` began; all times are seconds of ``CLOCK_BOOTTIME``, which goes on while the machine
             sleeps and is the same for a daemon that comes after this one.
+        begun_s: when it was decided to start the process; tells the runs of an instance apart.
         started_s: when the process was started.
         due_s: when the machine wants to be asked again at the latest; infinite for never.
         unstable: restarts in a row after less than ``min_uptime``.
@@ -144,6 +139,7 @@ class Instance:
     state: State = State.STOPPED
     child: Child | None = None
     since_s: float = 0.0
+    begun_s: float = 0.0
     started_s: float = 0.0
     due_s: float = float("inf")
     unstable: int = 0

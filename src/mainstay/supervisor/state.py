@@ -15,6 +15,8 @@ from typing import Any, Final
 from mainstay.clock import Clock, iso
 from mainstay.errors import MainstayError
 from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
+from mainstay.supervisor.rolling import Roll
+from mainstay.supervisor.roster import Remains, Roster, Scaled
 
 __all__ = ["LeftBehind", "Lifecycle", "boot_id", "load", "save"]
 
@@ -30,11 +32,15 @@ class LeftBehind:
 
     Attributes:
         boot: of which start of the machine the pids and times in it are.
-        instances: by their names, ``"web:0"``.
+        instances: all runs, by their names, ``"web:0"``.
+        rolls: the reloads that go on.
+        roster: which instances there are to be, where that is not what the configuration says.
     """
 
     boot: str
     instances: Mapping[str, Instance] = field(default_factory=dict)
+    rolls: tuple[Roll, ...] = ()
+    roster: Roster = field(default_factory=Roster)
 
 
 def boot_id() -> str:
@@ -80,7 +86,14 @@ def _kept(written: dict[str, Any]) -> LeftBehind:
     if written["v"] != _VERSION:
         raise ValueError(f"it has version {written['v']}, this program reads {_VERSION}")
     instances = {name: _instance(each) for name, each in written["instances"].items()}
-    return LeftBehind(boot=written["boot"], instances=instances)
+    rolls = tuple(Roll(**{**each, "left": tuple(each["left"])}) for each in written.get("rolls", ()))
+    roster = written.get("roster", {})
+    kept = Roster(
+        scaled={app: Scaled(**each) for app, each in roster.get("scaled", {}).items()},
+        deleted=tuple(roster.get("deleted", ())),
+        remains={app: Remains(**each) for app, each in roster.get("remains", {}).items()},
+    )
+    return LeftBehind(boot=written["boot"], instances=instances, rolls=rolls, roster=kept)
 
 
 def _instance(written: dict[str, Any]) -> Instance:

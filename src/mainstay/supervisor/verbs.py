@@ -1,23 +1,26 @@
 """What may be asked of the daemon, and when is it done?"""
 
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
 
 from mainstay.clock import Clock, iso
-from mainstay.errors import ConfigError, nearest
+from mainstay.errors import ConfigError, MainstayError, nearest
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.control import Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Instance, Reason, State
+from mainstay.supervisor.naming import app_of, number_of, slot_of
+from mainstay.supervisor.rolling import Roll
 
 __all__ = ["Verbs"]
 
 _AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
+_GONE: Final = "not in the configuration any more"
 _SETTLED: Final = frozenset({State.READY, State.UNHEALTHY, State.ERRORED, State.EXITED, State.BACKOFF})
 
 
@@ -53,19 +56,26 @@ class Verbs:
         names, wait = request.get("names", []), request.get("wait", True)
         match request["do"]:
             case "list":
-                return self._described(self._meant(names))
+                return self._described(self._with_others(self._meant(names)))
             case "start":
-                self._supervisor.replan(self._apps())
-                meant = self._meant(names, autostart=not names)
+                meant = await self._renewed(names, restored=True)
                 await self._ask(meant, lambda _: events.Wanted(), _SETTLED, wait=wait)
             case "stop":
                 meant = self._meant(names)
-                await self._ask(meant, lambda _: events.Unwanted(), _AT_REST, wait=wait)
+                await self._stop(meant, "it was stopped", wait=wait)
             case "restart":
-                self._supervisor.replan(self._apps())
-                meant = self._meant(names)
+                meant = await self._renewed(names)
+                self._supervisor.reloads.cancel(meant, "it was restarted")
                 asked = events.RestartAsked(reason=Reason.USER, detail="asked for")
                 await self._ask(meant, lambda _: asked, _SETTLED, wait=wait, anew=True)
+            case "reload":
+                meant = await self._renewed(names)
+                await self._reload(meant, wait=wait)
+            case "scale":
+                meant = await self._scale(names, str(request.get("to")), wait=wait)
+            case "delete":
+                await self._delete(names)
+                meant = self._meant([])
             case "reset":
                 meant = self._meant(names)
                 await self._ask(meant, lambda _: events.Reset(), frozenset(State), wait=False)
@@ -84,22 +94,105 @@ class Verbs:
 
     async def stop_all(self) -> None:
         """Stop everything, each in its time."""
-        await self._ask(list(self._supervisor.instances), lambda _: events.Unwanted(), _AT_REST, wait=True)
+        await self._stop(self._meant([]), "everything was stopped", wait=True)
 
-    def _meant(self, names: Iterable[object], *, autostart: bool = False) -> list[str]:
+    def _meant(self, names: Iterable[object]) -> list[str]:
         """The instances by these names, of apps or of instances; all of them if there is none, or ``all``."""
-        known = self._supervisor.instances
+        apps = list(self._supervisor.plan.apps)
+        slots = {slot_of(name) for name in self._supervisor.instances}
+        known = sorted(slots, key=lambda slot: (apps.index(app_of(slot)), number_of(slot)))
         wanted = [str(name) for name in names if name != "all"]
         if not wanted:
-            return [name for name in known if not autostart or self._supervisor.settings(name).autostart]
+            return known
         found: dict[str, None] = {}
         for name in wanted:
-            of_it = [each for each in known if name in (each, each.rpartition(":")[0])]
+            of_it = [slot for slot in known if name in (slot, app_of(slot))]
             if not of_it:
-                apps = {each.rpartition(":")[0] for each in known}
-                raise ConfigError(f"there is no app {name}{nearest(name, apps)}")
+                raise ConfigError(f"there is no app {name}{nearest(name, set(map(app_of, known)))}")
             found |= dict.fromkeys(of_it)
         return list(found)
+
+    def _with_others(self, slots: Iterable[str]) -> list[str]:
+        """These instances, and where they are being reloaded their other runs."""
+        every = self._supervisor.instances
+        return [name for slot in slots for name in every if slot_of(name) == slot]
+
+    async def _renewed(self, names: Sequence[object], *, restored: bool = False) -> list[str]:
+        """The instances by these names in the configuration as it is now; what it has no more of is ended.
+
+        Args:
+            names: see `_meant`; without any, what the configuration does not name any more is left alone.
+            restored: whether what was deleted is there again.
+        """
+        supervisor, every = self._supervisor, not names
+        written = [str(name) for name in names if name != "all"]
+        supervisor.replan(self._apps())
+        if restored:
+            deleted = supervisor.roster.deleted
+            supervisor.reform(supervisor.roster.restore([app for app in deleted if not written or app in written]))
+        meant = self._meant(written)
+        removed = [slot for slot in meant if app_of(slot) in supervisor.removed]
+        if written and removed:
+            app = app_of(removed[0])
+            raise ConfigError(f"{app} is {_GONE}: write it there again, or end it with `mainstay delete {app}`")
+        meant = [slot for slot in meant if slot not in removed]
+        surplus = [slot for slot in meant if supervisor.is_surplus(slot)]
+        await self._stop(surplus, "there are to be fewer", wait=False)
+        by_itself = [slot for slot in meant if not (every and restored) or supervisor.settings(slot).autostart]
+        return [slot for slot in by_itself if slot not in surplus]
+
+    async def _stop(self, slots: Iterable[str], why: str, *, wait: bool) -> None:
+        asked = tuple(slots)
+        self._supervisor.reloads.cancel(asked, why)
+        await self._ask(self._with_others(asked), lambda _: events.Unwanted(), _AT_REST, wait=wait)
+
+    async def _reload(self, slots: list[str], *, wait: bool) -> None:
+        """Raises MainstayError where it was not reloaded."""
+        supervisor = self._supervisor
+        number = supervisor.reloads.begin(slots)
+        supervisor.changed()
+        roll: Roll | None = None
+        while wait and roll is None:
+            await supervisor.moved()
+            roll = supervisor.reloads.ended(number)
+        if roll is not None and roll.failed:
+            rest = f"; not reloaded either: {', '.join(roll.left[1:])}" if roll.left[1:] else ""
+            raise MainstayError(f"not reloaded: {roll.failed}; what ran before goes on{rest}")
+
+    async def _scale(self, names: Iterable[object], to: str, *, wait: bool) -> list[str]:
+        supervisor = self._supervisor
+        supervisor.replan(self._apps())
+        written = [str(name) for name in names]
+        if len(written) != 1 or written[0] not in supervisor.plan.apps:
+            apps = set(supervisor.plan.apps)
+            raise ConfigError(f"there is no app {' '.join(written)}{nearest(' '.join(written), apps)}")
+        [app] = written
+        if app in supervisor.removed or app in supervisor.roster.deleted:
+            raise ConfigError(f"{app} can not be scaled: it is {_GONE if app in supervisor.removed else 'deleted'}")
+        settings = supervisor.plan.apps[app]
+        before = self._meant([app])
+        if any(supervisor.reloads.concern(slot) for slot in before):
+            raise MainstayError(f"{app} is being reloaded: wait, or end that by `mainstay stop {app}`")
+        supervisor.reform(
+            supervisor.roster.scale(app, _count(to, supervisor.roster.count(app, settings)), settings)
+        )
+        surplus = [slot for slot in before if supervisor.is_surplus(slot)]
+        more = [slot for slot in self._meant([app]) if slot not in before]
+        await self._ask(more, lambda _: events.Wanted(), _SETTLED, wait=wait)
+        await self._stop(surplus, "there are to be fewer", wait=wait)
+        return [slot for slot in self._meant([app]) if slot not in surplus]
+
+    async def _delete(self, names: Iterable[object]) -> None:
+        supervisor, written = self._supervisor, [str(name) for name in names]
+        slots = self._meant(written)
+        apps = tuple(dict.fromkeys(map(app_of, slots)))
+        for name in written:
+            if name not in (*apps, "all"):
+                raise ConfigError(f"{name} is one instance: delete its app, or `mainstay scale {app_of(name)} -1`")
+        sources = {source for slot in slots for source in supervisor.sources(slot)}
+        supervisor.reform(supervisor.roster.delete(apps))
+        await self._stop(slots, "it was deleted", wait=True)
+        await supervisor.let_go(apps, sources)
 
     async def _ask(
         self,
@@ -121,7 +214,11 @@ class Verbs:
                 anew and instance.state in (State.READY, State.UNHEALTHY) and instance.started_s < since_s
             )
 
-        while wait and not all(is_done(supervisor.instances[name]) for name in asked):
+        def all_are_done() -> bool:
+            left = (supervisor.instances.get(name) for name in asked)
+            return all(is_done(instance) for instance in left if instance is not None)
+
+        while wait and not all_are_done():
             await supervisor.moved()
 
     def _described(self, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -139,7 +236,7 @@ class Verbs:
             "cpu_percent": round(taken[1], 1) if taken and taken[1] is not None else None,
             "memory_bytes": taken[0].memory_bytes if taken else None,
             "processes": taken[0].processes if taken else None,
-            "detail": instance.detail,
+            "detail": instance.detail or (_GONE if app_of(name) in self._supervisor.removed else ""),
             "status": instance.status,
             "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
             "ended": str(instance.ended) if instance.ended else None,
@@ -150,6 +247,17 @@ class Verbs:
 
     def _moment(self, at_s: float, now_s: float) -> str:
         return iso(self._clock.now() - timedelta(seconds=now_s - at_s))
+
+
+def _count(written: str, now: int) -> int:
+    """``3``, or ``+1`` and ``-1`` from now on."""
+    sign, number = (written[0], written[1:]) if written[:1] in ("+", "-") else ("", written)
+    if not (number.isascii() and number.isdecimal()):
+        raise ConfigError(f"{written!r} is no number of instances: write it like 3, +1 or -1")
+    count = {"+": now + int(number), "-": now - int(number), "": int(number)}[sign]
+    if count < 1:
+        raise ConfigError(f"there is to be one instance at least, not {count}: `mainstay stop` stops all of them")
+    return count
 
 
 def _signal(name: str) -> int:
