@@ -37,6 +37,7 @@ from mainstay.sandbox.lent import lent
 from mainstay.sandbox.model import SandboxAddress
 from mainstay.schema import heads
 from mainstay.storage.sqlite import Storage
+from mainstay.web.handed import handed
 from mainstay.web.server import listen, serving
 from mainstay.wiring import House, database_breaker, find_extras, join, web, webhook_path
 
@@ -93,7 +94,7 @@ async def _serve(
 
     async with AsyncExitStack() as stack:
         stack.enter_context(hooks.watching(report))
-        listener = stack.enter_context(listen(config.service.host, config.service.port))
+        listener = stack.enter_context(handed() or listen(config.service.host, config.service.port))
         breakers = Breakers(config.breaker, clock=clock)
         breakers.announce(bus)
         storage = Storage(config.storage, clock=clock, guard=database_breaker(breakers, config))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mainstay.config.machine import ROOT
 from mainstay.config.model import Config, has_credentials
+from mainstay.supervisor.app import AppSettings
 
 __all__ = ["OPENROUTER_KEY", "SERVICE", "complete", "tables"]
 
@@ -44,6 +45,7 @@ _WITH_OPENROUTER: Final = {
     "primary": {**_OPENROUTER, "model": "kwaipilot/kat-coder-pro:free"},
     "fallback": {**_OPENROUTER, "model": "google/gemini-2.5-flash-lite"},
 }
+_SERVE: Final = ("mainstay", "serve")
 _SQLITE: Final = "sqlite:///"
 
 
@@ -59,7 +61,7 @@ def tables(
 
 
 def complete(config: Config, directory: Path) -> Config:
-    """The defaults that depend on other settings: the Manager's chain, the database's place, the sandbox's mode."""
+    """The defaults that depend on other settings: the Manager's chain, where the database is and the service listens."""
     agents = dict(config.agents)
     if ROOT in agents and not agents[ROOT].models:
         agents[ROOT] = replace(agents[ROOT], models=tuple(config.models))
@@ -68,7 +70,16 @@ def complete(config: Config, directory: Path) -> Config:
         for name, channel in config.channels.items()
     }
     storage = replace(config.storage, url=_absolute(config, directory))
-    return replace(config, agents=agents, channels=channels, storage=storage)
+    apps = {name: _reached(app, config, f"apps.{name}") for name, app in config.apps.items()}
+    return replace(config, apps=apps, agents=agents, channels=channels, storage=storage)
+
+
+def _reached(app: AppSettings, config: Config, path: str) -> AppSettings:
+    """The service's own address is opened for it, so that it can be reloaded without anybody being refused."""
+    if tuple(app.command) != _SERVE or config.origin(f"{path}.listen") != "default":
+        return app
+    host = config.service.host
+    return replace(app, listen=(f"{f'[{host}]' if ':' in host else host}:{config.service.port}",))
 
 
 def _absolute(config: Config, directory: Path) -> str:

@@ -165,6 +165,7 @@ class _Control:
         return {
             "url": parts.pusher.url,
             "owner": parts.owner.pid,
+            "owners": parts.owner.living,
             "time_scale": parts.clock.scale,
             "options": asdict(self._tenant.options),
             "faults": {

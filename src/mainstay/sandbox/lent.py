@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mainstay.sandbox.client import SandboxClient
+from mainstay.sandbox.client import SandboxClient, SandboxError
 from mainstay.sandbox.model import SandboxAddress, SandboxSettings
 from mainstay.sandbox.process import find, start, stop
 
@@ -17,7 +17,7 @@ async def lent(home: Path, settings: SandboxSettings, models: Iterable[str]) -> 
     """A sandbox with these models (and perhaps more) for this process, while the block runs.
 
     One that was started by hand stays afterwards. One that a crashed service left is taken over, with all that was
-    said in it, and ends with the block, like a new one.
+    said in it, and ends with the block, like a new one; unless another process has come to run with it meanwhile.
 
     Raises:
         SandboxFailed: when there is none and a new one does not get ready.
@@ -30,5 +30,14 @@ async def lent(home: Path, settings: SandboxSettings, models: Iterable[str]) -> 
     try:
         yield address
     finally:
-        if not by_hand:
+        if not by_hand and not await _others(address):
             await stop(address)
+
+
+async def _others(address: SandboxAddress) -> bool:
+    """Whether it runs for somebody else too, as while this service is reloaded."""
+    try:
+        async with SandboxClient(address) as client:
+            return any(pid != os.getpid() for pid in (await client.state())["owners"])
+    except SandboxError:
+        return False  # it is in no state to be of use to anybody
