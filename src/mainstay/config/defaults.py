@@ -61,7 +61,7 @@ def tables(
 
 
 def complete(config: Config, directory: Path) -> Config:
-    """The defaults that depend on other settings: the Manager's chain, where the database is and the service listens."""
+    """The defaults that depend on other settings: the chain, the modes, the database, the socket."""
     agents = dict(config.agents)
     if ROOT in agents and not agents[ROOT].models:
         agents[ROOT] = replace(agents[ROOT], models=tuple(config.models))

@@ -119,8 +119,8 @@ class AppSettings:
     env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
     listen: tuple[str, ...] = setting(
         (),
-        help="Where it is reached: addresses like 127.0.0.1:8000 or unix:run/web.sock. They are opened for it, stay "
-        "open while it is started again or reloaded, and are handed over as file descriptors from 3 on "
+        help="Where it is reached: addresses like 127.0.0.1:8000 or unix:run/web.sock. They are opened for it, "
+        "stay open while it is started again or reloaded, and are handed over as file descriptors from 3 on "
         "(LISTEN_FDS). For `mainstay serve` it is the service's own address by default.",
         parse=_addresses,
     )

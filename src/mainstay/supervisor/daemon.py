@@ -23,7 +23,7 @@ from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
-from mainstay.supervisor.keeping import Keeper
+from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step, succeed
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State
 from mainstay.supervisor.naming import Role, app_of, beside, number_of, slot_of
@@ -299,6 +299,11 @@ class Supervisor:
                 self._names[child] = ""
                 self._trees.watch(child, _marker_of(child))
                 self._tasks.create_task(self._sweep(child))
+        self._resume(listed)
+
+    def _resume(self, listed: Mapping[Child, Kept]) -> None:
+        """Nobody was looking for a while."""
+        self.reloads.resume()
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
                 self.feed(name, events.Resumed())
@@ -311,7 +316,12 @@ class Supervisor:
                 self.feed(name, events.Wanted())
             if self.is_surplus(name):
                 self.feed(name, events.Unwanted())
-        self.reloads.look()  # before any end is heard of: what has a successor is not to be started again
+        for child, kept in listed.items():
+            name = self._names[child]
+            if kept.ended is not None and name != slot_of(name):
+                self.feed(name, events.ChildEnded(child=child, ended=kept.ended))
+        # Before other ends are heard of: what has a successor that is well is not started again.
+        self.reloads.look()
 
     def _adopted(self, name: str, begun_s: float, child: Child) -> None:
         self._names[child] = name

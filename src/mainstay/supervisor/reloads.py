@@ -10,7 +10,7 @@ from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Instance, Reason
 from mainstay.supervisor.naming import Role, app_of, beside
-from mainstay.supervisor.rolling import Action, Begin, Drop, Forget, Restart, Roll, Swap, decide
+from mainstay.supervisor.rolling import Action, Begin, Drop, Forget, Restart, Roll, Swap, decide, resumed
 
 __all__ = ["Reloads", "Runs"]
 
@@ -97,15 +97,22 @@ class Reloads:
             if not roll.failed and not asked.isdisjoint(roll.left):
                 self._rolls[number] = replace(roll, failed=f"{roll.left[0]}: {why}")
 
+    def resume(self) -> None:
+        """For a while nobody was looking; to be called before the runs are told so."""
+        for number, roll in self._rolls.items():
+            self._rolls[number] = resumed(roll, self._runs.instances, self._apps(roll))
+
     def look(self) -> float:
         """Do what is to be done now; when to look again at the latest."""
         return min((self._go_on(number) for number in tuple(self._rolls)), default=float("inf"))
 
+    def _apps(self, roll: Roll) -> dict[str, AppSettings]:
+        return {slot: self._runs.settings(slot) for slot in roll.left}
+
     def _go_on(self, number: int) -> float:
         while True:
             roll = self._rolls[number]
-            apps = {slot: self._runs.settings(slot) for slot in roll.left}
-            after, action, due_s = decide(roll, self._runs.instances, apps, self._now())
+            after, action, due_s = decide(roll, self._runs.instances, self._apps(roll), self._now())
             if after is None:
                 self._over[number] = self._rolls.pop(number)
                 return float("inf")

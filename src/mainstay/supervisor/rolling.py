@@ -1,7 +1,7 @@
 """What is the next thing to do in a reload?
 
 Pure. One instance after the other gets a *successor*, which is started beside it. Once that is ready it takes the
-slot, and only then the run before it is told to end. If it fails, the run before it goes on, and the reload is over.
+slot, and only then what had it is told to end. If it fails, what has the slot goes on, and the reload is over.
 
 Nothing is remembered but the slots that are left: what is to be done next follows from how the runs are. So a
 daemon that comes after a kill goes on where the last one was.
@@ -15,7 +15,7 @@ from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.model import ACTIVE, Instance, State
 from mainstay.supervisor.naming import Role, beside
 
-__all__ = ["Action", "Begin", "Drop", "Forget", "Restart", "Roll", "Swap", "decide"]
+__all__ = ["Action", "Begin", "Drop", "Forget", "Restart", "Roll", "Swap", "decide", "resumed"]
 
 _AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
 _NEVER: Final = float("inf")
@@ -95,8 +95,8 @@ def decide(
     successor, old = (instances.get(beside(slot, role)) for role in (Role.NEXT, Role.OLD))
     if old is not None:
         return roll, Forget(beside(slot, Role.OLD)) if old.state in _AT_REST else None, _NEVER
-    if roll.failed:
-        return _failed(roll, slot, successor)
+    if roll.failed or (successor is not None and not roll.begun):
+        return _unwanted(roll, slot, successor)
     if successor is not None:
         return _succeeds(roll, slot, instances.get(slot), successor, apps[slot], now_s)
     holder = instances.get(slot)
@@ -108,7 +108,17 @@ def decide(
     return _stands(roll, slot, holder, apps[slot], now_s)
 
 
-def _failed(roll: Roll, slot: str, successor: Instance | None) -> Decision:
+def resumed(roll: Roll, instances: Mapping[str, Instance], apps: Mapping[str, AppSettings]) -> Roll:
+    """The reload after a while in which nobody was looking; before the runs are told so.
+
+    Whether a successor has said meanwhile that it is ready, nobody knows: another one is started in its place.
+    """
+    successor = instances.get(beside(roll.left[0], Role.NEXT)) if roll.left else None
+    unknown = successor is not None and successor.state is State.STARTING and successor.child is not None
+    return replace(roll, begun=False) if unknown and apps[roll.left[0]].ready != "started" else roll
+
+
+def _unwanted(roll: Roll, slot: str, successor: Instance | None) -> Decision:
     if successor is None:
         return None, None, _NEVER
     if successor.state in _AT_REST:

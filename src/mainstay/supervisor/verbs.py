@@ -68,14 +68,8 @@ class Verbs:
                 self._supervisor.reloads.cancel(meant, "it was restarted")
                 asked = events.RestartAsked(reason=Reason.USER, detail="asked for")
                 await self._ask(meant, lambda _: asked, _SETTLED, wait=wait, anew=True)
-            case "reload":
-                meant = await self._renewed(names)
-                await self._reload(meant, wait=wait)
-            case "scale":
-                meant = await self._scale(names, str(request.get("to")), wait=wait)
-            case "delete":
-                await self._delete(names)
-                meant = self._meant([])
+            case "reload" | "scale" | "delete" as verb:
+                meant = await self._change(verb, names, str(request.get("to")), wait=wait)
             case "reset":
                 meant = self._meant(names)
                 await self._ask(meant, lambda _: events.Reset(), frozenset(State), wait=False)
@@ -145,6 +139,16 @@ class Verbs:
         asked = tuple(slots)
         self._supervisor.reloads.cancel(asked, why)
         await self._ask(self._with_others(asked), lambda _: events.Unwanted(), _AT_REST, wait=wait)
+
+    async def _change(self, verb: str, names: Sequence[object], to: str, *, wait: bool) -> list[str]:
+        if verb == "scale":
+            return await self._scale(names, to, wait=wait)
+        if verb == "delete":
+            await self._delete(names)
+            return self._meant([])
+        meant = await self._renewed(names)
+        await self._reload(meant, wait=wait)
+        return meant
 
     async def _reload(self, slots: list[str], *, wait: bool) -> None:
         """Raises MainstayError where it was not reloaded."""
