@@ -94,7 +94,8 @@ async def _serve(
 
     async with AsyncExitStack() as stack:
         stack.enter_context(hooks.watching(report))
-        listener = stack.enter_context(handed() or listen(config.service.host, config.service.port))
+        shared = handed()
+        listener = stack.enter_context(shared or listen(config.service.host, config.service.port))
         breakers = Breakers(config.breaker, clock=clock)
         breakers.announce(bus)
         storage = Storage(config.storage, clock=clock, guard=database_breaker(breakers, config))
@@ -115,7 +116,9 @@ async def _serve(
         origin = _origin(listener)
 
         async with (
-            serving(app, listener, drain_s=_HTTP_DRAIN_S, failed=partial(report, Origin.VITAL, "the HTTP server")),
+            serving(
+                app, listener, drain_s=_HTTP_DRAIN_S, failed=partial(report, Origin.VITAL, "the HTTP server")
+            ) as server,
             Parts(config.containment, report=report, ending=ending, clock=clock) as parts,
         ):
             for name, part in house.parts.items():
@@ -140,6 +143,8 @@ async def _serve(
             _say_goodbye(announce, house.turns.running, drain_s)
             await house.turns.drain(drain_s)
             await house.spending.flush()
+            if shared is not None:
+                server.leave()  # to the successor, which there may be already, instead of refusing it
             app.draining = True
     if ending.failure is not None:
         raise ending.failure

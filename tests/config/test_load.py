@@ -1,5 +1,6 @@
 """Which value wins, and where did it come from?"""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,27 @@ def test_nothing_at_all_is_a_service_in_the_sandbox(project, tmp_path: Path) -> 
     assert config.file is None
     assert config.origin("service.port") == "default"
     assert not (tmp_path / ".mainstay").exists()
+
+
+@pytest.mark.parametrize(
+    ("toml", "listen"),
+    [
+        ("", ("127.0.0.1:3000",)),
+        ('[service]\nhost = "::1"\nport = 3001\n', ("[::1]:3001",)),
+        ('[apps.feishu-agent]\ncommand = "mainstay serve"\n', ("127.0.0.1:3000",)),
+        ('[apps.feishu-agent]\ncommand = "mainstay serve"\nlisten = []\n', ()),
+        ('[apps.feishu-agent]\ncommand = "mainstay serve --port 3001"\n', ()),
+        ('[apps.feishu-agent]\ncommand = "node app.js"\nlisten = "unix:web.sock"\n', ("unix:web.sock",)),
+    ],
+)
+def test_the_address_of_the_service_is_opened_for_it(project, toml: str, listen: tuple[str, ...]) -> None:
+    assert project(toml).apps["feishu-agent"].listen == listen
+
+
+@pytest.mark.parametrize("written", ["8000", "host:port", "unix:", ["a:1", "a:1"], [3], "a:65536"])
+def test_an_address_that_is_none_is_refused(project, written: object) -> None:
+    with pytest.raises(ConfigError, match=r"apps\.web\.listen: "):
+        project(f"[apps.web]\ncommand = 'it'\nlisten = {json.dumps(written)}\n")
 
 
 def test_each_source_wins_over_the_one_below(project) -> None:

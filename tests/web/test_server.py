@@ -63,6 +63,46 @@ async def refused(port: int) -> None:
                 continue
 
 
+async def test_who_has_only_just_connected_is_answered_when_the_server_ends() -> None:
+    slow = Slow()
+    slow.release.set()
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        async with serving(slow, listener, drain_s=5) as running:
+            async with connected(port) as (reader, writer):
+                while not running.server_state.connections:  # noqa: ASYNC110  it accepts in a callback
+                    await asyncio.sleep(0)
+                running.stop()
+                await refused(port)
+                writer.write(GET)
+                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+
+
+@linux
+def test_a_process_takes_the_socket_that_it_was_handed_and_passes_it_on_to_nobody() -> None:
+    code = """if True:
+        import os, subprocess, sys
+        os.dup2(int(sys.argv[1]), 3)
+        os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + int(sys.argv[2]))}
+        from mainstay.web.handed import handed
+        given = handed()
+        print(given.getsockname()[1] if given else None, os.get_inheritable(3))"""
+    with socket.create_server(("127.0.0.1", 0)) as mine, socket.socket(socket.AF_UNIX) as other:
+        said = [
+            subprocess.run(
+                [sys.executable, "-c", code, str(each.fileno()), meant],
+                pass_fds=[each.fileno()],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            for each, meant in ((mine, "0"), (mine, "1"), (other, "0"))
+        ]
+        port = mine.getsockname()[1]
+    assert [each.stdout for each in said] == [f"{port} False\n", "None True\n", ""]
+    assert "none of TCP" in said[2].stderr
+
+
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 

@@ -8,7 +8,7 @@ import asyncio
 import socket
 from asyncio import TimerHandle
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from errno import EADDRINUSE
 
 import uvicorn
@@ -25,6 +25,8 @@ _HEAD_BYTES = 64 * 1024
 _HEAD_TIMEOUT_S = 10.0
 _KEEP_ALIVE_S = 5
 _CUT_OFF_S = 1.0  # for cancelled requests to unwind
+_FIRST_REQUEST_S = 0.5
+_LOOK_S = 0.02
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -128,6 +130,20 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.ready.set()
 
+    def leave(self) -> None:
+        """Accept no more connections; what is connected is served. For one whose listener others have as well."""
+        for server in getattr(self, "servers", ()):
+            server.close()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn, which would hang up on whoever has only just connected: that request is on its way."""
+        self.leave()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_REQUEST_S):
+                while any(_is_new(each) for each in self.server_state.connections):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_S)
+        await super().shutdown(sockets)
+
     def stop(self) -> None:
         """Accept no more connections, and end when the running requests have."""
         self.should_exit = True
@@ -136,6 +152,10 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to the service."""
         yield
+
+
+def _is_new(connection: object) -> bool:
+    return isinstance(connection, _Protocol) and connection.cycle is None
 
 
 async def _run(server: Server, failed: Callable[[Exception], None] | None) -> None:
