@@ -1,6 +1,7 @@
 """The service under the supervisor is reloaded: nobody is refused, and an answer under way has one outcome."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from tests.process.conftest import DEADLINE_S, eventually
 from tests.process.test_supervised import service, typed
 
 from mainstay.sandbox.model import SandboxSettings
+from mainstay.sandbox.process import find
 from mainstay.testing.project import Project, project
 
 pytestmark = pytest.mark.anyio
@@ -89,3 +91,20 @@ async def test_a_successor_that_can_not_start_changes_nothing(made: Project) -> 
 
     await eventually(is_answered)
     assert [each.message_id for each in await made.sandbox.outcomes()] == [said.message_id]
+
+
+async def test_the_sandbox_of_a_service_stays_for_its_successor_and_ends_with_the_last_one(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        (tmp_path / "mainstay.toml").write_text(f"[service]\nport = {probe.getsockname()[1]}\n")
+    await typed(tmp_path, "migrate", "--quiet")
+    try:
+        await typed(tmp_path, "start")
+        before = find(tmp_path / ".mainstay")
+        assert before is not None
+        await typed(tmp_path, "reload")
+        assert find(tmp_path / ".mainstay") == before
+        assert "hello" in await typed(tmp_path, "ask", "hello")
+    finally:
+        await typed(tmp_path, "kill")
+    assert find(tmp_path / ".mainstay") is None

@@ -243,18 +243,24 @@ def test_stop_in_the_middle_of_a_reload_ends_both(home: Home) -> None:
     assert living(home) == []
 
 
-def test_what_the_one_before_has_left_behind_is_ended_and_nothing_of_its_successor(home: Home) -> None:
-    code = "setsid sleep 600 & echo $! >> away; exec sleep 600"
-    home.configure(web={"command": ["sh", "-c", code], "cwd": str(home.directory), "min_uptime": "100ms"})
+def test_a_daemon_that_comes_back_knows_what_belongs_to_which_of_two_runs(home: Home) -> None:
+    code = "(setsid sleep 600 & echo $! >> away); exec sleep 600"
+    home.configure(web={"command": ["sh", "-c", code], "cwd": str(home.directory), "min_uptime": "600s"})
     home.run("start")
     away = home.directory / "away"
     until(lambda: away.exists() and away.read_text().count("\n") == 1)
-    home.run("reload")
+    with Daemon(home.directory / ".mainstay") as talk:
+        talk.ask("reload", names=[], wait=False)
     until(lambda: away.read_text().count("\n") == 2)
     first, second = map(int, away.read_text().split())
-    until(lambda: gone(first))
-    assert not gone(second)
-    assert sorted(living(home)) == sorted([second, pids(home)["web:0"]])
+    kill(home.daemon())
+    home.run("start")
+    found = home.instances()
+    assert found.keys() == {"web:0", "web:0/next"}
+    kill(found["web:0/next"]["pid"])
+    until(lambda: gone(second))
+    home.until(lambda now: now.keys() == {"web:0"})
+    assert sorted(living(home)) == sorted([first, found["web:0"]["pid"]])
 
 
 def test_scale_holds_over_a_death_of_the_daemon_until_the_configuration_says_another_number(home: Home) -> None:

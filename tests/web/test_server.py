@@ -68,14 +68,13 @@ async def test_who_has_only_just_connected_is_answered_when_the_server_ends() ->
     slow.release.set()
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        async with serving(slow, listener, drain_s=5) as running:
-            async with connected(port) as (reader, writer):
-                while not running.server_state.connections:  # noqa: ASYNC110  it accepts in a callback
-                    await asyncio.sleep(0)
-                running.stop()
-                await refused(port)
-                writer.write(GET)
-                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        async with serving(slow, listener, drain_s=5) as running, connected(port) as (reader, writer):
+            while not running.server_state.connections:  # noqa: ASYNC110  it accepts in a callback
+                await asyncio.sleep(0)
+            running.stop()
+            await refused(port)
+            writer.write(GET)
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
 @linux
