@@ -97,7 +97,7 @@ class World:
     asked: bool = False
 
     def __post_init__(self) -> None:
-        self.reloads = self.subject.Reloads(self, (), lambda: self.now_s)
+        self.reloads = self.subject.Reloads(self, (), now=lambda: self.now_s, over=lambda _: None)
         for slot in SLOTS:
             self.instances[slot] = Instance()
             self.feed(slot, Wanted())

@@ -16,6 +16,8 @@ from mainstay.supervisor.output.lines import as_json as json_line
 from mainstay.supervisor.output.lines import as_text
 from mainstay.supervisor.output.model import Line, Source, Stream, sources
 from mainstay.supervisor.output.reader import Reader
+from mainstay.supervisor.roster import Roster
+from mainstay.supervisor.state import load
 
 __all__ = ["add", "configured_sources", "run", "show"]
 
@@ -60,12 +62,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def configured_sources(config: Config) -> Sequence[Source]:
-    """The logs of everything that is configured."""
+    """The logs of everything that is configured, and of the instances that somebody wanted besides."""
+    kept = load(config.home)
+    roster = kept.roster if kept is not None else Roster()
     base = config.file.parent if config.file else config.home.parent
     return [
         source
         for app, settings in config.apps.items()
-        for number in range(settings.instances)
+        for number in range(max(settings.instances, roster.count(app, settings)))
         for source in sources(app, number, settings, logs=config.home / "logs", base=base)
     ]
 

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,7 +130,10 @@ class Supervisor:
         self._know(known)
         rolls = kept.rolls if kept is not None and known else ()
         self.reloads = Reloads(
-            self, [roll for roll in rolls if all(app_of(slot) in self.plan.apps for slot in roll.left)], boottime
+            self,
+            [roll for roll in rolls if all(app_of(slot) in self.plan.apps for slot in roll.left)],
+            now=boottime,
+            over=lambda roll: lifecycle.write("reload over", failed=roll.failed, left=list(roll.left)),
         )
 
     def _know(self, known: Mapping[str, Instance]) -> None:
@@ -231,10 +234,9 @@ class Supervisor:
                 async with asyncio.timeout(_DRAIN_S):
                     await asyncio.wrap_future(self._collector.drain(log))
 
-    async def let_go(self, apps: Iterable[str], sources: Iterable[Source]) -> None:
+    async def let_go(self, apps: Collection[str], sources: Iterable[Source]) -> None:
         """Close the sockets and the pipes of what was deleted. Raises MainstayError."""
-        for app in apps:
-            await self.sockets.close(app)
+        await self.sockets.keep(self.plan.apps.keys() - apps)
         for source in sources:
             with suppress(KeyError, OSError, TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
@@ -300,6 +302,8 @@ class Supervisor:
                 self._trees.watch(child, _marker_of(child))
                 self._tasks.create_task(self._sweep(child))
         self._resume(listed)
+        with suppress(MainstayError):  # then they stay open
+            await self.sockets.keep(self.plan.apps)
 
     def _resume(self, listed: Mapping[Child, Kept]) -> None:
         """Nobody was looking for a while."""

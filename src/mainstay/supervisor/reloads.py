@@ -14,6 +14,7 @@ from mainstay.supervisor.rolling import Action, Begin, Drop, Forget, Restart, Ro
 
 __all__ = ["Reloads", "Runs"]
 
+_REMEMBERED: Final = 100  # who has not asked by then does not wait
 _ASKED: Final = events.RestartAsked(reason=Reason.USER, detail="reloaded")
 
 
@@ -53,11 +54,15 @@ class Reloads:
         runs: of the daemon.
         rolls: those that the last daemon had not ended.
         now: seconds of ``CLOCK_BOOTTIME``.
+        over: told of each that has ended.
     """
 
-    def __init__(self, runs: Runs, rolls: Iterable[Roll], now: Callable[[], float]) -> None:
+    def __init__(
+        self, runs: Runs, rolls: Iterable[Roll], *, now: Callable[[], float], over: Callable[[Roll], object]
+    ) -> None:
         self._runs = runs
         self._now = now
+        self._tell = over
         self._rolls: dict[int, Roll] = dict(enumerate(rolls))
         self._over: dict[int, Roll] = {}
         self._number = len(self._rolls)
@@ -115,6 +120,8 @@ class Reloads:
             after, action, due_s = decide(roll, self._runs.instances, self._apps(roll), self._now())
             if after is None:
                 self._over[number] = self._rolls.pop(number)
+                self._over.pop(number - _REMEMBERED, None)
+                self._tell(roll)
                 return float("inf")
             self._rolls[number] = after
             if action is not None:

@@ -7,6 +7,7 @@ while nothing runs and while there is no daemon, and whoever connects meanwhile 
 import asyncio
 import os
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ class Sockets:
         self._keeper = keeper
         self._directory = directory
         self._open: dict[str, int] = {}
+        self._seen: set[str] = set()
         self._turn = asyncio.Lock()
 
     async def of(self, app: str, addresses: tuple[str, ...]) -> list[int]:
@@ -43,7 +45,7 @@ class Sockets:
             MainstayError: one can not be opened, or the keeper is gone and does not come back.
         """
         wanted = {f"{app} {address}": address for address in addresses}
-        if not wanted and not any(_is_of(app, name) for name in self._open):
+        if not wanted and app in self._seen:
             return []
         async with self._turn:  # two of its instances are not to open it twice
             held = await self._keeper.held()
@@ -53,13 +55,15 @@ class Sockets:
                     self._open[name] = given[0] if given else await self._opened(address)
                 if name not in held:
                     await self._keeper.hold(name, [self._open[name]])
-            await self._close([name for name in {*held, *self._open} if _is_of(app, name) and name not in wanted])
+            await self._close([name for name in {*held, *self._open} if _app(name) == app and name not in wanted])
+            self._seen = self._seen - {app} if wanted else self._seen | {app}
             return [self._open[name] for name in wanted]
 
-    async def close(self, app: str) -> None:
-        """The app is deleted. Raises MainstayError."""
+    async def keep(self, apps: Collection[str]) -> None:
+        """Close those of all other apps. Raises MainstayError."""
         async with self._turn:
-            await self._close([name for name in {*await self._keeper.held(), *self._open} if _is_of(app, name)])
+            held = await self._keeper.held()
+            await self._close([name for name in {*held, *self._open} if _app(name) not in apps])
 
     async def hold_again(self) -> None:
         """There is another keeper. Raises MainstayError."""
@@ -77,13 +81,13 @@ class Sockets:
             if address.startswith(_UNIX):
                 return _listening_at(self._directory / address.removeprefix(_UNIX))
             return await _listening_on(address)
-        except (OSError, TimeoutError) as error:
-            why = (error.strerror if isinstance(error, OSError) else None) or "its name is not found"
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", "") or str(error) or "its name is not found in time"
             raise MainstayError(f"can not listen on {address}: {why}: set another `listen`") from None
 
 
-def _is_of(app: str, name: str) -> bool:
-    return name.partition(" ")[0] == app
+def _app(name: str) -> str:
+    return name.partition(" ")[0]
 
 
 async def _listening_on(address: str) -> int:
