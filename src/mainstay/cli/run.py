@@ -1,66 +1,62 @@
-"""``mainstay run`` and ``mainstay daemon``: the supervisor itself, which `mainstay start` starts by itself."""
+"""``mainstay run`` and ``mainstay daemon``: the supervisor itself, which `mainstay start` starts by itself.
+
+Both read the configuration, and become `mainstay.cli.daemon`, which has what was read and nothing else of this.
+"""
 
 import argparse
-import asyncio
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from mainstay.cli.logs import configured_sources, show
+from mainstay.cli.daemon import program
 from mainstay.cli.running import configured
-from mainstay.config.model import Config
-from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.output.reader import Reader
+from mainstay.config.load import FILE_NAME
+from mainstay.supervisor.daemon import Plan
+from mainstay.supervisor.planning import Asked, marks, write
 
 __all__ = ["add", "run"]
-
-_POLL_S = 0.1
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     parser = verbs.add_parser("run", help="keep the configured apps running, in the foreground; Ctrl-C ends them")
-    parser.set_defaults(run=run, started=True)
+    parser.set_defaults(run=run, foreground=True)
     parser = verbs.add_parser(
         "daemon", help="the same, but starts nothing by itself; `start` has it in the background"
     )
-    parser.set_defaults(run=run, started=False)
+    parser.set_defaults(run=run, foreground=False)
+    for each in verbs.choices["run"], verbs.choices["daemon"]:
+        each.add_argument("--plan-to", type=int, help=argparse.SUPPRESS)
+        each.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Supervise until SIGTERM or SIGINT."""
-    from mainstay.supervisor.daemon import Plan
-    from mainstay.supervisor.life import supervise
+    """Supervise until SIGTERM or SIGINT; or only say what would be supervised, to one who does."""
+    asked = _asked(args)
+    fd = os.memfd_create("plan") if args.plan_to is None else args.plan_to
+    write(asked, fd)
+    words = ["started"] if args.foreground else []
+    if args.plan_to is not None and not args.check:
+        return 0
+    if args.check:
+        print("\n".join(program(shown=args.foreground)))
+        words = ["check"]
+    sys.stdout.flush()
+    os.set_inheritable(fd, True)  # noqa: FBT003
+    command = program(shown=args.foreground)
+    os.execv(command[0], [*command, *words, str(fd)])  # noqa: S606  no shell is wanted
 
+
+def _asked(args: argparse.Namespace) -> Asked:
+    file: Path | None = getattr(args, "config", None)
+    directory = file.parent if file else Path.cwd()
+    before = marks([(file or directory / FILE_NAME).absolute(), (directory / ".env").absolute()])
     config = configured(args)
-
-    def apps() -> Mapping[str, AppSettings]:
-        return configured(args).apps
-
-    async def supervised() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            showing = tasks.create_task(_show(config)) if args.started else None
-            await supervise(plan, apps=apps, started=args.started)
-            if showing is not None:
-                showing.cancel()
-
-    directory = config.file.parent if config.file else Path.cwd()
-    plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
-    asyncio.run(supervised())
-    return 0
-
-
-async def _show(config: Config) -> None:
-    """What the apps say from now on, also the last of it."""
-    reader = Reader(configured_sources(config))
-    reader.last(0, follow=True)
-    try:
-        while True:
-            show(reader.poll())
-            sys.stdout.flush()
-            await asyncio.sleep(0.0 if reader.behind else _POLL_S)
-    finally:
-        while lines := reader.poll():
-            show(lines)
-        reader.close()
+    plan = Plan(
+        home=config.home,
+        directory=config.file.parent if config.file else Path.cwd(),
+        apps=config.apps,
+        environ=dict(os.environ),
+    )
+    anew = [sys.executable, "-P", "-m", "mainstay", args.verb, *(("--config", str(file)) if file else ())]
+    return Asked(plan=plan, command=tuple(anew), read=before)

@@ -14,7 +14,6 @@ from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import SystemRandom
 from typing import Final, assert_never
 
 from mainstay.errors import MainstayError
@@ -33,12 +32,16 @@ from mainstay.supervisor.trees import Trees, Usage
 
 __all__ = ["Plan", "Supervisor", "boottime"]
 
-_CHANCE: Final = SystemRandom().random
 _MEASURE_EVERY_S: Final = 1.0
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 5.0
 _EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
+
+
+def _chance() -> float:
+    """From 0 to 1; the library's own way to it takes 4 MB of memory."""
+    return int.from_bytes(os.urandom(7), "big") / (1 << 56)
 
 
 def boottime() -> float:
@@ -152,6 +155,18 @@ class Supervisor:
             tasks.create_task(self._keep_measuring())
             await self._keep_saving()
 
+    async def quiet(self) -> None:
+        """What was begun, such as a sweep, is done; or it takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SWEEP_S + _DRAIN_S):
+                for turn in list(self._turns.values()):
+                    async with turn:
+                        pass
+
+    def save(self) -> None:
+        """Write down what was decided, now; raises OSError."""
+        save(self.plan.home, LeftBehind(boot=self._boot, instances=dict(self.instances)))
+
     async def drained(self) -> None:
         """What the apps have said is in their logs, as far as those can be written."""
         for log in self._logs:
@@ -166,7 +181,7 @@ class Supervisor:
     def feed(self, name: str, event: Event) -> None:
         """Something has happened to this instance."""
         before = self.instances[name]
-        after, commands = step(before, event, self.settings(name), boottime(), _CHANCE)
+        after, commands = step(before, event, self.settings(name), boottime(), _chance)
         self.instances[name] = after
         if after != before:
             self._note(name, before, after)
@@ -215,6 +230,8 @@ class Supervisor:
             if instance.child is not None:
                 self.feed(name, events.Resumed())
                 self._collect(name)
+            elif instance.state in {State.STARTING, State.STOPPING}:
+                self.feed(name, events.NotSpawned(detail="the supervisor went away before it was"))
             if name in self._before_boot:
                 self.feed(name, events.Wanted())
 

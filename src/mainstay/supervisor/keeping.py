@@ -8,6 +8,7 @@ comes next.
 import asyncio
 import errno
 import os
+import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,9 +17,10 @@ from socket import socket
 from typing import Final, Self
 
 from mainstay.errors import MainstayError
+from mainstay.supervisor import boot
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.pidfds import Watch, ended
-from mainstay.supervisor.starting import reach
+from mainstay.supervisor.starting import check, reach
 from mainstay.supervisor.wire import VERSION, Wire, peer
 from mainstay.units import format_duration
 
@@ -67,10 +69,12 @@ class Keeper:
 
     Attributes:
         pid: of the keeper.
+        code: the fingerprint of what it runs; empty for one that is too old to say so.
     """
 
     def __init__(self, home: Path) -> None:
         self.pid = 0
+        self.code = ""
         self._home = home
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
@@ -79,6 +83,7 @@ class Keeper:
         self._asked: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, ...]]]] = {}
         self._kept: dict[Child, Kept] = {}
         self._watched: dict[Child, Watch] = {}
+        self._acknowledged: list[Child] = []
         self._fifos: set[Path] = set()
         self._told: asyncio.Queue[tuple[Child, Ended]] = asyncio.Queue()  # never more than there were children
         self._untold: list[tuple[Child, Ended]] = []
@@ -129,7 +134,8 @@ class Keeper:
     def acknowledge(self, child: Child) -> None:
         """Its end is written down: the keeper may forget it."""
         self._kept.pop(child, None)
-        self._send(b"acknowledge", b"0", b"%d" % child.pid, child.mark.encode())
+        if not self._send(b"acknowledge", b"0", b"%d" % child.pid, child.mark.encode()):
+            self._acknowledged.append(child)  # the keeper that comes back may be the same one, see `renew`
 
     async def spawn(
         self,
@@ -213,6 +219,35 @@ class Keeper:
         """The names under which it holds something."""
         return tuple(name.decode() for name in await self._ask(b"held"))
 
+    async def renew(self, program: str = boot.__file__) -> None:
+        """Have the keeper run the code that is installed now, in the same process; whatever it has, it keeps.
+
+        Args:
+            program: `mainstay.supervisor.boot` of that code.
+
+        Raises:
+            MainstayError: it goes on as it was, and why.
+        """
+        self._joined.clear()  # who asks meanwhile waits
+        pid, wire = self.pid, self._wire
+        try:
+            while others := [answer for _, answer in self._asked.values()]:
+                await asyncio.wait(others)
+            [table] = await self._exchange(b"table")
+            code = await check(program, int(table))
+            with suppress(Gone):  # that is what becomes of the connection
+                await self._exchange(b"renew", os.fsencode(sys.executable), os.fsencode(program))
+        except Refused as refused:
+            raise MainstayError(f"the keeper goes on as it was: {os.strerror(refused.errno)}") from refused
+        finally:
+            if wire is not None and self._wire is wire:
+                self._joined.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_S):
+                await self._joined.wait()
+        if self.pid != pid or self.code != code:
+            raise MainstayError("the keeper did not outlive it; what it has started goes on, with another keeper")
+
     async def stop(self, timeout_s: float) -> None:
         """End the keeper, which waits until it has no child any more, not even an orphan that it has taken in.
 
@@ -252,9 +287,13 @@ class Keeper:
         self._wire = wire = Wire(dialled)
         self._loop.add_reader(dialled, self._receive, wire)
         try:
-            await self._exchange(b"hello", b"%d" % VERSION)
+            _, *code = await self._exchange(b"hello", b"%d" % VERSION)
+            self.code = code[0].decode() if code else ""
             listed = await self._exchange(b"list")
             self._compare({kept.child: kept for kept in _all_kept(listed)})
+            acknowledged, self._acknowledged = self._acknowledged, []
+            for child in acknowledged:
+                self.acknowledge(child)
             with suppress(Refused):  # what can not be held any more is no reason to be without a keeper
                 await self._exchange(b"open", *map(os.fsencode, self._fifos))
             self._joined.set()
@@ -336,9 +375,9 @@ class Keeper:
             if not answer.done():
                 answer.set_exception(Refused(fields[0].decode(), int(fields[1])))
             return
-        if question == b"give":
+        if question in {b"give", b"table"}:
             given = wire.take(int(fields[0]))
-            fields = (fields[0], *(b"%d" % fd for fd in given))
+            fields = (*(fields[:1] if question == b"give" else ()), *(b"%d" % fd for fd in given))
             if answer.done():
                 for fd in given:
                     os.close(fd)

@@ -1,7 +1,7 @@
 """What may be asked of the daemon, and when is it done?"""
 
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
@@ -10,7 +10,7 @@ from mainstay.clock import Clock, iso
 from mainstay.errors import ConfigError, nearest
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.control import Request
+from mainstay.supervisor.control import LATER, Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Instance, Reason, State
@@ -28,6 +28,8 @@ class Verbs:
         supervisor: does it.
         apps: reads the configuration anew; raises ConfigError.
         end: ends the daemon.
+        update: has it replaced by the code that is installed now, once that is found to be sound; raises
+            MainstayError.
         clock: gives the times that people read.
     """
 
@@ -35,13 +37,15 @@ class Verbs:
         self,
         supervisor: Supervisor,
         *,
-        apps: Callable[[], Mapping[str, AppSettings]],
+        apps: Callable[[], Awaitable[Mapping[str, AppSettings]]],
         end: Callable[[], object],
+        update: Callable[[], Awaitable[object]],
         clock: Clock,
     ) -> None:
         self._supervisor = supervisor
         self._apps = apps
         self._end = end
+        self._update = update
         self._clock = clock
 
     async def handle(self, request: Request) -> object:
@@ -55,14 +59,14 @@ class Verbs:
             case "list":
                 return self._described(self._meant(names))
             case "start":
-                self._supervisor.replan(self._apps())
+                self._supervisor.replan(await self._apps())
                 meant = self._meant(names, autostart=not names)
                 await self._ask(meant, lambda _: events.Wanted(), _SETTLED, wait=wait)
             case "stop":
                 meant = self._meant(names)
                 await self._ask(meant, lambda _: events.Unwanted(), _AT_REST, wait=wait)
             case "restart":
-                self._supervisor.replan(self._apps())
+                self._supervisor.replan(await self._apps())
                 meant = self._meant(names)
                 asked = events.RestartAsked(reason=Reason.USER, detail="asked for")
                 await self._ask(meant, lambda _: asked, _SETTLED, wait=wait, anew=True)
@@ -74,6 +78,9 @@ class Verbs:
                 number = _signal(str(request.get("signal")))
                 for name in meant:
                     self._supervisor.signal(name, number)
+            case "update":
+                await self._update()
+                return LATER
             case "kill":
                 await self.stop_all()
                 self._end()
