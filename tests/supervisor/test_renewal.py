@@ -1,17 +1,16 @@
 """A keeper becomes one of other code, and nothing that it has is lost."""
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.supervisor.conftest import Home, gone, next_end
+from tests.supervisor.conftest import Home, next_end
 
 import mainstay
-from mainstay.errors import MainstayError
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.model import Ended
 from mainstay.supervisor.processes import send
@@ -33,7 +32,7 @@ def other_code(tmp_path: Path, append: str = "# another release\n") -> str:
 
 
 @pytest.fixture
-async def staying(keeper: Keeper):  # noqa: ANN201
+async def staying(keeper: Keeper) -> AsyncIterator[Keeper]:
     task = asyncio.create_task(keeper.stay())
     yield keeper
     keeper.close()

@@ -6,7 +6,9 @@ Both read the configuration, and become `mainstay.cli.daemon`, which has what wa
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mainstay.cli.daemon import program
 from mainstay.cli.running import configured
@@ -35,16 +37,18 @@ def run(args: argparse.Namespace) -> int:
     asked = _asked(args)
     fd = os.memfd_create("plan") if args.plan_to is None else args.plan_to
     write(asked, fd)
-    words = ["started"] if args.foreground else []
-    if args.plan_to is not None and not args.check:
-        return 0
-    if args.check:
-        print("\n".join(program(shown=args.foreground)))
-        words = ["check"]
-    sys.stdout.flush()
-    os.set_inheritable(fd, True)  # noqa: FBT003
     command = program(shown=args.foreground)
-    os.execv(command[0], [*command, *words, str(fd)])  # noqa: S606  no shell is wanted
+    if args.check:
+        print("\n".join(command), flush=True)
+        _become([*command, "check", str(fd)], fd)
+    if args.plan_to is None:
+        _become([*command, *(["started"] if args.foreground else []), str(fd)], fd)
+    return 0
+
+
+def _become(command: Sequence[str], fd: int) -> NoReturn:
+    os.set_inheritable(fd, True)  # noqa: FBT003
+    os.execv(command[0], command)  # noqa: S606  no shell is wanted
 
 
 def _asked(args: argparse.Namespace) -> Asked:

@@ -27,5 +27,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(done, indent=2))
     else:
-        print(f"the supervisor (process {done['pid']}) runs the installed code now, and so does its keeper")
+        keeper = done["failed"] or f"so does its keeper (process {done['keeper']})"
+        print(f"the supervisor (process {done['pid']}) runs the installed code now; {keeper}")
     return int(bool(done["failed"]))

@@ -8,6 +8,10 @@ becomes one of other code by ``again HOME LOCK_FD TABLE_FD``; whether it could i
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["READY", "SOCKET"]
 
 SOCKET = "keeper.sock"
@@ -85,10 +89,10 @@ def _again(program: str, home: str, lock: str, handed: str) -> None:
 
 def _check(program: str, handed: str) -> None:
     _package(program)
-    from mainstay.supervisor import keeper, table
+    from mainstay.supervisor import fingerprint, keeper, table  # noqa: F401
 
     table.read(int(handed))
-    os.write(1, keeper.of_keeper())
+    os.write(1, fingerprint.of_keeper())
 
 
 def _settle(lock: str) -> None:
@@ -99,4 +103,10 @@ def _settle(lock: str) -> None:
 
 
 if __name__ == "__main__":
-    {"start": _start, "serve": _serve, "again": _again, "check": _check}[sys.argv[1]](sys.argv[0], *sys.argv[2:])
+    steps: "dict[str, Callable[..., None]]" = {
+        "start": _start,
+        "serve": _serve,
+        "again": _again,
+        "check": _check,
+    }
+    steps[sys.argv[1]](sys.argv[0], *sys.argv[2:])

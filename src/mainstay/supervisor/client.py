@@ -59,6 +59,7 @@ class Daemon:
         Raises:
             MainstayError: what the daemon says is wrong, or that it does not answer.
         """
+        answer: Mapping[str, Any] = {}
         for _ in range(_TRIES):
             answer = self._answer(do, self._timeout_s if timeout_s is None else timeout_s, details)
             if not answer.get("again"):
@@ -66,7 +67,7 @@ class Daemon:
             self.close()
             self._connect()
         if "error" in answer:
-            raise _KINDS.get(answer.get("code"), MainstayError)(str(answer["error"]))
+            raise _KINDS.get(answer.get("code", 1), MainstayError)(str(answer["error"]))
         if "ok" not in answer:
             raise MainstayError("the supervisor ended while it was asked")
         return answer["ok"]

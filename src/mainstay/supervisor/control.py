@@ -2,8 +2,8 @@
 
 A unix socket in the project's home, which only its owner may open, and on which the kernel says who calls. One line
 of JSON asks, one line answers: ``{"v": 1, "do": "stop", "names": ["web"]}`` and ``{"ok": …}`` or
-``{"error": "…", "code": 1}``. Any number of callers at once; each asks as often as it likes. An error with ``"again":
-true`` was not looked at, because the daemon is just being replaced: the next one listens on the same socket.
+``{"error": "…", "code": 1}``. Any number of callers at once; each asks as often as it likes. With an error that has
+``"again": true`` nothing was looked at, as the daemon was just replaced: the next one listens on the same socket.
 """
 
 import asyncio
@@ -29,7 +29,10 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 LATER: Final = object()
 """In place of an answer: whoever comes next in this process will give it."""
-_BUSY: Final = {"error": "the supervisor was updated while it did this: `mainstay list` says how it went on", "code": 1}
+_BUSY: Final = {
+    "error": "the supervisor was updated while it did this: `mainstay list` says how it went on",
+    "code": 1,
+}
 _IDLE: Final = {"error": "the supervisor was just updated: ask again", "code": 1, "again": True}
 
 Request = Mapping[str, Any]

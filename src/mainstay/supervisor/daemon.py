@@ -21,7 +21,7 @@ from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
-from mainstay.supervisor.keeping import Keeper
+from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
 from mainstay.supervisor.output.collector import Collector
@@ -219,13 +219,7 @@ class Supervisor:
                     await self._keeper.adopt(
                         name, instance.child, [self._fifo(each) for each in self.sources(name)]
                     )
-        for child, kept in listed.items():
-            instance_or_none = self.instances.get(kept.name)
-            if instance_or_none is None or instance_or_none.child not in (None, child):
-                self._tasks.create_task(self._sweep(child))
-            elif instance_or_none.child is None:
-                self._adopted(kept.name, child)
-                self.feed(kept.name, events.Spawned(child=child))
+        self._sort_out(listed)
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
                 self.feed(name, events.Resumed())
@@ -234,6 +228,15 @@ class Supervisor:
                 self.feed(name, events.NotSpawned(detail="the supervisor went away before it was"))
             if name in self._before_boot:
                 self.feed(name, events.Wanted())
+
+    def _sort_out(self, listed: Mapping[Child, Kept]) -> None:
+        for child, kept in listed.items():
+            instance_or_none = self.instances.get(kept.name)
+            if instance_or_none is None or instance_or_none.child not in (None, child):
+                self._tasks.create_task(self._sweep(child))
+            elif instance_or_none.child is None:
+                self._adopted(kept.name, child)
+                self.feed(kept.name, events.Spawned(child=child))
 
     def _adopted(self, name: str, child: Child) -> None:
         self._names[child] = name

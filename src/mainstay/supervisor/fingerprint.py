@@ -5,7 +5,7 @@ imports but what is built in.
 """
 
 import os
-from _imp import source_hash  # type: ignore[import-not-found]
+from _imp import source_hash
 
 __all__ = ["of_daemon", "of_keeper"]
 

@@ -10,6 +10,7 @@ from typing import Self
 
 __all__ = ["Handed"]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handed:
     """File descriptors.

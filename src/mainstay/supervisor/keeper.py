@@ -351,7 +351,6 @@ class Keeper:
         self._ending = True
         self._tell(wire, b"ok", asked)
 
-
     # Other code, and the same process.
 
     def _lines(self) -> "list[tuple[bytes, ...]]":
@@ -393,7 +392,7 @@ class Keeper:
             os.close(written)
 
     def _renew(self, wire: Wire, asked: bytes, executable: bytes, program: bytes) -> None:
-        """Become the keeper of that program: pid, children and files stay. Where that can be done, it is no answer."""
+        """Become the keeper of that program, with all that there is; only where that fails there is an answer."""
         try:
             lines = self._lines()
             written = table.write(lines)

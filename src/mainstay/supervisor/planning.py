@@ -8,13 +8,13 @@ argument and no environment. The same way has the daemon's own beginning, and ea
 import asyncio
 import os
 import subprocess
-import time
 from _pickle import dumps, loads
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mainstay.clock import SystemClock
 from mainstay.errors import ConfigError, MainstayError
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.daemon import Plan
@@ -43,16 +43,17 @@ class Asked:
     read: Marks
 
 
-def marks(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+def marks(paths: Iterable[Path]) -> Marks:
     """How these files are now; to be taken before they are read."""
-    found = {}
+    found: dict[Path, tuple[int, ...]] = {}
+    now = SystemClock().now().timestamp()
     for path in paths:
         try:
             status = path.stat()
         except OSError:
             found[path] = ()
             continue
-        is_young = abs(time.time() - status.st_mtime) < _SETTLED_S
+        is_young = abs(now - status.st_mtime) < _SETTLED_S
         found[path] = (status.st_ino, status.st_size, status.st_mtime_ns, os.getpid() if is_young else 0)
     return found
 
@@ -70,12 +71,12 @@ def read(fd: int, code: bytes) -> Asked:
     Raises:
         MainstayError: it was left by other code than this.
     """
-    with open(fd, "rb") as file:  # noqa: PTH123  it has no path
+    with open(fd, "rb") as file:
         file.seek(0)
         written_by, _, data = file.read().partition(b"\n")
     if written_by != code:
         raise MainstayError("the installed mainstay is not the one that the supervisor runs: `mainstay update`")
-    asked: Asked = loads(data)  # noqa: S301  written by this very code, in memory of ours
+    asked: Asked = loads(data)  # written by this very code, in memory of ours
     return asked
 
 

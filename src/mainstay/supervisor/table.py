@@ -41,9 +41,7 @@ def read(fd: int) -> "list[tuple[bytes, ...]]":
     Raises:
         ValueError: it is no table, or one of another version.
     """
-    with open(os.dup(fd), "rb") as file:
-        file.seek(0)
-        data = file.read()
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
     lines, at = [], 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "big")

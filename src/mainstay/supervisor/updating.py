@@ -66,7 +66,6 @@ def execute(update: Update) -> None:
         raise MainstayError(f"not updated, the supervisor goes on: {words[0]}: {error.strerror}") from error
 
 
-
 async def report(handed: Handed, failed: str, keeper: Keeper, code: bytes) -> dict[str, object]:
     """Have the keeper follow, and tell those who have asked for the update how it went.
 
