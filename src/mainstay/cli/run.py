@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _become(command: Sequence[str], fd: int) -> NoReturn:
     os.set_inheritable(fd, True)  # noqa: FBT003
-    os.execv(command[0], command)  # noqa: S606  no shell is wanted
+    os.execv(command[0], list(command))  # noqa: S606  no shell is wanted
 
 
 def _asked(args: argparse.Namespace) -> Asked:

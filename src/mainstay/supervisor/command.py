@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mainstay.notify import MARKER
+from mainstay.notify import MARKER, STACKS
 from mainstay.settings import Secret
 from mainstay.supervisor.app import AppSettings
+from mainstay.supervisor.evidence import place
 from mainstay.supervisor.notify import SOCKET
 
 __all__ = ["Launch", "launch", "marker"]
 
 _NOT_FOR_CHILDREN: Final = frozenset(
-    {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER}
+    {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER, STACKS}
 )
 
 
@@ -53,6 +54,7 @@ def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, env
     env["NOTIFY_SOCKET"] = str(home / SOCKET)
     if settings.watchdog:
         env["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))
+        env[STACKS] = str(place(home, name))
     return Launch(argv=_words(settings.command), cwd=cwd, env=env)
 
 

@@ -21,9 +21,10 @@ from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
+from mainstay.supervisor.evidence import found, prepare
 from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step
-from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
+from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State, instance_name
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
 from mainstay.supervisor.processes import send, send_group
@@ -35,6 +36,7 @@ __all__ = ["Plan", "Supervisor", "boottime"]
 _MEASURE_EVERY_S: Final = 1.0
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 5.0
+_LAST_WORDS_S: Final = 1.0
 _EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
 
@@ -99,6 +101,7 @@ class Supervisor:
         self._trees.spared |= {keeper.pid, os.getpid()}
         self._names: dict[Child, str] = {}
         self._measured: dict[Child, _Measured] = {}
+        self._aborted: dict[Child, int] = {}
         self._ended: list[Child] = []
         self._ended_early: dict[Child, Ended] = {}
         self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
@@ -250,6 +253,7 @@ class Supervisor:
                 with suppress(OSError):
                     send_group(child, signal.Signals[signal_name])
             case Abort(child=child):
+                self._aborted[child] = _length(self.sources(name)[-1].path)
                 with suppress(OSError):
                     send(child, signal.SIGABRT)
             case Kill(child=child):
@@ -272,6 +276,7 @@ class Supervisor:
                 name, self.settings(name), home=plan.home, directory=plan.directory, environ=plan.environ
             )
             fifos = self._collect(name)
+            prepare(plan.home, name)
             child = await self._keeper.spawn(
                 name, order.argv, env=order.env, cwd=order.cwd, stdout=fifos[0], stderr=fifos[-1]
             )
@@ -324,8 +329,24 @@ class Supervisor:
                 self._has_ended(name, child, ended)
 
     def _has_ended(self, name: str, child: Child, ended: Ended) -> None:
-        self.feed(name, events.ChildEnded(child=child, ended=ended))
-        self._ended.append(child)
+        instance = self.instances[name]
+        if instance.child == child and instance.stop_for is Reason.HANG:
+            self._tasks.create_task(self._has_hung(name, child, ended))
+            return
+        self._feed_end(name, events.ChildEnded(child=child, ended=ended))
+
+    async def _has_hung(self, name: str, child: Child, ended: Ended) -> None:
+        """With what it has left of where it hung, once that is in its log."""
+        log = self.sources(name)[-1].path
+        with suppress(KeyError, OSError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await asyncio.wrap_future(self._collector.drain(log))
+        stacks = found(self.plan.home, name, log, self._aborted.pop(child, 0))
+        self._feed_end(name, events.ChildEnded(child=child, ended=ended, stacks=stacks))
+
+    def _feed_end(self, name: str, event: events.ChildEnded) -> None:
+        self.feed(name, event)
+        self._ended.append(event.child)
         self._save.set()
 
     async def _keep_time(self) -> None:
@@ -385,6 +406,13 @@ class Supervisor:
         self._time.set()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+
+
+def _length(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
 
 
 def _heard(said: Mapping[str, str]) -> Iterable[Event]:

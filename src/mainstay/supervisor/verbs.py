@@ -13,7 +13,7 @@ from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.control import LATER, Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
-from mainstay.supervisor.model import Instance, Reason, State
+from mainstay.supervisor.model import Instance, Reason, Restart, State
 
 __all__ = ["Verbs"]
 
@@ -57,7 +57,7 @@ class Verbs:
         names, wait = request.get("names", []), request.get("wait", True)
         match request["do"]:
             case "list":
-                return self._described(self._meant(names))
+                return self._described(self._meant(names), stacks=bool(names))
             case "start":
                 self._supervisor.replan(await self._apps())
                 meant = self._meant(names, autostart=not names)
@@ -131,10 +131,11 @@ class Verbs:
         while wait and not all(is_done(supervisor.instances[name]) for name in asked):
             await supervisor.moved()
 
-    def _described(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        return [self._describe(name) for name in names]
+    def _described(self, names: Iterable[str], *, stacks: bool = False) -> list[dict[str, Any]]:
+        """As JSON has it; the stacks of those that hung, which may be long, only where they were asked for."""
+        return [self._describe(name, stacks=stacks) for name in names]
 
-    def _describe(self, name: str) -> dict[str, Any]:
+    def _describe(self, name: str, *, stacks: bool) -> dict[str, Any]:
         instance, settings, now_s = self._supervisor.instances[name], self._supervisor.settings(name), boottime()
         taken = self._supervisor.usage(name)
         return {
@@ -152,8 +153,13 @@ class Verbs:
             "ended": str(instance.ended) if instance.ended else None,
             "command": list(settings.command),
             "logs": [str(source.path) for source in self._supervisor.sources(name)],
-            "history": [{**asdict(each), "at": self._moment(each.at_s, now_s)} for each in instance.restarts],
+            "history": [self._record(each, now_s, stacks=stacks) for each in instance.restarts],
         }
+
+    def _record(self, restart: Restart, now_s: float, *, stacks: bool) -> dict[str, Any]:
+        left_out = () if stacks and restart.stacks else ("stacks",)
+        record = {key: value for key, value in asdict(restart).items() if key not in left_out}
+        return {**record, "at": self._moment(restart.at_s, now_s)}
 
     def _moment(self, at_s: float, now_s: float) -> str:
         return iso(self._clock.now() - timedelta(seconds=now_s - at_s))
