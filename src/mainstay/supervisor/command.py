@@ -14,7 +14,8 @@ from mainstay.notify import MARKER, STACKS
 from mainstay.settings import Secret
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.evidence import place
-from mainstay.supervisor.notify import SOCKET
+from mainstay.supervisor.identity import Identity, identity
+from mainstay.supervisor.notify import SOCKET, abroad
 
 __all__ = ["Launch", "launch", "marker"]
 
@@ -30,6 +31,8 @@ class Launch:
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
+    umask: int
+    identity: Identity | None
 
 
 def marker(name: str, home: Path) -> str:
@@ -46,16 +49,22 @@ def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, env
         home: of the daemon.
         directory: of the configuration, to which ``cwd`` is relative.
         environ: of the daemon.
+
+    Raises:
+        ConfigError: it can not run as who it should.
     """
+    who = identity(settings.user, settings.group)
     cwd = directory / Path(settings.cwd).expanduser()
     env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
+    env |= who.environ() if who is not None else {}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
     env[MARKER] = marker(name, home)
-    env["NOTIFY_SOCKET"] = str(home / SOCKET)
+    env["NOTIFY_SOCKET"] = str(home / SOCKET) if who is None else f"@{abroad(home)}"
     if settings.watchdog:
         env["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))
         env[STACKS] = str(place(home, name))
-    return Launch(argv=_words(settings.command), cwd=cwd, env=env)
+    umask = int(settings.umask, 8)
+    return Launch(argv=_words(settings.command), cwd=cwd, env=env, umask=umask, identity=who)
 
 
 def _words(command: Sequence[str]) -> tuple[str, ...]:

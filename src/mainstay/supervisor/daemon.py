@@ -278,7 +278,14 @@ class Supervisor:
             fifos = self._collect(name)
             prepare(plan.home, name)
             child = await self._keeper.spawn(
-                name, order.argv, env=order.env, cwd=order.cwd, stdout=fifos[0], stderr=fifos[-1]
+                name,
+                order.argv,
+                env=order.env,
+                cwd=order.cwd,
+                stdout=fifos[0],
+                stderr=fifos[-1],
+                umask=order.umask,
+                identity=order.identity,
             )
         except (MainstayError, OSError) as error:
             event = events.NotSpawned(detail=str(error))

@@ -100,6 +100,7 @@ class Keeper:
         self._on: dict[int, Callable[[], None]] = {}
         self._verbs: dict[bytes, Callable[..., None]] = {
             b"spawn": self._spawn,
+            b"spawn as": self._spawn_as,
             b"list": self._list,
             b"acknowledge": self._acknowledge,
             b"open": self._open,
@@ -152,7 +153,14 @@ class Keeper:
     # Children.
 
     def _spawn(self, wire: Wire, asked: bytes, *fields: bytes) -> None:
+        self._launch(wire, asked, Program(fields))
+
+    def _spawn_as(self, wire: Wire, asked: bytes, ids: bytes, *fields: bytes) -> None:
         program = Program(fields)
+        program.uid, program.gid, *program.groups = map(int, ids.split(b","))
+        self._launch(wire, asked, program)
+
+    def _launch(self, wire: Wire, asked: bytes, program: Program) -> None:
         listen = wire.take(program.listens)
         step = b"start"
         try:

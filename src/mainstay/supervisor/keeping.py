@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from mainstay.errors import MainstayError
 from mainstay.supervisor import boot
+from mainstay.supervisor.identity import Identity
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.pidfds import Watch, ended
 from mainstay.supervisor.starting import check, reach
@@ -148,6 +149,7 @@ class Keeper:
         stderr: Path | None = None,
         umask: int = 0o022,
         listen: Sequence[int] = (),
+        identity: Identity | None = None,
     ) -> Child:
         """Start a process. Where this is given up half way, it may be among `children` all the same.
 
@@ -160,6 +162,7 @@ class Keeper:
             stderr: the same for its error output.
             umask: its file mode creation mask.
             listen: sockets that it gets from file descriptor 3 on, with LISTEN_FDS and LISTEN_PID.
+            identity: as whom; as the keeper if None.
 
         Raises:
             MainstayError: it can not be started, or the keeper is gone and does not come back.
@@ -170,8 +173,14 @@ class Keeper:
             *(b"%o" % umask, b"%d" % len(listen), b"%d" % len(argv), *map(os.fsencode, argv)),
             *(os.fsencode(key) + b"=" + os.fsencode(value) for key, value in env.items()),
         ]
+        verb = b"spawn"
+        if identity is not None:
+            verb = b"spawn as"  # a keeper that is too old for it must not start it as somebody else
+            fields.insert(
+                0, b"%d,%d,%s" % (identity.uid, identity.gid, b",".join(b"%d" % g for g in identity.groups))
+            )
         try:
-            answer = await self._ask(b"spawn", *fields, fds=listen)
+            answer = await self._ask(verb, *fields, fds=listen)
         except Refused as refused:
             why = _why(refused, argv[0], cwd, outputs)
             raise MainstayError(f"{name} can not be started: {why}") from refused
@@ -381,7 +390,7 @@ class Keeper:
             if answer.done():
                 for fd in given:
                     os.close(fd)
-        if question == b"spawn":
+        if question in {b"spawn", b"spawn as"}:
             kept = _kept(fields)
             self._kept[kept.child] = kept  # also where nobody waits for it any longer
         if not answer.done():
@@ -453,6 +462,10 @@ def _why(refused: Refused, command: str, cwd: Path, outputs: Sequence[Path]) -> 
         return _why_not_run(refused.errno, command, cwd)
     if refused.step == "cwd":
         return f"its directory {cwd} can not be used ({said}): make it, or set another `cwd`"
+    if refused.step == "user":
+        return f"it can not become who it should be ({said}): see `user` and `group`"
+    if refused.errno == errno.ENOSYS:
+        return "the keeper is of an older version that can not do this: `mainstay update`"
     if refused.step in {"stdout", "stderr"}:
         return f"its {refused.step} can not be opened ({said}): see to {' or '.join(map(str, outputs))}"
     if refused.errno == errno.ESHUTDOWN:

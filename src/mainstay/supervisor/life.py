@@ -23,11 +23,12 @@ from mainstay.supervisor.daemon import Supervisor
 from mainstay.supervisor.fingerprint import of_daemon
 from mainstay.supervisor.handed import Handed
 from mainstay.supervisor.keeping import Keeper
-from mainstay.supervisor.notify import listening
+from mainstay.supervisor.notify import listening, listening_abroad
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Notice
 from mainstay.supervisor.planning import Asked, Reading
 from mainstay.supervisor.processes import end, strays
+from mainstay.supervisor.reaping import bury_orphans
 from mainstay.supervisor.state import Lifecycle, load
 from mainstay.supervisor.updating import Update, prepare, report
 from mainstay.supervisor.verbs import Verbs
@@ -90,8 +91,11 @@ async def supervise(
             supervisor, apps=Reading(asked, code).apps, end=over.has_stopped, update=update, clock=SystemClock()
         )
         notify = stack.enter_context(listening(home, supervisor.heard, inherited=handed.notify if handed else None))
+        if os.geteuid() == 0:
+            stack.enter_context(listening_abroad(home, supervisor.heard))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(supervisor.run())
+            burying = tasks.create_task(bury_orphans())
             control = serving(home, verbs.handle, inherited=handed.control if handed else None)
             served = await stack.enter_async_context(control)
             lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid, code=code.decode())
@@ -111,6 +115,7 @@ async def supervise(
                     await verbs.stop_all()
                 await supervisor.drained()
             running.cancel()
+            burying.cancel()
         if over.update is not None:
             await asyncio.get_running_loop().shutdown_default_executor()  # it may be saving just now
             supervisor.save()
