@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -250,6 +251,16 @@ def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> No
     [described] = json.loads(home.run("describe", "web", "--json").stdout)
     assert "in stuck" in described["history"][0]["stacks"]
     assert "in stuck" in home.run("describe", "web").stdout
+
+
+def test_who_asks_a_service_that_does_not_answer_hears_what_the_supervisor_knows(home: Home) -> None:
+    home.configure(bot={"command": "mainstay serve", "autostart": False}, other=python(COUNTING))
+    with socket.socket() as taken, (home.directory / "mainstay.toml").open("a") as file:
+        taken.bind(("127.0.0.1", 0))
+        file.write(f"\n[service]\nport = {taken.getsockname()[1]}\n")
+    home.run("start")
+    told = home.run("health", code=3).stderr
+    assert told.endswith("start it with `mainstay serve`; the supervisor says: bot:0 is stopped\n")
 
 
 def test_of_one_that_hangs_and_says_nothing_the_record_names_its_log(home: Home) -> None:
