@@ -1,7 +1,7 @@
 """How does the supervisor begin, with as little in its memory as can be?
 
 A program of its own: ``python -I -S daemon.py [started] [shown] [handed=…] PLAN_FD``. `mainstay daemon` reads the
-configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.planning`), and becomes this, where
+configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`), and becomes this, where
 nothing is imported but the standard library and what the daemon needs. Only who shows what the apps say, as
 `mainstay run` does, has the rest of the package.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from mainstay.supervisor.planning import Asked
+    from mainstay.supervisor.plan import Asked
     from mainstay.supervisor.updating import Update
 
 __all__ = ["program"]
@@ -41,7 +41,7 @@ def _main(words: "list[str]") -> int:
     from mainstay.supervisor.fingerprint import of_daemon
     from mainstay.supervisor.handed import Handed
     from mainstay.supervisor.life import supervise
-    from mainstay.supervisor.planning import read
+    from mainstay.supervisor.plan import read
     from mainstay.supervisor.state import load
     from mainstay.supervisor.updating import execute
 

@@ -13,10 +13,10 @@ from typing import NoReturn
 from mainstay.cli.daemon import program
 from mainstay.cli.running import configured
 from mainstay.config.load import FILE_NAME
-from mainstay.supervisor.daemon import Plan
-from mainstay.supervisor.planning import Asked, marks, write
+from mainstay.config.model import Config
+from mainstay.supervisor.plan import Asked, Plan, marks, write
 
-__all__ = ["add", "run"]
+__all__ = ["add", "asked", "run"]
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,9 +34,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Supervise until SIGTERM or SIGINT; or only say what would be supervised, to one who does."""
-    asked = _asked(args)
     fd = os.memfd_create("plan") if args.plan_to is None else args.plan_to
-    write(asked, fd)
+    write(asked(configured(args), args.verb), fd)
     command = program(shown=args.foreground)
     if args.check:
         print("\n".join(command), flush=True)
@@ -51,16 +50,10 @@ def _become(command: Sequence[str], fd: int) -> NoReturn:
     os.execv(command[0], list(command))  # noqa: S606  no shell is wanted
 
 
-def _asked(args: argparse.Namespace) -> Asked:
-    file: Path | None = getattr(args, "config", None)
-    directory = file.parent if file else Path.cwd()
-    before = marks([(file or directory / FILE_NAME).absolute(), (directory / ".env").absolute()])
-    config = configured(args)
-    plan = Plan(
-        home=config.home,
-        directory=config.file.parent if config.file else Path.cwd(),
-        apps=config.apps,
-        environ=dict(os.environ),
-    )
-    anew = [sys.executable, "-P", "-m", "mainstay", args.verb, *(("--config", str(file)) if file else ())]
-    return Asked(plan=plan, command=tuple(anew), read=before)
+def asked(config: Config, verb: str = "daemon") -> Asked:
+    """What this configuration says, which was read just now, to who supervises by this verb."""
+    directory = config.file.parent if config.file else Path.cwd()
+    file = config.file or directory / FILE_NAME
+    anew = [sys.executable, "-P", "-m", "mainstay", verb, *(("--config", str(file)) if config.file else ())]
+    plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
+    return Asked(plan=plan, command=tuple(anew), read=marks([file, directory / ".env"]))

@@ -75,7 +75,7 @@ class Daemon:
     def _answer(self, do: str, timeout_s: float, details: Mapping[str, object]) -> dict[str, Any]:
         self._socket.settimeout(timeout_s)
         try:
-            with suppress(BrokenPipeError):  # it says why it has hung up
+            with suppress(ConnectionError):  # it has hung up, and said why
                 self._file.write(json.dumps({"v": VERSION, "do": do, **details}).encode() + b"\n")
                 self._file.flush()
             answer: dict[str, Any] = json.loads(self._file.readline() or b"{}")

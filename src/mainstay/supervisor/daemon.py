@@ -27,6 +27,7 @@ from mainstay.supervisor.machine import step
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State, instance_name
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
+from mainstay.supervisor.plan import Plan
 from mainstay.supervisor.processes import send, send_group
 from mainstay.supervisor.state import LeftBehind, Lifecycle, boot_id, save
 from mainstay.supervisor.trees import Trees, Usage
@@ -49,23 +50,6 @@ def _chance() -> float:
 def boottime() -> float:
     """Seconds since the machine was started, sleep included; the same for every process."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is to be kept running.
-
-    Attributes:
-        home: where all is kept.
-        directory: of the configuration.
-        apps: by name.
-        environ: what every child gets of the environment.
-    """
-
-    home: Path
-    directory: Path
-    apps: Mapping[str, AppSettings]
-    environ: Mapping[str, str]
 
 
 @dataclass(slots=True)

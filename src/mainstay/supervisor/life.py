@@ -26,7 +26,8 @@ from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.notify import listening, listening_abroad
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Notice
-from mainstay.supervisor.planning import Asked, Reading
+from mainstay.supervisor.plan import Asked
+from mainstay.supervisor.planning import Reading
 from mainstay.supervisor.processes import end, strays
 from mainstay.supervisor.reaping import bury_orphans
 from mainstay.supervisor.state import Lifecycle, load

@@ -1,83 +1,22 @@
 """How does the daemon know what is asked for, although it can not read the configuration?
 
-To read it takes several times the memory and the imports that the daemon has. So a short process reads it, and
-leaves what it has found in memory that has no name (memfd_create(2)): what is secret in it gets into no file, no
-argument and no environment. The same way has the daemon's own beginning, and each time that it is to be read anew.
+To read it takes several times the memory and the imports that the daemon has. So a short process reads it each time
+that there is something new, and leaves what it has found where `mainstay.supervisor.plan` says.
 """
 
 import asyncio
 import os
 import subprocess
-from _pickle import dumps, loads
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Final
 
-from mainstay.clock import SystemClock
 from mainstay.errors import ConfigError, MainstayError
 from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.daemon import Plan
-from mainstay.supervisor.fingerprint import of_daemon
+from mainstay.supervisor.plan import Asked, marks, read
 
-__all__ = ["Asked", "Reading", "ask", "marks", "read", "write"]
+__all__ = ["Reading", "ask"]
 
 _READ_WITHIN_S: Final = 30.0
-_SETTLED_S: Final = 0.1  # a file's time of modification is not exact
-
-Marks = Mapping[Path, tuple[int, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a configuration says.
-
-    Attributes:
-        plan: what is to be kept running.
-        command: reads it anew; it is given ``--plan-to FD``.
-        read: the files of which it is made, as they were.
-    """
-
-    plan: Plan
-    command: tuple[str, ...]
-    read: Marks
-
-
-def marks(paths: Iterable[Path]) -> Marks:
-    """How these files are now; to be taken before they are read."""
-    found: dict[Path, tuple[int, ...]] = {}
-    now = SystemClock().now().timestamp()
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError:
-            found[path] = ()
-            continue
-        is_young = abs(now - status.st_mtime) < _SETTLED_S
-        found[path] = (status.st_ino, status.st_size, status.st_mtime_ns, os.getpid() if is_young else 0)
-    return found
-
-
-def write(asked: Asked, fd: int) -> None:
-    """Leave it there, for code that is the same as this. Raises OSError."""
-    data = of_daemon() + b"\n" + dumps(asked)
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def read(fd: int, code: bytes) -> Asked:
-    """What was left there, which is closed.
-
-    Raises:
-        MainstayError: it was left by other code than this.
-    """
-    with open(fd, "rb") as file:
-        file.seek(0)
-        written_by, _, data = file.read().partition(b"\n")
-    if written_by != code:
-        raise MainstayError("the installed mainstay is not the one that the supervisor runs: `mainstay update`")
-    asked: Asked = loads(data)  # written by this very code, in memory of ours
-    return asked
 
 
 class Reading:

@@ -16,7 +16,8 @@ from mainstay.errors import MainstayError
 from mainstay.supervisor.fingerprint import of_keeper
 from mainstay.supervisor.handed import Handed
 from mainstay.supervisor.keeping import Keeper
-from mainstay.supervisor.planning import Asked, ask
+from mainstay.supervisor.plan import Asked
+from mainstay.supervisor.planning import ask
 
 __all__ = ["CHECK", "Update", "execute", "prepare", "report"]
 
