@@ -98,6 +98,8 @@ class Served:
 
     def hand_over(self) -> int:
         """A copy of the listening socket, which is not taken away when this ends; nor is anybody refused."""
+        # Not by closing the server: that would hang up on whoever was just let in.
+        asyncio.get_running_loop().remove_reader(self._listener)
         self.handed = os.dup(self._listener.fileno())
         return self.handed
 
