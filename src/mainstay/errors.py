@@ -15,7 +15,6 @@ Two vocabularies. *Exceptions* are for code::
 fifteen. The first matching row of the table in ``docs/reference/errors.md`` decides (`mainstay.recovery`).
 """
 
-import difflib
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar
@@ -115,6 +114,8 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
 
     What is known if nothing is near; empty if nothing is known.
     """
+    import difflib  # only after a mistake
+
     names = sorted(known)
     begun = [name for name in names if len(wrong) > 1 and name.startswith(wrong)]
     close = begun or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)

@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["MARKER", "Notifier"]
+__all__ = ["MARKER", "STACKS", "Notifier"]
 
 MARKER: Final = "MAINSTAY_INSTANCE"
 """The environment variable that says to which supervised instance a process belongs, and ends with.
 
 Who is to outlive whoever has started it is given another value, and a session of its own.
 """
+
+STACKS: Final = "MAINSTAY_STACKS"
+"""The environment variable that names a file: whoever hangs, and still can, writes there what it was doing."""
 
 _AT_MOST_S: Final = 10.0
 
@@ -27,6 +30,8 @@ class Notifier:
 
     Attributes:
         watchdog_s: within so many seconds it wants to hear that this process is alive; None if it does not.
+        alive_s: when it was told so the last time, by the monotonic clock.
+        stacks: see `STACKS`; empty if there is no such file.
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
@@ -35,6 +40,8 @@ class Notifier:
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
         usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
         meant = self._address and usec.isdecimal() and int(usec) > 0 and pid in ("", str(os.getpid()))
+        self.alive_s = float("-inf")
+        self.stacks = environ.get(STACKS, "")
         self.watchdog_s = int(usec) / 1e6 if meant else None
 
     def say(self, *lines: str) -> None:
@@ -49,6 +56,8 @@ class Notifier:
         From the loop itself, so that a loop that is blocked is silent. Only where there is a `watchdog_s`.
         """
         assert self.watchdog_s is not None
+        loop = asyncio.get_running_loop()
         while True:
             self.say("WATCHDOG=1")
+            self.alive_s = loop.time()
             await asyncio.sleep(min(self.watchdog_s / 2, _AT_MOST_S))

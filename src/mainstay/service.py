@@ -19,6 +19,7 @@ from mainstay.clock import SystemClock
 from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
 from mainstay.containment import hooks
+from mainstay.containment.blocked import watching_the_loop
 from mainstay.containment.ending import Ending
 from mainstay.containment.model import Origin
 from mainstay.containment.parts import Parts
@@ -76,6 +77,11 @@ async def serve(
         raise told from None
 
 
+async def _tell(notifier: Notifier) -> None:
+    with watching_the_loop(notifier):
+        await notifier.keep_alive()
+
+
 async def _serve(
     config: Config,
     announce: Callable[[str], None],
@@ -129,7 +135,7 @@ async def _serve(
             notifier = Notifier()
             notifier.say("READY=1", f"STATUS=answers at {origin}")
             if notifier.watchdog_s:
-                parts.keep_going("telling the supervisor", notifier.keep_alive)
+                parts.keep_going("telling the supervisor", partial(_tell, notifier))
             bus.emit(ServiceReady(startup_s=clock.monotonic() - began_s))
             _greet(announce, asked, origin)
             parts.run_once("answering", partial(_work, house, partial(report, Origin.VITAL, "answering")))

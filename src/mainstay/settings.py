@@ -6,11 +6,9 @@ print ``mainstay config show``, and to write the reference. Nothing is said twic
 """
 
 import dataclasses
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from mainstay.units import parse_duration, parse_size
 
@@ -47,7 +45,9 @@ class Secret:
         return bool(self._value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+        from hmac import compare_digest  # 4 MB of memory, which not everybody has to have who has settings
+
+        return isinstance(other, Secret) and compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:
         return hash(self._value)
@@ -110,6 +110,8 @@ def share(default: float, *, help: str) -> Any:  # noqa: ANN401
 
 def address_flaw(url: str, example: str, instead: str) -> str:
     """Why no request can be sent there, or must not; empty if one can. ``instead``: where a secret belongs."""
+    from urllib.parse import urlsplit
+
     try:
         address = urlsplit(url)
         usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0

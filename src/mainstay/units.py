@@ -5,7 +5,10 @@ decimals of US dollars inside.
 """
 
 import re
-from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 __all__ = ["format_dollars", "format_duration", "format_size", "parse_dollars", "parse_duration", "parse_size"]
 
@@ -87,12 +90,14 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
-def parse_dollars(text: object) -> Decimal:
+def parse_dollars(text: object) -> "Decimal":
     """US dollars from ``"0.10"`` or a whole number.
 
     Raises:
         ValueError: if it is none of these, or negative; the message says what is allowed.
     """
+    from decimal import Decimal, InvalidOperation
+
     if isinstance(text, float):
         raise ValueError(f'{text!r} is not exact: write it in quotes, like "{text!r}"')  # noqa: TRY004
     try:
@@ -104,6 +109,6 @@ def parse_dollars(text: object) -> Decimal:
     return dollars
 
 
-def format_dollars(dollars: Decimal) -> str:
+def format_dollars(dollars: "Decimal") -> str:
     """All its digits and no more: ``Decimal("1.50")`` gives ``"1.5"``."""
     return f"{dollars.normalize():f}"

@@ -43,6 +43,8 @@ GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
             '[storage]\nurl = "mysql://h/d"\n',
             "mainstay.toml:2: storage.url: this version keeps",
         ),
+        ('[apps.web]\ncwd = "/"\n', "mainstay.toml:1: apps.web.command: is missing"),
+        ("[apps.web]\ncommand = 3\n", "mainstay.toml:2: apps.web.command: 3 is not a command"),
         ("[models.primary]\n", "mainstay.toml:1: models.primary.base_url: is not an address"),
         ("[models.primary]\n", "mainstay.toml:1: models.primary.model: is missing"),
         (

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +39,28 @@ def stuck():
 faulthandler.enable()
 Notifier().say("READY=1", "STATUS=well so far")
 stuck()
+"""
+BLOCKED = """
+import asyncio, time
+from mainstay.containment.blocked import watching_the_loop
+from mainstay.notify import Notifier
+
+def stuck():
+    time.sleep(600)
+
+async def waits():
+    await asyncio.sleep(600)
+
+async def main():
+    notifier = Notifier()
+    waiting = asyncio.create_task(waits(), name="turn 7")
+    with watching_the_loop(notifier):
+        telling = asyncio.create_task(notifier.keep_alive())
+        notifier.say("READY=1")
+        await asyncio.sleep(0)
+        stuck()
+
+asyncio.run(main())
 """
 LEAKING = """
 import time
@@ -222,7 +245,41 @@ def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> No
     found = home.until(lambda now: bool(now["web:0"]["history"]))
     restart = found["web:0"]["history"][0]
     assert restart["reason"] == "hang"
-    assert "in stuck" in home.run("logs", "--err", "-n", "100").stdout
+    assert "stacks" not in restart, "they are for those who look closer"
+    kill(home.daemon())
+    home.run("start", "--no-wait")
+    [described] = json.loads(home.run("describe", "web", "--json").stdout)
+    assert "in stuck" in described["history"][0]["stacks"]
+    assert "in stuck" in home.run("describe", "web").stdout
+
+
+def test_who_asks_a_service_that_does_not_answer_hears_what_the_supervisor_knows(home: Home) -> None:
+    home.configure(bot={"command": "mainstay serve", "autostart": False}, other=python(COUNTING))
+    with socket.socket() as taken, (home.directory / "mainstay.toml").open("a") as file:
+        taken.bind(("127.0.0.1", 0))
+        file.write(f"\n[service]\nport = {taken.getsockname()[1]}\n")
+    home.run("start")
+    told = home.run("health", code=3).stderr
+    assert told.endswith("start it with `mainstay serve`; the supervisor says: bot:0 is stopped\n")
+
+
+def test_of_one_that_hangs_and_says_nothing_the_record_names_its_log(home: Home) -> None:
+    home.configure(web=python("import time; time.sleep(600)", watchdog="300ms"))
+    home.run("start")
+    home.until(lambda now: bool(now["web:0"]["history"]))
+    [described] = json.loads(home.run("describe", "web", "--json").stdout)
+    assert re.fullmatch(r"no stacks: see .*/web-0\.err\.log, from byte 0 on", described["history"][0]["stacks"])
+
+
+def test_a_service_that_hangs_has_said_what_its_tasks_were_doing(home: Home) -> None:
+    home.configure(web=python(BLOCKED, ready="notify", watchdog="1s"))
+    home.run("start")
+    home.until(lambda now: bool(now["web:0"]["history"]))
+    [described] = json.loads(home.run("describe", "web", "--json").stdout)
+    stacks = described["history"][0]["stacks"]
+    assert re.match(r"process \d+: nothing went on for ", stacks)
+    assert "in stuck" in stacks
+    assert re.search(r"task turn 7:\n.*in waits\n", stacks, re.DOTALL)
 
 
 def test_the_end_of_the_daemon_is_the_end_of_everything(home: Home) -> None:

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from mainstay.cli.running import NotRunning, configured, service_url
 from mainstay.cli.terminal import safe, table
+from mainstay.config.model import Config
 from mainstay.errors import ConfigError, MainstayError
+from mainstay.supervisor.client import Daemon
 from mainstay.units import format_duration
 
 __all__ = ["add", "run"]
@@ -30,14 +32,33 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask once and print."""
-    origin = (args.url or service_url(configured(args))).rstrip("/").removesuffix("/health")
-    status, body = _get(origin, args.timeout)
+    config = None if args.url else configured(args)
+    origin = service_url(config) if config is not None else args.url.rstrip("/").removesuffix("/health")
+    try:
+        status, body = _get(origin, args.timeout)
+    except MainstayError as error:
+        if config is not None and (known := _supervised(config)):
+            raise type(error)(f"{error}; the supervisor says: {known}") from error
+        raise
     report = _report(origin, status, body)
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         print("\n".join(_text(report, origin)))
     return 1 if status == _UNHEALTHY else 0
+
+
+def _supervised(config: Config) -> str:
+    """What is known of the service to whoever keeps it running; empty if nobody does."""
+    try:
+        with Daemon(config.home) as talk:
+            instances = talk.ask("list", names=[])
+    except MainstayError:
+        return ""
+    services = [each for each in instances if list(each["command"][:2]) == ["mainstay", "serve"]]
+    return ", ".join(
+        f"{each['name']} is {each['state']} {each['detail'] or each['status']}".rstrip() for each in services
+    )
 
 
 def _get(origin: str, timeout_s: float) -> tuple[int, bytes]:

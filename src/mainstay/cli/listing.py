@@ -69,5 +69,6 @@ def _details(each: dict[str, Any]) -> Iterator[str]:
             for restart in value:
                 up = format_duration(round(restart["uptime_s"], 1))
                 yield safe(f"  {restart['at']}  {restart['reason']}: {restart['detail']}, after {up}")
+                yield from (safe(f"    | {line}") for line in restart.get("stacks", "").splitlines())
         else:
             yield safe(f"{name:<14}{value if value is not None else '-'}")

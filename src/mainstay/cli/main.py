@@ -24,7 +24,7 @@ VERBS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("start", "stop", "restart", "reload", "scale", "delete", "reset", "signal"), "apps"),
     **dict.fromkeys(("list", "describe"), "listing"),
     **dict.fromkeys(("run", "daemon"), "run"),
-    **{verb: verb for verb in ("logs", "kill", "serve", "ask", "health", "sandbox", "fault")},
+    **{verb: verb for verb in ("logs", "kill", "update", "serve", "ask", "health", "sandbox", "fault")},
     **{verb: verb for verb in ("init", "config", "migrate")},
 }
 """Which module has which verb."""

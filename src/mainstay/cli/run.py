@@ -1,66 +1,59 @@
-"""``mainstay run`` and ``mainstay daemon``: the supervisor itself, which `mainstay start` starts by itself."""
+"""``mainstay run`` and ``mainstay daemon``: the supervisor itself, which `mainstay start` starts by itself.
+
+Both read the configuration, and become `mainstay.cli.daemon`, which has what was read and nothing else of this.
+"""
 
 import argparse
-import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from mainstay.cli.logs import configured_sources, show
+from mainstay.cli.daemon import program
 from mainstay.cli.running import configured
+from mainstay.config.load import FILE_NAME
 from mainstay.config.model import Config
-from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.output.reader import Reader
+from mainstay.supervisor.plan import Asked, Plan, marks, write
 
-__all__ = ["add", "run"]
-
-_POLL_S = 0.1
+__all__ = ["add", "asked", "run"]
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     parser = verbs.add_parser("run", help="keep the configured apps running, in the foreground; Ctrl-C ends them")
-    parser.set_defaults(run=run, started=True)
+    parser.set_defaults(run=run, foreground=True)
     parser = verbs.add_parser(
         "daemon", help="the same, but starts nothing by itself; `start` has it in the background"
     )
-    parser.set_defaults(run=run, started=False)
+    parser.set_defaults(run=run, foreground=False)
+    for each in verbs.choices["run"], verbs.choices["daemon"]:
+        each.add_argument("--plan-to", type=int, help=argparse.SUPPRESS)
+        each.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Supervise until SIGTERM or SIGINT."""
-    from mainstay.supervisor.daemon import Plan
-    from mainstay.supervisor.life import supervise
-
-    config = configured(args)
-
-    def apps() -> Mapping[str, AppSettings]:
-        return configured(args).apps
-
-    async def supervised() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            showing = tasks.create_task(_show(config)) if args.started else None
-            await supervise(plan, apps=apps, started=args.started)
-            if showing is not None:
-                showing.cancel()
-
-    directory = config.file.parent if config.file else Path.cwd()
-    plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
-    asyncio.run(supervised())
+    """Supervise until SIGTERM or SIGINT; or only say what would be supervised, to one who does."""
+    fd = os.memfd_create("plan") if args.plan_to is None else args.plan_to
+    write(asked(configured(args), args.verb), fd)
+    command = program(shown=args.foreground)
+    if args.check:
+        print("\n".join(command), flush=True)
+        _become([*command, "check", str(fd)], fd)
+    if args.plan_to is None:
+        _become([*command, *(["started"] if args.foreground else []), str(fd)], fd)
     return 0
 
 
-async def _show(config: Config) -> None:
-    """What the apps say from now on, also the last of it."""
-    reader = Reader(configured_sources(config))
-    reader.last(0, follow=True)
-    try:
-        while True:
-            show(reader.poll())
-            sys.stdout.flush()
-            await asyncio.sleep(0.0 if reader.behind else _POLL_S)
-    finally:
-        while lines := reader.poll():
-            show(lines)
-        reader.close()
+def _become(command: Sequence[str], fd: int) -> NoReturn:
+    os.set_inheritable(fd, True)  # noqa: FBT003
+    os.execv(command[0], list(command))  # noqa: S606  no shell is wanted
+
+
+def asked(config: Config, verb: str = "daemon") -> Asked:
+    """What this configuration says, which was read just now, to who supervises by this verb."""
+    directory = config.file.parent if config.file else Path.cwd()
+    file = config.file or directory / FILE_NAME
+    anew = [sys.executable, "-P", "-m", "mainstay", verb, *(("--config", str(file)) if config.file else ())]
+    plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
+    return Asked(plan=plan, command=tuple(anew), read=marks([file, directory / ".env"]))

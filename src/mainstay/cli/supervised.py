@@ -4,7 +4,6 @@ The one of this directory: the configuration says where its home is.
 """
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,13 +43,19 @@ def started(config: Config) -> Daemon:
 
 
 def _spawn(config: Config) -> int:
+    from mainstay.cli.daemon import program
+    from mainstay.cli.run import asked
+    from mainstay.supervisor.plan import write
+
     config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [sys.executable, "-P", "-m", "mainstay", "daemon"]
-    command += ["--config", str(config.file)] if config.file else []
+    plan = os.memfd_create("plan")
+    write(asked(config), plan)
+    os.set_inheritable(plan, True)  # noqa: FBT003
+    command = (*program(shown=False), str(plan))
     log = str(config.home / _LOG)
     # Not subprocess: its object would have to be kept, and a daemon that outlives this command is the intention.
-    return os.posix_spawn(
-        sys.executable,
+    pid = os.posix_spawn(
+        command[0],
         command,
         {name: value for name, value in os.environ.items() if name != MARKER},
         file_actions=[
@@ -60,6 +65,8 @@ def _spawn(config: Config) -> int:
         ],
         setsid=True,
     )
+    os.close(plan)
+    return pid
 
 
 def _last_line(log: Path) -> str:

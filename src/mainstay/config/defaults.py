@@ -23,7 +23,7 @@ _OPENROUTER: Final = {
     "api_key": f"env:{OPENROUTER_KEY}",
 }
 _EMBEDDED: Final[dict[str, dict[str, dict[str, Any]]]] = {
-    "apps": {SERVICE: {"command": "mainstay serve", "ready": "notify", "stop_timeout": "35s"}},
+    "apps": {SERVICE: {"command": "mainstay serve", "ready": "notify", "watchdog": "30s", "stop_timeout": "35s"}},
     "models": {"primary": {"provider": "sandbox"}, "fallback": {"provider": "sandbox"}},
     "agents": {
         ROOT: {

@@ -7,7 +7,7 @@ before anything is raised: a configuration is corrected in one round, not in one
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,11 @@ _TABLE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 @dataclass(slots=True)
 class _Loading:
-    """What one `load` has at hand, and what it has found. ``refused`` keys have a problem already."""
+    """What one `load` has at hand, and what it has found.
+
+    ``refused`` keys have a problem already. Where something has no value, ``is_whole`` is false: nothing can be
+    concluded from the rest.
+    """
 
     document: Document
     variables: Mapping[str, Variable]
@@ -37,6 +41,7 @@ class _Loading:
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
+    is_whole: bool = True
 
 
 def load(
@@ -68,6 +73,8 @@ def load(
     tables = _tables(loading)
     built = {name: _build(section, tables[name], loading) for name, section in SECTIONS.items()}
     loading.problems.extend(strangers({name: tuple(tables[name]) for name in SECTIONS}, loading.variables))
+    if not loading.is_whole:
+        raise ConfigError(*sorted(loading.problems, key=_line))
     home = _home(directory, loading.variables)
     config = Config(home=home, file=file, origins=loading.origins, warnings=_warnings(directory), **built)
     config = defaults.complete(config, directory)
@@ -168,6 +175,11 @@ def _settings(section: Section, table: str, written: Mapping[str, Any], loading:
     for name, key in section.keys.items():
         if name in chosen:
             _take(key, f"{prefix}.{name}", *chosen[name], values, loading)
+    for name in (name for name, key in section.keys.items() if key.default is MISSING and name not in values):
+        loading.is_whole = False
+        values[name] = None
+        if f"{prefix}.{name}" not in loading.refused:
+            loading.problems.append(f"{_origin(prefix, loading)}: {prefix}.{name}: is missing")
     return section.settings(**values)
 
 

@@ -1,5 +1,6 @@
 """What may be set about an app?"""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,19 @@ def _signal(written: object) -> str:
     return name
 
 
+def _account(written: object) -> str:
+    name = str(written)
+    if isinstance(written, bool) or not name or name.startswith("-") or not name.isprintable() or " " in name:
+        raise ValueError(f"{written!r} is not a user or a group: write a name, or its number")
+    return name
+
+
+def _umask(written: object) -> str:
+    if not isinstance(written, str) or not re.fullmatch("0*[0-7]{1,3}", written):
+        raise ValueError(f'{written!r} is not a umask: write it like "022"')
+    return written
+
+
 def _delay(written: object) -> float:
     """Unlike other durations it may be zero."""
     return parse_duration(written if isinstance(written, int | float) else str(written))
@@ -124,6 +138,11 @@ class AppSettings:
         "(LISTEN_FDS). For `mainstay serve` it is the service's own address by default.",
         parse=_addresses,
     )
+    user: str = setting(
+        "", help="As whom it runs, by name or number; only where the supervisor is root's.", parse=_account
+    )
+    group: str = setting("", help="Its group, by name or number; by default that of `user`.", parse=_account)
+    umask: str = setting("022", help="What nobody else may do with the files that it makes.", parse=_umask)
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
     autostart: bool = setting(True, help="Whether `mainstay start` without a name starts it.")  # noqa: FBT003
     autorestart: bool = setting(True, help="Whether it is started again when it has ended by itself.")  # noqa: FBT003

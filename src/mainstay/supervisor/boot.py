@@ -1,11 +1,16 @@
 """How is the keeper run?
 
 ``python -I -S boot.py start HOME LOCK_FD``, with nothing of the package imported but what it needs. The start has
-two steps, so that what the first one takes is not in the memory of the second, which is the keeper.
+two steps, so that what the first one takes is not in the memory of the second, which is the keeper. One that runs
+becomes one of other code by ``again HOME LOCK_FD TABLE_FD``; whether it could is found out by ``check TABLE_FD``.
 """
 
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["READY", "SOCKET"]
 
@@ -47,10 +52,7 @@ def _serve(program: str, home: str, lock: str) -> None:
 
     from mainstay.supervisor.keeper import Keeper
 
-    with open("/proc/self/comm", "w") as comm:  # noqa: PTH123  pathlib is large
-        comm.write("mainstay-keeper")
-    os.set_inheritable(int(lock), False)  # noqa: FBT003
-    os.umask(0o077)
+    _settle(lock)
     os.chdir(home)  # the address of a socket has to be short
     if os.path.lexists(SOCKET):
         os.unlink(SOCKET)  # noqa: PTH108  nobody listens there: we have the lock
@@ -59,7 +61,7 @@ def _serve(program: str, home: str, lock: str) -> None:
     listening.bind(SOCKET)
     listening.listen(_BACKLOG)
     os.chdir("/")
-    keeper = Keeper(listening)
+    keeper = Keeper(listening, home, int(lock))
     os.write(1, READY)
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
@@ -69,5 +71,42 @@ def _serve(program: str, home: str, lock: str) -> None:
     os.unlink(os.path.join(home, SOCKET))  # noqa: PTH108, PTH118
 
 
+def _again(program: str, home: str, lock: str, handed: str) -> None:
+    """Signals are blocked: none of them may find a process without handlers."""
+    _package(program)
+    from _socket import socket
+
+    from mainstay.supervisor import table
+    from mainstay.supervisor.keeper import Keeper
+
+    _settle(lock)
+    (_, listening), *rest = table.read(int(handed))
+    os.close(int(handed))
+    os.set_inheritable(int(listening), False)  # noqa: FBT003
+    Keeper(socket(fileno=int(listening)), home, int(lock), rest).run()
+    os.unlink(os.path.join(home, SOCKET))  # noqa: PTH108, PTH118
+
+
+def _check(program: str, handed: str) -> None:
+    _package(program)
+    from mainstay.supervisor import fingerprint, keeper, table  # noqa: F401
+
+    table.read(int(handed))
+    os.write(1, fingerprint.of_keeper())
+
+
+def _settle(lock: str) -> None:
+    with open("/proc/self/comm", "w") as comm:  # noqa: PTH123  pathlib is large
+        comm.write("mainstay-keeper")
+    os.set_inheritable(int(lock), False)  # noqa: FBT003
+    os.umask(0o077)
+
+
 if __name__ == "__main__":
-    {"start": _start, "serve": _serve}[sys.argv[1]](sys.argv[0], *sys.argv[2:])
+    steps: "dict[str, Callable[..., None]]" = {
+        "start": _start,
+        "serve": _serve,
+        "again": _again,
+        "check": _check,
+    }
+    steps[sys.argv[1]](sys.argv[0], *sys.argv[2:])

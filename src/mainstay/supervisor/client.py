@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
@@ -19,6 +20,7 @@ class NoDaemon(MainstayError):
     exit_code: ClassVar[int] = 3
 
 
+_TRIES: Final = 3
 _KINDS: Final[Mapping[int, type[MainstayError]]] = {
     each.exit_code: each for each in (MainstayError, ConfigError, NoDaemon)
 }
@@ -32,13 +34,18 @@ class Daemon:
     """
 
     def __init__(self, home: Path, *, timeout_s: float = 10.0) -> None:
+        self._home = home
+        self._timeout_s = timeout_s
+        self._connect()
+
+    def _connect(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
+        self._socket.settimeout(self._timeout_s)
         try:
-            self._socket.connect(reachable(home / SOCKET))
+            self._socket.connect(reachable(self._home / SOCKET))
         except (FileNotFoundError, ConnectionRefusedError):
             self._socket.close()
-            raise NoDaemon(f"no supervisor runs for {home}: `mainstay start` starts one") from None
+            raise NoDaemon(f"no supervisor runs for {self._home}: `mainstay start` starts one") from None
         self._file = self._socket.makefile("rwb")
 
     def ask(self, do: str, *, timeout_s: float | None = None, **details: object) -> Any:  # noqa: ANN401  JSON
@@ -52,25 +59,36 @@ class Daemon:
         Raises:
             MainstayError: what the daemon says is wrong, or that it does not answer.
         """
-        if timeout_s is not None:
-            self._socket.settimeout(timeout_s)
-        try:
-            self._file.write(json.dumps({"v": VERSION, "do": do, **details}).encode() + b"\n")
-            self._file.flush()
-            answer = json.loads(self._file.readline() or b"{}")
-        except TimeoutError:
-            raise MainstayError(f"the supervisor does not answer to {do!r}: it may hang") from None
-        except (OSError, ValueError) as error:
-            raise MainstayError(f"the supervisor went away while it was asked: {error}") from None
+        answer: Mapping[str, Any] = {}
+        for _ in range(_TRIES):
+            answer = self._answer(do, self._timeout_s if timeout_s is None else timeout_s, details)
+            if not answer.get("again"):
+                break
+            self.close()
+            self._connect()
         if "error" in answer:
-            raise _KINDS.get(answer.get("code"), MainstayError)(str(answer["error"]))
+            raise _KINDS.get(answer.get("code", 1), MainstayError)(str(answer["error"]))
         if "ok" not in answer:
             raise MainstayError("the supervisor ended while it was asked")
         return answer["ok"]
 
+    def _answer(self, do: str, timeout_s: float, details: Mapping[str, object]) -> dict[str, Any]:
+        self._socket.settimeout(timeout_s)
+        try:
+            with suppress(ConnectionError):  # it has hung up, and said why
+                self._file.write(json.dumps({"v": VERSION, "do": do, **details}).encode() + b"\n")
+                self._file.flush()
+            answer: dict[str, Any] = json.loads(self._file.readline() or b"{}")
+        except TimeoutError:
+            raise MainstayError(f"the supervisor does not answer to {do!r}: it may hang") from None
+        except (OSError, ValueError) as error:
+            raise MainstayError(f"the supervisor went away while it was asked: {error}") from None
+        return answer
+
     def close(self) -> None:
         """Hang up."""
-        self._file.close()
+        with suppress(OSError):  # what was not taken any more
+            self._file.close()
         self._socket.close()
 
     def __enter__(self) -> Self:

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mainstay.notify import MARKER
+from mainstay.notify import MARKER, STACKS
 from mainstay.settings import Secret
 from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.naming import number_of, slot_of
-from mainstay.supervisor.notify import SOCKET
+from mainstay.supervisor.evidence import place
+from mainstay.supervisor.identity import Identity, identity
+from mainstay.supervisor.naming import number_of, run_of
+from mainstay.supervisor.notify import SOCKET, abroad
 
 __all__ = ["Launch", "launch", "marker"]
 
 _NOT_FOR_CHILDREN: Final = frozenset(
-    {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER}
+    {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER, STACKS}
 )
 _NUMBER: Final = ("MAINSTAY_INSTANCE_ID", "NODE_APP_INSTANCE")
 """Which of its app's instances it is; the second is what PM2's programs know."""
@@ -32,11 +34,13 @@ class Launch:
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
+    umask: int
+    identity: Identity | None
 
 
 def marker(name: str, begun_s: float, home: Path) -> str:
     """The value that `MARKER` has in the environment of this run of an instance, and of no other one."""
-    return f"{slot_of(name)}.{round(begun_s * 1000)}@{home}"
+    return f"{run_of(name, begun_s)}@{home}"
 
 
 def launch(
@@ -51,18 +55,25 @@ def launch(
         home: of the daemon.
         directory: of the configuration, to which ``cwd`` is relative.
         environ: of the daemon.
+
+    Raises:
+        ConfigError: it can not run as who it should.
     """
+    who = identity(settings.user, settings.group)
     cwd = directory / Path(settings.cwd).expanduser()
     env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
     env |= dict.fromkeys(_NUMBER, str(number_of(name)))
+    env |= who.environ() if who is not None else {}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
     if settings.listen:
         env["LISTEN_FDNAMES"] = ":".join(address.replace(":", "-") for address in settings.listen)
     env[MARKER] = marker(name, begun_s, home)
-    env["NOTIFY_SOCKET"] = str(home / SOCKET)
+    env["NOTIFY_SOCKET"] = str(home / SOCKET) if who is None else f"@{abroad(home)}"
     if settings.watchdog:
         env["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))
-    return Launch(argv=_words(settings.command), cwd=cwd, env=env)
+        env[STACKS] = str(place(home, run_of(name, begun_s)))
+    umask = int(settings.umask, 8)
+    return Launch(argv=_words(settings.command), cwd=cwd, env=env, umask=umask, identity=who)
 
 
 def _words(command: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from collections.abc import Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import SystemRandom
 from typing import Final, assert_never
 
 from mainstay.errors import MainstayError
@@ -23,12 +22,14 @@ from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
+from mainstay.supervisor.evidence import discard, found, keep_only, prepare
 from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step, succeed
-from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State
-from mainstay.supervisor.naming import Role, app_of, beside, number_of, slot_of
+from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State
+from mainstay.supervisor.naming import Role, app_of, beside, number_of, run_of, slot_of
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
+from mainstay.supervisor.plan import Plan
 from mainstay.supervisor.processes import send, send_group
 from mainstay.supervisor.procfs import environment
 from mainstay.supervisor.reloads import Reloads
@@ -39,36 +40,24 @@ from mainstay.supervisor.trees import Trees, Usage
 
 __all__ = ["Plan", "Supervisor", "boottime"]
 
-_CHANCE: Final = SystemRandom().random
 _MEASURE_EVERY_S: Final = 1.0
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 5.0
+_LAST_WORDS_S: Final = 1.0
 _EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
 _AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
 _TICK_S: Final = 0.01
 
 
+def _chance() -> float:
+    """From 0 to 1; the library's own way to it takes 4 MB of memory."""
+    return int.from_bytes(os.urandom(7), "big") / (1 << 56)
+
+
 def boottime() -> float:
     """Seconds since the machine was started, sleep included; the same for every process."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What is to be kept running.
-
-    Attributes:
-        home: where all is kept.
-        directory: of the configuration.
-        apps: by name.
-        environ: what every child gets of the environment.
-    """
-
-    home: Path
-    directory: Path
-    apps: Mapping[str, AppSettings]
-    environ: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -113,6 +102,7 @@ class Supervisor:
         self._trees.spared |= {keeper.pid, os.getpid()}
         self._names: dict[Child, str] = {}
         self._measured: dict[Child, _Measured] = {}
+        self._aborted: dict[Child, int] = {}
         self._ended: list[Child] = []
         self._ended_early: dict[Child, Ended] = {}
         self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
@@ -227,6 +217,22 @@ class Supervisor:
             tasks.create_task(self._keep_measuring())
             await self._keep_saving()
 
+    async def quiet(self) -> None:
+        """What was begun, such as a sweep, is done; or it takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SWEEP_S + _DRAIN_S):
+                for turn in list(self._turns.values()):
+                    async with turn:
+                        pass
+
+    def save(self) -> None:
+        """Write down what was decided, now; raises OSError."""
+        save(self.plan.home, self._left_behind())
+
+    def _left_behind(self) -> LeftBehind:
+        roster = self.roster.remember(self.plan.apps, map(app_of, self.instances))
+        return LeftBehind(boot=self._boot, instances=dict(self.instances), rolls=self.reloads.rolls, roster=roster)
+
     async def drained(self) -> None:
         """What the apps have said is in their logs, as far as those can be written."""
         for log in self._logs:
@@ -253,7 +259,7 @@ class Supervisor:
         before = self.instances.get(name)
         if before is None:
             return
-        after, commands = step(before, event, self.settings(name), boottime(), _CHANCE)
+        after, commands = step(before, event, self.settings(name), boottime(), _chance)
         self.instances[name] = after
         if after != before:
             self._note(name, before, after)
@@ -283,6 +289,7 @@ class Supervisor:
 
     async def _take_over(self) -> None:
         """What earlier daemons have started goes on; whatever has no place in the plan any more is ended."""
+        keep_only(self.plan.home, [run_of(name, each.begun_s) for name, each in self.instances.items()])
         listed = {kept.child: kept for kept in self._keeper.children}
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
@@ -339,6 +346,7 @@ class Supervisor:
                 with suppress(OSError):
                     send_group(child, signal.Signals[signal_name])
             case Abort(child=child):
+                self._aborted[child] = _length(self.sources(name)[-1].path)
                 with suppress(OSError):
                     send(child, signal.SIGABRT)
             case Kill(child=child):
@@ -359,6 +367,7 @@ class Supervisor:
         try:
             order = launch(name, begun_s, settings, home=plan.home, directory=plan.directory, environ=plan.environ)
             fifos = self._collect(name)
+            prepare(plan.home)
             child = await self._keeper.spawn(
                 name,
                 order.argv,
@@ -367,6 +376,8 @@ class Supervisor:
                 stdout=fifos[0],
                 stderr=fifos[-1],
                 listen=await self.sockets.of(app_of(name), settings.listen),
+                umask=order.umask,
+                identity=order.identity,
             )
         except (MainstayError, OSError) as error:
             event = events.NotSpawned(detail=str(error))
@@ -417,8 +428,24 @@ class Supervisor:
                 self._has_ended(name, child, ended)
 
     def _has_ended(self, name: str, child: Child, ended: Ended) -> None:
-        self.feed(name, events.ChildEnded(child=child, ended=ended))
-        self._ended.append(child)
+        instance = self.instances.get(name)
+        if instance is not None and instance.child == child and instance.stop_for is Reason.HANG:
+            self._tasks.create_task(self._has_hung(name, run_of(name, instance.begun_s), child, ended))
+            return
+        self._feed_end(name, events.ChildEnded(child=child, ended=ended))
+
+    async def _has_hung(self, name: str, run: str, child: Child, ended: Ended) -> None:
+        """With what it has left of where it hung, once that is in its log."""
+        log = self.sources(name)[-1].path
+        with suppress(KeyError, OSError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await asyncio.wrap_future(self._collector.drain(log))
+        stacks = found(self.plan.home, run, log, self._aborted.pop(child, 0))
+        self._feed_end(self._names.get(child, name), events.ChildEnded(child=child, ended=ended, stacks=stacks))
+
+    def _feed_end(self, name: str, event: events.ChildEnded) -> None:
+        self.feed(name, event)
+        self._ended.append(event.child)
         self._save.set()
 
     async def _keep_time(self) -> None:
@@ -469,10 +496,7 @@ class Supervisor:
             await self._save.wait()
             self._save.clear()
             ended, self._ended = self._ended, []
-            roster = self.roster.remember(self.plan.apps, map(app_of, self.instances))
-            kept = LeftBehind(
-                boot=self._boot, instances=dict(self.instances), rolls=self.reloads.rolls, roster=roster
-            )
+            kept = self._left_behind()
             try:
                 await asyncio.to_thread(save, self.plan.home, kept)
             except OSError as error:
@@ -495,6 +519,8 @@ class Supervisor:
             self._lifecycle.write(
                 after.state, name=name, pid=after.child.pid if after.child else None, detail=after.detail
             )
+        if before.child is not None and after.child is None:
+            discard(self.plan.home, run_of(name, before.begun_s))
         self._time.set()
         self.changed()
 
@@ -516,6 +542,13 @@ def _marker_of(child: Child) -> str:
     """What it has got when it was started; empty if that can not be seen any more."""
     entries = (entry.decode(errors="replace").partition("=") for entry in environment(child.pid))
     return next((value for name, _, value in entries if name == MARKER), "")
+
+
+def _length(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
 
 
 def _heard(said: Mapping[str, str]) -> Iterable[Event]:

@@ -80,10 +80,15 @@ class NotSpawned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildEnded:
-    """A process has ended, and was reaped if that was ours to do."""
+    """A process has ended, and was reaped if that was ours to do.
+
+    Attributes:
+        stacks: of one that hung: what it was doing.
+    """
 
     child: Child
     ended: Ended
+    stacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,15 @@ class Fifos:
     def __bool__(self) -> bool:
         return bool(self._open)
 
+    def items(self) -> "list[tuple[bytes, int]]":
+        """Their paths, and the file descriptors by which they are held."""
+        return list(self._open.items())
+
+    def take(self, path: bytes, fd: int) -> None:
+        """This one is held already."""
+        os.set_inheritable(fd, False)  # noqa: FBT003
+        self._open[path] = fd
+
     def hold(self, path: bytes) -> None:
         """Hold the FIFO that is at this path now; make one if there is none. An empty path is no FIFO.
 

@@ -12,12 +12,22 @@ It has to be the last one to get into trouble. So it waits for events only, and 
 
 import os
 import sys
-from _signal import SIGKILL, SIGTERM, set_wakeup_fd, signal  # type: ignore[import-not-found]
+from _signal import (  # type: ignore[import-not-found]
+    SIG_BLOCK,
+    SIG_UNBLOCK,
+    SIGKILL,
+    SIGTERM,
+    pthread_sigmask,
+    set_wakeup_fd,
+    signal,
+)
 from _socket import socket
 from errno import EMFILE, ENOSYS, ESHUTDOWN
 from select import POLLIN, POLLOUT, poll
 
+from mainstay.supervisor import table
 from mainstay.supervisor.fifos import Fifos
+from mainstay.supervisor.fingerprint import of_keeper
 from mainstay.supervisor.launch import CAUGHT, Program, launch, unignore
 from mainstay.supervisor.wire import VERSION, Wire, peer
 
@@ -43,7 +53,9 @@ class _Child:
 
     __slots__ = ("asked", "mark", "name", "pid", "status", "told", "wire")
 
-    def __init__(self, name: bytes, pid: int, mark: bytes, told: int, wire: Wire, asked: bytes) -> None:
+    def __init__(
+        self, name: bytes, pid: int, mark: bytes, told: int, wire: "Wire | None" = None, asked: bytes = b""
+    ) -> None:
         self.name = name
         self.pid = pid
         self.mark = mark
@@ -62,12 +74,20 @@ class Keeper:
 
     Args:
         listening: where the daemon comes to.
+        home: of the daemon, absolute.
+        lock: the file descriptor whose lock says that there is a keeper.
+        before: what the keeper that this process was until now has handed over, see `mainstay.supervisor.table`.
     """
 
-    def __init__(self, listening: socket) -> None:
+    def __init__(
+        self, listening: socket, home: str, lock: int, before: "Sequence[tuple[bytes, ...]] | None" = None
+    ) -> None:
         with open("/proc/sys/kernel/random/boot_id", "rb") as boot:  # noqa: PTH123  pathlib is large
             self._boot = boot.read().strip()
+        self._code = of_keeper()
         self._listening = listening
+        self._home = home
+        self._lock = lock
         self._daemon: Wire | None = None
         self._awaited = True
         self._strangers: list[Wire] = []
@@ -80,6 +100,7 @@ class Keeper:
         self._on: dict[int, Callable[[], None]] = {}
         self._verbs: dict[bytes, Callable[..., None]] = {
             b"spawn": self._spawn,
+            b"spawn as": self._spawn_as,
             b"list": self._list,
             b"acknowledge": self._acknowledge,
             b"open": self._open,
@@ -88,6 +109,8 @@ class Keeper:
             b"give": self._give,
             b"held": self._names,
             b"stop": self._stop,
+            b"table": self._table,
+            b"renew": self._renew,
         }
         woken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         set_wakeup_fd(waking, warn_on_full_buffer=False)
@@ -96,6 +119,11 @@ class Keeper:
             signal(number, self._terminated if number == SIGTERM else _nothing)
         self._watch(woken, lambda: self._reap(woken))
         self._watch(listening.fileno(), self._accept)
+        for line in before or ():
+            self._take(*line)
+        if before is not None:
+            os.write(waking, b"!")  # who has ended while there were no handlers is to be reaped
+            pthread_sigmask(SIG_UNBLOCK, CAUGHT)
 
     def run(self) -> None:
         """Until it was told to end, or nobody needs it; and there is no child left, not even somebody's orphan."""
@@ -125,7 +153,14 @@ class Keeper:
     # Children.
 
     def _spawn(self, wire: Wire, asked: bytes, *fields: bytes) -> None:
+        self._launch(wire, asked, Program(fields))
+
+    def _spawn_as(self, wire: Wire, asked: bytes, ids: bytes, *fields: bytes) -> None:
         program = Program(fields)
+        program.uid, program.gid, *program.groups = map(int, ids.split(b","))
+        self._launch(wire, asked, program)
+
+    def _launch(self, wire: Wire, asked: bytes, program: Program) -> None:
         listen = wire.take(program.listens)
         step = b"start"
         try:
@@ -171,7 +206,7 @@ class Keeper:
         self._unwatch(child.told)
         os.close(child.told)
         child.told = -1
-        if child.wire is not self._daemon:
+        if child.wire is None or child.wire is not self._daemon:
             return  # who asked is gone; a start that failed is told of as the end of a child
         if failure:
             del self._running[child.pid]
@@ -246,7 +281,7 @@ class Keeper:
         if before is not None and before is not wire:
             self._tell(before, b"replaced", b"0")
             self._drop(before)
-        self._tell(wire, b"ok", asked, b"%d" % VERSION)
+        self._tell(wire, b"ok", asked, b"%d" % VERSION, self._code)
         for child in self._children:
             if child.status is not None:
                 self._tell(wire, b"ended", b"0", *child.fields())
@@ -323,6 +358,75 @@ class Keeper:
     def _stop(self, wire: Wire, asked: bytes) -> None:
         self._ending = True
         self._tell(wire, b"ok", asked)
+
+    # Other code, and the same process.
+
+    def _lines(self) -> "list[tuple[bytes, ...]]":
+        children = [(b"child", *child.fields(), b"%d" % child.told) for child in self._children]
+        fifos = [(b"fifo", path, b"%d" % fd) for path, fd in self._fifos.items()]
+        held = [(b"held", name, *(b"%d" % fd for fd in fds)) for name, fds in self._held.items()]
+        return [(b"listening", b"%d" % self._listening.fileno()), *children, *fifos, *held]
+
+    def _take(self, kind: bytes, *fields: bytes) -> None:
+        """One line of the table of the keeper that this process was."""
+        if kind == b"child":
+            name, pid, mark, status, told = fields
+            child = _Child(name, int(pid), mark, int(told))
+            child.status = int(status) if status else None
+            self._children.append(child)
+            if child.status is None:
+                self._running[child.pid] = child
+            if child.told >= 0:
+                os.set_inheritable(child.told, False)  # noqa: FBT003
+                self._watch(child.told, lambda: self._started(child))
+        elif kind == b"fifo":
+            self._fifos.take(fields[0], int(fields[1]))
+        elif kind == b"held":
+            self._held[fields[0]] = [int(fd) for fd in fields[1:]]
+            for fd in self._held[fields[0]]:
+                os.set_inheritable(fd, False)  # noqa: FBT003
+
+    def _table(self, wire: Wire, asked: bytes) -> None:
+        try:
+            written = table.write(self._lines())
+        except OSError as error:
+            self._tell(wire, b"no", asked, b"table", b"%d" % (error.errno or 0))
+            return
+        try:
+            self._tell(wire, b"ok", asked, b"1", fds=(written,))
+        except OSError as error:
+            self._tell(wire, b"no", asked, b"table", b"%d" % (error.errno or 0))
+        finally:
+            os.close(written)
+
+    def _renew(self, wire: Wire, asked: bytes, executable: bytes, program: bytes) -> None:
+        """Become the keeper of that program, with all that there is; only where that fails there is an answer."""
+        try:
+            lines = self._lines()
+            written = table.write(lines)
+        except OSError as error:
+            self._tell(wire, b"no", asked, b"renew", b"%d" % (error.errno or 0))
+            return
+        handed = [self._lock, written, *(int(fd) for kind, *rest in lines for fd in _fds(kind, rest))]
+        pthread_sigmask(SIG_BLOCK, CAUGHT)  # none of them may find a process without handlers
+        for fd in handed:
+            os.set_inheritable(fd, True)  # noqa: FBT003
+        try:
+            words = [executable, b"-I", b"-S", program, b"again", os.fsencode(self._home)]
+            os.execve(executable, [*words, b"%d" % self._lock, b"%d" % written], os.environ)  # noqa: S606, TID251
+        except OSError as error:
+            for fd in handed:
+                os.set_inheritable(fd, False)  # noqa: FBT003
+            pthread_sigmask(SIG_UNBLOCK, CAUGHT)
+            os.close(written)
+            self._tell(wire, b"no", asked, b"renew", b"%d" % (error.errno or 0))
+
+
+def _fds(kind: bytes, fields: "list[bytes]") -> "list[bytes]":
+    """The file descriptors in a line of the table."""
+    if kind == b"held":
+        return fields[1:]
+    return [] if fields[-1] == b"-1" else fields[-1:]
 
 
 def _nothing(*_: object) -> None:

@@ -8,6 +8,7 @@ comes next.
 import asyncio
 import errno
 import os
+import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,9 +17,11 @@ from socket import socket
 from typing import Final, Self
 
 from mainstay.errors import MainstayError
+from mainstay.supervisor import boot
+from mainstay.supervisor.identity import Identity
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.pidfds import Watch, ended
-from mainstay.supervisor.starting import reach
+from mainstay.supervisor.starting import check, reach
 from mainstay.supervisor.wire import VERSION, Wire, peer
 from mainstay.units import format_duration
 
@@ -67,10 +70,12 @@ class Keeper:
 
     Attributes:
         pid: of the keeper.
+        code: the fingerprint of what it runs; empty for one that is too old to say so.
     """
 
     def __init__(self, home: Path) -> None:
         self.pid = 0
+        self.code = ""
         self._home = home
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
@@ -79,6 +84,7 @@ class Keeper:
         self._asked: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, ...]]]] = {}
         self._kept: dict[Child, Kept] = {}
         self._watched: dict[Child, Watch] = {}
+        self._acknowledged: list[Child] = []
         self._fifos: set[Path] = set()
         self._told: asyncio.Queue[tuple[Child, Ended]] = asyncio.Queue()  # never more than there were children
         self._untold: list[tuple[Child, Ended]] = []
@@ -129,7 +135,8 @@ class Keeper:
     def acknowledge(self, child: Child) -> None:
         """Its end is written down: the keeper may forget it."""
         self._kept.pop(child, None)
-        self._send(b"acknowledge", b"0", b"%d" % child.pid, child.mark.encode())
+        if not self._send(b"acknowledge", b"0", b"%d" % child.pid, child.mark.encode()):
+            self._acknowledged.append(child)  # the keeper that comes back may be the same one, see `renew`
 
     async def spawn(
         self,
@@ -142,6 +149,7 @@ class Keeper:
         stderr: Path | None = None,
         umask: int = 0o022,
         listen: Sequence[int] = (),
+        identity: Identity | None = None,
     ) -> Child:
         """Start a process. Where this is given up half way, it may be among `children` all the same.
 
@@ -154,6 +162,7 @@ class Keeper:
             stderr: the same for its error output.
             umask: its file mode creation mask.
             listen: sockets that it gets from file descriptor 3 on, with LISTEN_FDS and LISTEN_PID.
+            identity: as whom; as the keeper if None.
 
         Raises:
             MainstayError: it can not be started, or the keeper is gone and does not come back.
@@ -164,8 +173,14 @@ class Keeper:
             *(b"%o" % umask, b"%d" % len(listen), b"%d" % len(argv), *map(os.fsencode, argv)),
             *(os.fsencode(key) + b"=" + os.fsencode(value) for key, value in env.items()),
         ]
+        verb = b"spawn"
+        if identity is not None:
+            verb = b"spawn as"  # a keeper that is too old for it must not start it as somebody else
+            fields.insert(
+                0, b"%d,%d,%s" % (identity.uid, identity.gid, b",".join(b"%d" % g for g in identity.groups))
+            )
         try:
-            answer = await self._ask(b"spawn", *fields, fds=listen)
+            answer = await self._ask(verb, *fields, fds=listen)
         except Refused as refused:
             why = _why(refused, argv[0], cwd, outputs)
             raise MainstayError(f"{name} can not be started: {why}") from refused
@@ -213,6 +228,35 @@ class Keeper:
         """The names under which it holds something."""
         return tuple(name.decode() for name in await self._ask(b"held"))
 
+    async def renew(self, program: str = boot.__file__) -> None:
+        """Have the keeper run the code that is installed now, in the same process; whatever it has, it keeps.
+
+        Args:
+            program: `mainstay.supervisor.boot` of that code.
+
+        Raises:
+            MainstayError: it goes on as it was, and why.
+        """
+        self._joined.clear()  # who asks meanwhile waits
+        pid, wire = self.pid, self._wire
+        try:
+            while others := [answer for _, answer in self._asked.values()]:
+                await asyncio.wait(others)
+            [table] = await self._exchange(b"table")
+            code = await check(program, int(table))
+            with suppress(Gone):  # that is what becomes of the connection
+                await self._exchange(b"renew", os.fsencode(sys.executable), os.fsencode(program))
+        except Refused as refused:
+            raise MainstayError(f"the keeper goes on as it was: {os.strerror(refused.errno)}") from refused
+        finally:
+            if wire is not None and self._wire is wire:
+                self._joined.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_S):
+                await self._joined.wait()
+        if self.pid != pid or self.code != code:
+            raise MainstayError("the keeper did not outlive it; what it has started goes on, with another keeper")
+
     async def stop(self, timeout_s: float) -> None:
         """End the keeper, which waits until it has no child any more, not even an orphan that it has taken in.
 
@@ -252,9 +296,13 @@ class Keeper:
         self._wire = wire = Wire(dialled)
         self._loop.add_reader(dialled, self._receive, wire)
         try:
-            await self._exchange(b"hello", b"%d" % VERSION)
+            _, *code = await self._exchange(b"hello", b"%d" % VERSION)
+            self.code = code[0].decode() if code else ""
             listed = await self._exchange(b"list")
             self._compare({kept.child: kept for kept in _all_kept(listed)})
+            acknowledged, self._acknowledged = self._acknowledged, []
+            for child in acknowledged:
+                self.acknowledge(child)
             with suppress(Refused):  # what can not be held any more is no reason to be without a keeper
                 await self._exchange(b"open", *map(os.fsencode, self._fifos))
             self._joined.set()
@@ -336,13 +384,13 @@ class Keeper:
             if not answer.done():
                 answer.set_exception(Refused(fields[0].decode(), int(fields[1])))
             return
-        if question == b"give":
+        if question in {b"give", b"table"}:
             given = wire.take(int(fields[0]))
-            fields = (fields[0], *(b"%d" % fd for fd in given))
+            fields = (*(fields[:1] if question == b"give" else ()), *(b"%d" % fd for fd in given))
             if answer.done():
                 for fd in given:
                     os.close(fd)
-        if question == b"spawn":
+        if question in {b"spawn", b"spawn as"}:
             kept = _kept(fields)
             self._kept[kept.child] = kept  # also where nobody waits for it any longer
         if not answer.done():
@@ -414,6 +462,10 @@ def _why(refused: Refused, command: str, cwd: Path, outputs: Sequence[Path]) -> 
         return _why_not_run(refused.errno, command, cwd)
     if refused.step == "cwd":
         return f"its directory {cwd} can not be used ({said}): make it, or set another `cwd`"
+    if refused.step == "user":
+        return f"it can not become who it should be ({said}): see `user` and `group`"
+    if refused.errno == errno.ENOSYS:
+        return "the keeper is of an older version that can not do this: `mainstay update`"
     if refused.step in {"stdout", "stderr"}:
         return f"its {refused.step} can not be opened ({said}): see to {' or '.join(map(str, outputs))}"
     if refused.errno == errno.ESHUTDOWN:

@@ -21,6 +21,7 @@ from _signal import (  # type: ignore[import-not-found]
     valid_signals,
 )
 from fcntl import F_DUPFD_CLOEXEC, fcntl
+from stat import S_ISFIFO
 
 __all__ = ["CAUGHT", "Program", "launch", "unignore"]
 
@@ -41,11 +42,17 @@ class Program:
         ValueError: it is not that.
     """
 
-    __slots__ = ("argv", "cwd", "env", "listens", "name", "stderr", "stdout", "umask")
+    __slots__ = (
+        *("argv", "cwd", "env", "listens", "name", "stderr", "stdout", "umask"),
+        *("gid", "groups", "uid"),
+    )
 
     def __init__(self, fields: tuple[bytes, ...]) -> None:
         self.name, cwd, self.stdout, self.stderr, umask, listens, words, *rest = fields
         self.cwd = cwd or b"/"
+        self.uid: int | None = None  # as whom; as we if None
+        self.gid = 0
+        self.groups: list[int] = []
         self.umask, self.listens = int(umask, 8), int(listens)
         self.argv = rest[: int(words)]
         self.env = dict(each.split(b"=", 1) for each in rest[int(words) :])
@@ -90,13 +97,16 @@ def _become(program: Program, listen: list[int], failed: int) -> None:
     step = b"start"
     try:
         os.setsid()
-        step = b"cwd"
-        os.chdir(program.cwd)
         step = b"stdout"
         _onto(b"/dev/null", os.O_RDONLY, 0)
         _onto(program.stdout, os.O_RDWR, 1)
         step = b"stderr"
         _onto(program.stderr, os.O_RDWR, 2)
+        step = b"user"
+        if program.uid is not None:
+            _become_who(program)
+        step = b"cwd"
+        os.chdir(program.cwd)
         step = b"start"
         if listen:
             failed = _pass(listen, failed)
@@ -118,6 +128,18 @@ def _onto(path: bytes, flags: int, place: int) -> None:
     os.dup2(fd, place)
     if fd != place:
         os.close(fd)
+
+
+def _become_who(program: Program) -> None:
+    """Its output is opened already, and is its own: so it can open it again by ``/dev/stdout``."""
+    assert program.uid is not None
+    if os.geteuid() == 0:
+        for place in (1, 2):
+            if S_ISFIFO(os.fstat(place).st_mode):
+                os.fchown(place, program.uid, program.gid)
+        os.setgroups(program.groups)
+    os.setresgid(program.gid, program.gid, program.gid)
+    os.setresuid(program.uid, program.uid, program.uid)
 
 
 def _pass(listen: list[int], failed: int) -> int:

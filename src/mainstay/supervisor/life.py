@@ -2,114 +2,173 @@
 
 It takes the home for itself, finds or starts the keeper, takes over what runs, and keeps it as it was asked to
 until it is told to end. SIGTERM and SIGINT end the apps first, each in its time; a kill leaves them running for the
-daemon that comes next.
+daemon that comes next. So does an update, after which the same process goes on with other code.
 """
 
 import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from mainstay.clock import SystemClock
 from mainstay.errors import MainstayError
 from mainstay.notify import Notifier
-from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.control import serving
-from mainstay.supervisor.daemon import Plan, Supervisor
+from mainstay.supervisor.control import Served, serving
+from mainstay.supervisor.daemon import Supervisor
+from mainstay.supervisor.fingerprint import of_daemon
+from mainstay.supervisor.handed import Handed
 from mainstay.supervisor.keeping import Keeper
-from mainstay.supervisor.notify import listening
+from mainstay.supervisor.notify import listening, listening_abroad
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Notice
+from mainstay.supervisor.plan import Asked
+from mainstay.supervisor.planning import Reading
 from mainstay.supervisor.processes import end, strays
+from mainstay.supervisor.reaping import bury_orphans
 from mainstay.supervisor.state import Lifecycle, load
+from mainstay.supervisor.updating import Update, prepare, report
 from mainstay.supervisor.verbs import Verbs
 
 __all__ = ["supervise"]
 
 _LOCK: Final = "supervisor.lock"
 _KEEPER_ENDS_S: Final = 10.0
+_TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-async def supervise(plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]], started: bool = False) -> None:
+@dataclass(slots=True)
+class _Over:
+    """Why it does not go on, once ``event`` is set: it was told to end, or other code is to go on."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: bool = False
+    update: Update | None = None
+
+    def has_stopped(self) -> None:
+        self.stopped = True
+        self.event.set()
+
+
+async def supervise(
+    asked: Asked, *, started: bool = False, handed: Handed | None = None, failed: str = ""
+) -> Update | None:
     """Keep the apps of this plan, until told to end.
 
     Args:
-        plan: what is asked for now.
-        apps: reads the configuration anew.
+        asked: what is asked for now, and how it is read anew.
         started: whether what is to be started by itself is started now.
+        handed: what is left of the code that this process has run until now.
+        failed: why that was not replaced by other code, but goes on.
+
+    Returns:
+        The code that is to go on in this process, if any.
 
     Raises:
         MainstayError: if another daemon has this home, or the keeper can not be had.
     """
-    clock, over = SystemClock(), asyncio.Event()
-    plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home, code, over = asked.plan.home, of_daemon(), _Over()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        stack.enter_context(_alone(plan.home))
-        lifecycle = Lifecycle(plan.home, clock)
-        keeper = await Keeper.connect(plan.home)
+        signals = stack.enter_context(_told_to_end(over.event))
+        lock = stack.enter_context(_alone(home, handed.lock if handed else None))
+        lifecycle = Lifecycle(home, SystemClock())
+        keeper = await Keeper.connect(home)
         stack.callback(keeper.close)
+        collector = stack.enter_context(_collecting(lifecycle))
+        supervisor = Supervisor(
+            asked.plan, keeper=keeper, collector=collector, lifecycle=lifecycle, kept=load(home)
+        )
 
-        def notice(notice: Notice) -> None:
-            lifecycle.write(type(notice).__name__, log=str(notice.path), reason=notice.reason)
+        async def update() -> None:
+            over.update = await prepare(asked)
+            over.event.set()
 
-        collector = Collector(notice=notice)
-        collector.start()
-        stack.callback(collector.close)
-        supervisor = Supervisor(plan, keeper=keeper, collector=collector, lifecycle=lifecycle, kept=load(plan.home))
-        verbs = Verbs(supervisor, apps=apps, end=over.set, clock=clock)
-        stack.enter_context(listening(plan.home, supervisor.heard))
+        verbs = Verbs(
+            supervisor, apps=Reading(asked, code).apps, end=over.has_stopped, update=update, clock=SystemClock()
+        )
+        notify = stack.enter_context(listening(home, supervisor.heard, inherited=handed.notify if handed else None))
+        if os.geteuid() == 0:
+            stack.enter_context(listening_abroad(home, supervisor.heard))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(supervisor.run())
-            await stack.enter_async_context(serving(plan.home, verbs.handle))
-            with _told_to_end() as told:
-                lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid)
-                Notifier().say("READY=1", f"MAINPID={os.getpid()}")
-                if started:
-                    await verbs.handle({"do": "start", "wait": False})
-                await _first(over, told)
-            if not over.is_set():
-                await verbs.stop_all()
-            await supervisor.drained()
+            burying = tasks.create_task(bury_orphans())
+            control = serving(home, verbs.handle, inherited=handed.control if handed else None)
+            served = await stack.enter_async_context(control)
+            lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid, code=code.decode())
+            Notifier().say("READY=1", f"MAINPID={os.getpid()}")
+            if started:
+                await verbs.handle({"do": "start", "wait": False})
+            if handed is not None:
+                lifecycle.write("updated", **await report(handed, failed, keeper, code))
+            await over.event.wait()
+            if over.update is not None:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)  # they wait for the code that is to go on
+            signals.close()
+            if over.update is not None:
+                over.update = replace(over.update, handed=await _hand_over(supervisor, served, lock, notify))
+            else:
+                if not over.stopped:
+                    await verbs.stop_all()
+                await supervisor.drained()
             running.cancel()
+            burying.cancel()
+        if over.update is not None:
+            await asyncio.get_running_loop().shutdown_default_executor()  # it may be saving just now
+            supervisor.save()
+            return over.update
         await end(lambda: strays(keeper.pid, ()), _KEEPER_ENDS_S)
         await keeper.stop(_KEEPER_ENDS_S)
         lifecycle.write("daemon ended", pid=os.getpid())
+    return None
+
+
+async def _hand_over(supervisor: Supervisor, served: Served, lock: int, notify: int) -> Handed:
+    """From now on nobody is answered; who calls waits for the code that is to go on."""
+    await supervisor.quiet()
+    control = served.hand_over()
+    await served.end()
+    return Handed(lock=os.dup(lock), control=control, notify=os.dup(notify), callers=tuple(served.callers))
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    fd = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _collecting(lifecycle: Lifecycle) -> Iterator[Collector]:
+    def notice(notice: Notice) -> None:
+        lifecycle.write(type(notice).__name__, log=str(notice.path), reason=notice.reason)
+
+    collector = Collector(notice=notice)
+    collector.start()
+    try:
+        yield collector
+    finally:
+        collector.close()
+
+
+@contextmanager
+def _alone(home: Path, inherited: int | None) -> Iterator[int]:
+    fd = inherited if inherited is not None else os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         raise MainstayError(f"another supervisor has {home}: ask it with `mainstay list`") from None
     try:
-        yield
+        yield fd
     finally:
         os.close(fd)
 
 
 @contextmanager
-def _told_to_end() -> Iterator[asyncio.Event]:
-    """Set by SIGTERM and SIGINT while the block runs."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    try:
-        yield told
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-async def _first(*awaited: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        waiting = [tasks.create_task(each.wait()) for each in awaited]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for each in waiting:
-            each.cancel()
+def _told_to_end(told: asyncio.Event) -> Iterator[ExitStack]:
+    """SIGTERM and SIGINT set it, until what this gives is closed."""
+    loop = asyncio.get_running_loop()
+    with ExitStack() as handlers:
+        for number in _TO_END:
+            loop.add_signal_handler(number, told.set)
+            handlers.callback(loop.remove_signal_handler, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
+        yield handlers

@@ -291,7 +291,7 @@ def _child_ended(
     if instance.state is not State.STOPPING or instance.stop_for is Reason.EXIT:
         after, commands = _ended_by_itself(ended, event.ended, uptime_s, settings, now_s, chance)
     else:
-        after, commands = _ended_as_told(ended, uptime_s, settings, now_s, chance)
+        after, commands = _ended_as_told(ended, uptime_s, settings, now_s, chance, event.stacks)
     return after, (Kill(child=event.child), *commands)  # what it left behind must not meet the next one
 
 
@@ -329,11 +329,17 @@ def _ended_by_itself(
 
 
 def _ended_as_told(
-    instance: Instance, uptime_s: float, settings: AppSettings, now_s: float, chance: Callable[[], float]
+    instance: Instance,
+    uptime_s: float,
+    settings: AppSettings,
+    now_s: float,
+    chance: Callable[[], float],
+    stacks: str = "",
 ) -> Step:
     if not instance.again or instance.stop_for is None:
         return _enter(instance, State.STOPPED, now_s), ()
-    restart = Restart(at_s=now_s, reason=instance.stop_for, detail=instance.detail, uptime_s=uptime_s)
+    reason, detail = instance.stop_for, instance.detail
+    restart = Restart(at_s=now_s, reason=reason, detail=detail, uptime_s=uptime_s, stacks=stacks)
     if restart.reason in _ASKED:
         return _restart(instance, restart, settings, now_s)
     return _restart_later(instance, restart, settings, now_s, chance)

@@ -102,12 +102,14 @@ class Restart:
         at_s: when what ran before had ended; like all times in here, see `Instance.since_s`.
         uptime_s: how long it had run.
         detail: in words for people, e.g. ``"exit code 1"``.
+        stacks: what it was doing when it hung, as far as it could say.
     """
 
     at_s: float
     reason: Reason
     detail: str
     uptime_s: float
+    stacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ An instance has its *slot*, ``web:0``. While it is reloaded it has two runs: the
 
 from enum import StrEnum
 
-__all__ = ["Role", "app_of", "beside", "instance_name", "number_of", "slot_of"]
+__all__ = ["Role", "app_of", "beside", "instance_name", "number_of", "run_of", "slot_of"]
 
 
 class Role(StrEnum):
@@ -39,3 +39,8 @@ def app_of(name: str) -> str:
 def number_of(name: str) -> int:
     """Which one of its app's instances it is, from 0 on."""
     return int(slot_of(name).rpartition(":")[2])
+
+
+def run_of(name: str, begun_s: float) -> str:
+    """One run of a slot, and no other one, also once it has the slot of the one before: ``web:0.81234567``."""
+    return f"{slot_of(name)}.{round(begun_s * 1000)}"

@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import struct
+from _imp import source_hash
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final
 
 from mainstay.supervisor.address import reachable
 
-__all__ = ["SOCKET", "listening"]
+__all__ = ["SOCKET", "abroad", "listening", "listening_abroad"]
 
 SOCKET: Final = "notify.sock"
 _LONGEST: Final = 4096
@@ -27,23 +28,61 @@ Heard = Callable[[int, dict[str, str]], object]
 
 
 @contextmanager
-def listening(home: Path, heard: Heard) -> Iterator[None]:
-    """Call ``heard`` with the sender's pid and what it says, by name, while the block runs."""
-    path = home / SOCKET
-    path.unlink(missing_ok=True)
+def listening(home: Path, heard: Heard, *, inherited: int | None = None) -> Iterator[int]:
+    """Call ``heard`` with the sender's pid and what it says, by name, while the block runs.
+
+    Args:
+        home: where the socket is; what an earlier daemon has left there is replaced.
+        heard: what is to be called.
+        inherited: the socket that is there already; what was said to it meanwhile is heard.
+    """
+    loop = asyncio.get_running_loop()
+    with _bound(home / SOCKET) if inherited is None else socket.socket(fileno=inherited) as way:
+        loop.add_reader(way.fileno(), _receive, way, heard)
+        try:
+            yield way.fileno()
+        finally:
+            loop.remove_reader(way.fileno())
+
+
+def abroad(home: Path) -> str:
+    """The name of the socket for those who may not enter the home, because they are other users."""
+    status = home.stat()
+    place = source_hash(0, b"%d %d" % (status.st_dev, status.st_ino)).hex()
+    return f"mainstay-{place}"
+
+
+@contextmanager
+def listening_abroad(home: Path, heard: Heard) -> Iterator[None]:
+    """The same for them: on a name that is no file; where somebody else has it, they are not heard."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as way:
         way.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        before = os.umask(0o177)
         try:
-            way.bind(reachable(path))
-        finally:
-            os.umask(before)
+            way.bind(f"\0{abroad(home)}")
+        except OSError:
+            yield
+            return
         loop.add_reader(way.fileno(), _receive, way, heard)
         try:
             yield
         finally:
             loop.remove_reader(way.fileno())
+
+
+def _bound(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    way = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
+        way.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        way.bind(reachable(path))
+    except OSError:
+        way.close()
+        raise
+    finally:
+        os.umask(before)
+    return way
 
 
 def _receive(way: socket.socket, heard: Heard) -> None:

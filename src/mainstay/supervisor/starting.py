@@ -18,11 +18,12 @@ from mainstay.supervisor import boot
 from mainstay.supervisor.wire import peer
 from mainstay.units import format_duration
 
-__all__ = ["reach"]
+__all__ = ["check", "reach"]
 
 _LOCK: Final = "keeper.lock"
 _LOG: Final = "keeper.log"
 _AGAIN_S: Final = 0.02
+_CHECKED_S: Final = 10.0
 
 
 async def reach(home: Path, within_s: float) -> socket.socket:
@@ -46,6 +47,37 @@ async def reach(home: Path, within_s: float) -> socket.socket:
         ) from None
     except OSError as error:
         raise MainstayError(f"the keeper of {home} can not be reached or started: {error.strerror}") from error
+
+
+async def check(program: str, table: int) -> str:
+    """Whether that code could go on with this table of a keeper, which is closed; its fingerprint.
+
+    Raises:
+        MainstayError: it could not.
+    """
+    try:
+        asked = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", program, "check", str(table)),
+            pass_fds=(table,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise MainstayError(f"the keeper goes on as it was: {sys.executable}: {error.strerror}") from error
+    finally:
+        os.close(table)
+    try:
+        async with asyncio.timeout(_CHECKED_S):
+            said, complained = await asked.communicate()
+    except TimeoutError:
+        asked.kill()
+        await asked.wait()
+        raise MainstayError("the keeper goes on as it was: what is installed now does not start") from None
+    if asked.returncode != 0:
+        why = complained.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise MainstayError(f"the keeper goes on as it was, what is installed now does not start: {why}")
+    return said.decode()
 
 
 def _dial(home: Path) -> socket.socket | None:

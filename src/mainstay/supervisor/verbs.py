@@ -1,7 +1,7 @@
 """What may be asked of the daemon, and when is it done?"""
 
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
@@ -10,10 +10,10 @@ from mainstay.clock import Clock, iso
 from mainstay.errors import ConfigError, MainstayError, nearest
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.control import Request
+from mainstay.supervisor.control import LATER, Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
-from mainstay.supervisor.model import Instance, Reason, State
+from mainstay.supervisor.model import Instance, Reason, Restart, State
 from mainstay.supervisor.naming import app_of, number_of, slot_of
 from mainstay.supervisor.rolling import Roll
 
@@ -31,6 +31,8 @@ class Verbs:
         supervisor: does it.
         apps: reads the configuration anew; raises ConfigError.
         end: ends the daemon.
+        update: has it replaced by the code that is installed now, once that is found to be sound; raises
+            MainstayError.
         clock: gives the times that people read.
     """
 
@@ -38,13 +40,15 @@ class Verbs:
         self,
         supervisor: Supervisor,
         *,
-        apps: Callable[[], Mapping[str, AppSettings]],
+        apps: Callable[[], Awaitable[Mapping[str, AppSettings]]],
         end: Callable[[], object],
+        update: Callable[[], Awaitable[object]],
         clock: Clock,
     ) -> None:
         self._supervisor = supervisor
         self._apps = apps
         self._end = end
+        self._update = update
         self._clock = clock
 
     async def handle(self, request: Request) -> object:
@@ -56,7 +60,7 @@ class Verbs:
         names, wait = request.get("names", []), request.get("wait", True)
         match request["do"]:
             case "list":
-                return self._described(self._with_others(self._meant(names)))
+                return self._described(self._with_others(self._meant(names)), stacks=bool(names))
             case "start":
                 meant = await self._renewed(names, restored=True)
                 await self._ask(meant, lambda _: events.Wanted(), _SETTLED, wait=wait)
@@ -75,9 +79,10 @@ class Verbs:
                 await self._ask(meant, lambda _: events.Reset(), frozenset(State), wait=False)
             case "signal":
                 meant = self._meant(names)
-                number = _signal(str(request.get("signal")))
-                for name in meant:
-                    self._supervisor.signal(name, number)
+                self._send(meant, _signal(str(request.get("signal"))))
+            case "update":
+                await self._update()
+                return LATER
             case "kill":
                 await self.stop_all()
                 self._end()
@@ -85,6 +90,10 @@ class Verbs:
             case unknown:
                 raise ConfigError(f"the daemon does not know how to {unknown!r}: it may be of another version")
         return self._described(meant)
+
+    def _send(self, slots: Iterable[str], number: int) -> None:
+        for slot in slots:
+            self._supervisor.signal(slot, number)
 
     async def stop_all(self) -> None:
         """Stop everything, each in its time."""
@@ -120,7 +129,7 @@ class Verbs:
         """
         supervisor, every = self._supervisor, not names
         written = [str(name) for name in names if name != "all"]
-        supervisor.replan(self._apps())
+        supervisor.replan(await self._apps())
         if restored:
             deleted = supervisor.roster.deleted
             supervisor.reform(supervisor.roster.restore([app for app in deleted if not written or app in written]))
@@ -165,7 +174,7 @@ class Verbs:
 
     async def _scale(self, names: Iterable[object], to: str, *, wait: bool) -> list[str]:
         supervisor = self._supervisor
-        supervisor.replan(self._apps())
+        supervisor.replan(await self._apps())
         written = [str(name) for name in names]
         if len(written) != 1 or written[0] not in supervisor.plan.apps:
             apps = set(supervisor.plan.apps)
@@ -225,10 +234,11 @@ class Verbs:
         while wait and not all_are_done():
             await supervisor.moved()
 
-    def _described(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        return [self._describe(name) for name in names]
+    def _described(self, names: Iterable[str], *, stacks: bool = False) -> list[dict[str, Any]]:
+        """As JSON has it; the stacks of those that hung, which may be long, only where they were asked for."""
+        return [self._describe(name, stacks=stacks) for name in names]
 
-    def _describe(self, name: str) -> dict[str, Any]:
+    def _describe(self, name: str, *, stacks: bool) -> dict[str, Any]:
         instance, settings, now_s = self._supervisor.instances[name], self._supervisor.settings(name), boottime()
         taken = self._supervisor.usage(name)
         return {
@@ -246,8 +256,13 @@ class Verbs:
             "ended": str(instance.ended) if instance.ended else None,
             "command": list(settings.command),
             "logs": [str(source.path) for source in self._supervisor.sources(name)],
-            "history": [{**asdict(each), "at": self._moment(each.at_s, now_s)} for each in instance.restarts],
+            "history": [self._record(each, now_s, stacks=stacks) for each in instance.restarts],
         }
+
+    def _record(self, restart: Restart, now_s: float, *, stacks: bool) -> dict[str, Any]:
+        left_out = () if stacks and restart.stacks else ("stacks",)
+        record = {key: value for key, value in asdict(restart).items() if key not in left_out}
+        return {**record, "at": self._moment(restart.at_s, now_s)}
 
     def _moment(self, at_s: float, now_s: float) -> str:
         return iso(self._clock.now() - timedelta(seconds=now_s - at_s))

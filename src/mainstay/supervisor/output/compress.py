@@ -4,7 +4,6 @@ In a thread of the lowest priority, one file at a time. A file has its ending ``
 the disk; what a kill leaves behind is done again.
 """
 
-import gzip
 import os
 import threading
 from collections.abc import Callable
@@ -107,6 +106,8 @@ def _compress(path: Path, stop: Callable[[], None]) -> None:
 
 
 def _write(path: Path, part: Path, stop: Callable[[], None]) -> None:
+    import gzip  # only where there is something to do
+
     with path.open("rb") as source, part.open("wb") as target:
         status = os.fstat(source.fileno())
         os.fchmod(target.fileno(), status.st_mode & 0o777)

@@ -4,9 +4,10 @@ Whatever a process has taken out is lost when it is killed. So one looks at a co
 another and takes nothing out. The standard library has splice(2), but not tee(2).
 """
 
-import ctypes
 import errno
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,21 @@ __all__ = ["open_fifo", "peek"]
 
 _PEEKED: Final = 64 * 1024  # what a new pipe holds
 
-_tee = ctypes.CDLL(None, use_errno=True).tee
-_tee.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint)
-_tee.restype = ctypes.c_ssize_t
+
+@cache
+def _tee() -> Callable[[int, int, int, int], int]:
+    """How many bytes were copied, or the error's number, negative."""
+    import ctypes  # only where it is needed: it is large
+
+    tee = ctypes.CDLL(None, use_errno=True).tee
+    tee.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint)
+    tee.restype = ctypes.c_ssize_t
+
+    def call(source: int, target: int, length: int, flags: int) -> int:
+        copied = int(tee(source, target, length, flags))
+        return copied if copied >= 0 else -ctypes.get_errno()
+
+    return call
 
 
 def open_fifo(path: Path) -> int:
@@ -31,12 +44,11 @@ def peek(fifo: int) -> bytes:
     """What comes next in it, 64 KiB at most; empty if there is nothing."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        copied = _tee(fifo, writer, _PEEKED, os.SPLICE_F_NONBLOCK)
+        copied = _tee()(fifo, writer, _PEEKED, os.SPLICE_F_NONBLOCK)
         if copied < 0:
-            number = ctypes.get_errno()
-            if number in (errno.EAGAIN, errno.EINTR):
+            if -copied in (errno.EAGAIN, errno.EINTR):
                 return b""
-            raise OSError(number, os.strerror(number))
+            raise OSError(-copied, os.strerror(-copied))
         return os.read(reader, copied) if copied else b""
     finally:
         os.close(reader)

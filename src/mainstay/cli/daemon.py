@@ -1,0 +1,115 @@
+"""How does the supervisor begin, with as little in its memory as can be?
+
+A program of its own: ``python -I -S daemon.py [started] [shown] [handed=…] PLAN_FD``. `mainstay daemon` reads the
+configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`), and becomes this, where
+nothing is imported but the standard library and what the daemon needs. Only who shows what the apps say, as
+`mainstay run` does, has the rest of the package.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from mainstay.supervisor.plan import Asked
+    from mainstay.supervisor.updating import Update
+
+__all__ = ["program"]
+
+_POLL_S = 0.1
+
+
+def program(*, shown: bool) -> tuple[str, ...]:
+    """How this is executed; the words and the file descriptor come behind it."""
+    flags = ("-P",) if shown else ("-I", "-S")
+    return (sys.executable, *flags, os.path.abspath(__file__), *(("shown",) if shown else ()))  # noqa: PTH100
+
+
+def _main(words: "list[str]") -> int:
+    *words, fd = words
+    # Beside what is installed: nothing of that may come before the standard library.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
+    # asyncio goes without it, and with a quarter less of memory.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio
+
+    del sys.modules["ssl"]
+    from mainstay.errors import MainstayError
+    from mainstay.supervisor.fingerprint import of_daemon
+    from mainstay.supervisor.handed import Handed
+    from mainstay.supervisor.life import supervise
+    from mainstay.supervisor.plan import read
+    from mainstay.supervisor.state import load
+    from mainstay.supervisor.updating import execute
+
+    try:
+        asked = read(int(fd), of_daemon())
+        if "check" in words:
+            load(asked.plan.home)
+            return 0
+        handed = next((Handed.parse(word[7:]) for word in words if word.startswith("handed=")), None)
+        _name()
+        keep, failed = supervise(asked, started="started" in words, handed=handed), ""
+        while update := asyncio.run(_shown(asked, keep) if "shown" in words else keep):
+            try:
+                execute(update)
+            except MainstayError as error:
+                failed = str(error)
+            keep = supervise(asked, handed=update.handed, failed=failed)
+    except MainstayError as error:
+        from mainstay.logs.redact import redact
+
+        print("\n".join(f"mainstay: {line}" for line in redact(str(error)).splitlines()), file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _name() -> None:
+    """What it is called in lists of processes."""
+    with open("/proc/self/comm", "w") as comm:  # noqa: PTH123
+        comm.write("mainstay-daemon")
+
+
+async def _shown(asked: "Asked", keep: "Coroutine[Any, Any, Update | None]") -> "Update | None":
+    """Beside it, what the apps say from now on; also the last of it."""
+    import asyncio
+
+    from mainstay.cli.logs import show
+    from mainstay.supervisor.output.model import sources
+    from mainstay.supervisor.output.reader import Reader
+
+    plan = asked.plan
+    reader = Reader(
+        [
+            source
+            for app, settings in plan.apps.items()
+            for number in range(settings.instances)
+            for source in sources(app, number, settings, logs=plan.home / "logs", base=plan.directory)
+        ]
+    )
+    reader.last(0, follow=True)
+
+    async def go_on() -> None:
+        while True:
+            show(reader.poll())
+            sys.stdout.flush()
+            await asyncio.sleep(0.0 if reader.behind else _POLL_S)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            showing = tasks.create_task(go_on())
+            update = await keep
+            showing.cancel()
+    finally:
+        while lines := reader.poll():
+            show(lines)
+        sys.stdout.flush()
+        reader.close()
+    return update
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))
