@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from mainstay.config.machine import ROOT
 from mainstay.config.model import Config, has_credentials
+from mainstay.supervisor.app import AppSettings
+from mainstay.supervisor.probes.model import HealthSettings
 
 __all__ = ["OPENROUTER_KEY", "SERVICE", "complete", "tables"]
 
@@ -22,7 +24,7 @@ _OPENROUTER: Final = {
     "api_key": f"env:{OPENROUTER_KEY}",
 }
 _EMBEDDED: Final[dict[str, dict[str, dict[str, Any]]]] = {
-    "apps": {SERVICE: {"command": "mainstay serve", "ready": "notify", "stop_timeout": "35s"}},
+    "apps": {SERVICE: {"command": "mainstay serve", "ready": "notify", "watchdog": "30s", "stop_timeout": "35s"}},
     "models": {"primary": {"provider": "sandbox"}, "fallback": {"provider": "sandbox"}},
     "agents": {
         ROOT: {
@@ -59,7 +61,11 @@ def tables(
 
 
 def complete(config: Config, directory: Path) -> Config:
-    """The defaults that depend on other settings: the Manager's chain, the database's place, the sandbox's mode."""
+    """The defaults that depend on other settings.
+
+    The Manager's chain, the database's place, the sandbox's mode, how an app is ready, where the service tells its
+    health.
+    """
     agents = dict(config.agents)
     if ROOT in agents and not agents[ROOT].models:
         agents[ROOT] = replace(agents[ROOT], models=tuple(config.models))
@@ -68,7 +74,20 @@ def complete(config: Config, directory: Path) -> Config:
         for name, channel in config.channels.items()
     }
     storage = replace(config.storage, url=_absolute(config, directory))
-    return replace(config, agents=agents, channels=channels, storage=storage)
+    apps = {name: _app(name, app, config) for name, app in config.apps.items()}
+    return replace(config, apps=apps, agents=agents, channels=channels, storage=storage)
+
+
+def _app(name: str, app: AppSettings, config: Config) -> AppSettings:
+    """Whoever writes a probe that says when it is ready wants to wait for it, as long as that may take."""
+    if f"apps.{name}" not in config.origins and config.service.port:
+        return replace(app, health=HealthSettings(http=f"{config.service.url}/health"))
+    if config.origin(f"apps.{name}.ready") == "default" and (app.startup or app.readiness):
+        app = replace(app, ready="probe")
+    if app.startup and app.ready == "probe" and config.origin(f"apps.{name}.ready_timeout") == "default":
+        may_fail_s = app.startup.initial_delay + app.startup.period * app.startup.failure_threshold
+        app = replace(app, ready_timeout=app.ready_timeout + may_fail_s)
+    return app
 
 
 def _absolute(config: Config, directory: Path) -> str:

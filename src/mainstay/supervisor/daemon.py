@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from secrets import SystemRandom
 from typing import Final, assert_never
@@ -20,13 +21,18 @@ from typing import Final, assert_never
 from mainstay.errors import MainstayError
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.command import launch, marker
+from mainstay.supervisor.command import Launch, launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.machine import step
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
+from mainstay.supervisor.probes.asking import ask, ask_health
+from mainstay.supervisor.probes.commands import Commands
+from mainstay.supervisor.probes.machine import Tally
+from mainstay.supervisor.probes.model import Kind, Result
+from mainstay.supervisor.probes.probing import Probing
 from mainstay.supervisor.processes import send, send_group
 from mainstay.supervisor.state import LeftBehind, Lifecycle, boot_id, save
 from mainstay.supervisor.trees import Trees, Usage
@@ -104,6 +110,8 @@ class Supervisor:
         self._save, self._time = asyncio.Event(), asyncio.Event()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
+        self._commands = Commands(keeper, plan.home, self._tasks, self._ended_early)
+        self._probing = Probing(tasks=self._tasks, ask=self._ask, feed=self.feed, now=boottime)
         known = kept.instances if kept is not None and kept.boot == self._boot else {}
         self._before_boot = frozenset(
             name
@@ -172,6 +180,25 @@ class Supervisor:
             self._note(name, before, after)
         for command in commands:
             self._perform(name, command)
+        self._probing.follow(name, self.instances[name], self.settings(name))
+
+    def probes(self, name: str) -> Mapping[Kind, Tally]:
+        """What is known of the probes of what runs."""
+        return self._probing.known(name)
+
+    async def _ask(self, name: str, app: AppSettings, kind: Kind) -> Result:
+        if kind is Kind.HEALTH:
+            assert app.health is not None, "nobody asks for what is not there"
+            return await ask_health(app.health)
+        probe = {Kind.STARTUP: app.startup, Kind.LIVENESS: app.liveness, Kind.READINESS: app.readiness}[kind]
+        assert probe is not None, "nobody asks for what is not there"
+        name = f"{name}:{kind}"
+        order = partial(self._order, name, replace(app, command=probe.command))
+        return await ask(name, probe, commands=self._commands, order=order)
+
+    def _order(self, name: str, app: AppSettings) -> Launch:
+        plan = self.plan
+        return launch(name, app, home=plan.home, directory=plan.directory, environ=plan.environ)
 
     def heard(self, pid: int, said: Mapping[str, str]) -> None:
         """A process says something; it counts for the instance whose child it is, or in whose session it is."""
@@ -204,7 +231,7 @@ class Supervisor:
                     await self._keeper.adopt(
                         name, instance.child, [self._fifo(each) for each in self.sources(name)]
                     )
-        for child, kept in listed.items():
+        for child, kept in self._commands.take_over(listed).items():
             instance_or_none = self.instances.get(kept.name)
             if instance_or_none is None or instance_or_none.child not in (None, child):
                 self._tasks.create_task(self._sweep(child))
@@ -246,11 +273,8 @@ class Supervisor:
 
     async def _spawn(self, name: str) -> None:
         event: Event
-        plan = self.plan
         try:
-            order = launch(
-                name, self.settings(name), home=plan.home, directory=plan.directory, environ=plan.environ
-            )
+            order = self._order(name, self.settings(name))
             fifos = self._collect(name)
             child = await self._keeper.spawn(
                 name, order.argv, env=order.env, cwd=order.cwd, stdout=fifos[0], stderr=fifos[-1]
@@ -298,6 +322,8 @@ class Supervisor:
     async def _hear_of_ends(self) -> None:
         async for child, ended in self._keeper.ends():
             name = self._names.get(child)
+            if name is None and self._commands.has_ended(child, ended):
+                continue
             if name is None:
                 self._ended_early[child] = ended  # before we have heard that it was started
             else:

@@ -1,0 +1,98 @@
+"""Who asks the apps how they are, and when?
+
+One run of one instance is asked from its start, or from when it was taken over, until it is told to end. What the
+answers mean is decided in `mainstay.supervisor.probes.machine`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from mainstay.supervisor.app import AppSettings
+from mainstay.supervisor.events import Event
+from mainstay.supervisor.model import Child, Instance, State
+from mainstay.supervisor.probes.machine import Run, Tally, begin, due, learn, probes
+from mainstay.supervisor.probes.model import Kind, Result
+
+__all__ = ["Probing"]
+
+_ASKED: Final = frozenset({State.STARTING, State.READY, State.UNHEALTHY})
+
+Ask = Callable[[str, AppSettings, Kind], Awaitable[Result]]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A run that is asked; its settings are those that it was started with."""
+
+    child: Child
+    app: AppSettings
+    started_s: float
+    run: Run
+    task: asyncio.Task[None] | None = field(default=None)
+
+
+class Probing:
+    """The probes of all instances.
+
+    Args:
+        tasks: where they run.
+        ask: asks an instance once.
+        feed: is told what that says of it.
+        now: seconds of ``CLOCK_BOOTTIME``.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: asyncio.TaskGroup,
+        ask: Ask,
+        feed: Callable[[str, Event], object],
+        now: Callable[[], float],
+    ) -> None:
+        self._tasks = tasks
+        self._ask = ask
+        self._feed = feed
+        self._now = now
+        self._asked: dict[str, _Asked] = {}
+
+    def known(self, name: str) -> Mapping[Kind, Tally]:
+        """What is known of the run of this instance; of a probe that was not asked yet an empty tally."""
+        asked = self._asked.get(name)
+        if asked is None:
+            return {}
+        return {kind: asked.run.tallies.get(kind, Tally()) for kind in probes(asked.app)}
+
+    def follow(self, name: str, instance: Instance, app: AppSettings) -> None:
+        """An instance is like this now."""
+        child = instance.child if instance.state in _ASKED else None
+        asked = self._asked.get(name)
+        if asked is not None and asked.child != child:
+            assert asked.task is not None, "it was never asked"
+            asked.task.cancel()
+            del self._asked[name]
+            asked = None
+        if asked is None and child is not None and probes(app):
+            asked = self._asked[name] = _Asked(child, app, instance.started_s, begin(instance, app))
+            asked.task = self._tasks.create_task(self._keep_asking(name, asked))
+
+    async def _keep_asking(self, name: str, asked: _Asked) -> None:
+        if Kind.STARTUP in due(asked.run, asked.app):
+            await self._ask_for(name, asked, Kind.STARTUP)
+        async with asyncio.TaskGroup() as tasks:
+            for kind in due(asked.run, asked.app):
+                tasks.create_task(self._ask_for(name, asked, kind))
+
+    async def _ask_for(self, name: str, asked: _Asked, kind: Kind) -> None:
+        settings, loop = probes(asked.app)[kind], asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, asked.started_s + settings.initial_delay - self._now()))
+        while True:
+            next_s = loop.time() + settings.period
+            result = await self._ask(name, asked.app, kind)
+            asked.run, said = learn(asked.run, kind, result, asked.app, self._now())
+            for event in said:
+                self._feed(name, event)
+            if kind not in due(asked.run, asked.app):
+                return
+            await asyncio.sleep(max(0.0, next_s - loop.time()))
