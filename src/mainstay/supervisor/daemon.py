@@ -11,7 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Final, assert_never
 from mainstay.errors import MainstayError
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
+from mainstay.supervisor.channels import Channels
 from mainstay.supervisor.command import Launch, launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.keeping import Keeper
@@ -110,6 +111,7 @@ class Supervisor:
         self._save, self._time = asyncio.Event(), asyncio.Event()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
+        self._channels = Channels(keeper, self._said_ready)
         self._commands = Commands(keeper, plan.home, self._tasks, self._ended_early)
         self._probing = Probing(tasks=self._tasks, ask=self._ask, feed=self.feed, now=boottime)
         known = kept.instances if kept is not None and kept.boot == self._boot else {}
@@ -152,13 +154,14 @@ class Supervisor:
 
     async def run(self) -> None:
         """Keep them, until cancelled; that leaves the children alone."""
-        async with self._tasks as tasks:
-            tasks.create_task(self._keeper.stay())
-            await self._take_over()
-            tasks.create_task(self._hear_of_ends())
-            tasks.create_task(self._keep_time())
-            tasks.create_task(self._keep_measuring())
-            await self._keep_saving()
+        with closing(self._channels):
+            async with self._tasks as tasks:
+                tasks.create_task(self._keeper.stay())
+                await self._take_over()
+                tasks.create_task(self._hear_of_ends())
+                tasks.create_task(self._keep_time())
+                tasks.create_task(self._keep_measuring())
+                await self._keep_saving()
 
     async def drained(self) -> None:
         """What the apps have said is in their logs, as far as those can be written."""
@@ -238,6 +241,7 @@ class Supervisor:
             elif instance_or_none.child is None:
                 self._adopted(kept.name, child)
                 self.feed(kept.name, events.Spawned(child=child))
+        await self._channels.resume(name for name, each in self.instances.items() if each.child is not None)
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
                 self.feed(name, events.Resumed())
@@ -276,9 +280,18 @@ class Supervisor:
         try:
             order = self._order(name, self.settings(name))
             fifos = self._collect(name)
-            child = await self._keeper.spawn(
-                name, order.argv, env=order.env, cwd=order.cwd, stdout=fifos[0], stderr=fifos[-1]
-            )
+            async with AsyncExitStack() as stack:
+                by_message = self.settings(name).ready == "message"
+                channel = await stack.enter_async_context(self._channels.opened(name)) if by_message else None
+                child = await self._keeper.spawn(
+                    name,
+                    order.argv,
+                    env=order.env,
+                    cwd=order.cwd,
+                    stdout=fifos[0],
+                    stderr=fifos[-1],
+                    channel=channel,
+                )
         except (MainstayError, OSError) as error:
             event = events.NotSpawned(detail=str(error))
         else:
@@ -286,7 +299,11 @@ class Supervisor:
             event = events.Spawned(child=child)
         self.feed(name, event)
         if isinstance(event, events.Spawned):
+            self._channels.listen(name)
             self._catch_up(name, event.child)
+
+    def _said_ready(self, name: str) -> None:
+        self.feed(name, events.SaidReady(by="message"))
 
     def _catch_up(self, name: str, child: Child) -> None:
         """What it has said, and how it has ended, before we had heard that it was started."""
@@ -330,6 +347,7 @@ class Supervisor:
                 self._has_ended(name, child, ended)
 
     def _has_ended(self, name: str, child: Child, ended: Ended) -> None:
+        self._tasks.create_task(self._in_turn(name, self._channels.shut(name)))
         self.feed(name, events.ChildEnded(child=child, ended=ended))
         self._ended.append(child)
         self._save.set()

@@ -14,6 +14,8 @@ from mainstay.supervisor.control import Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Instance, Reason, State
+from mainstay.supervisor.probes.machine import Tally
+from mainstay.supervisor.probes.model import Kind
 
 __all__ = ["Verbs"]
 
@@ -143,9 +145,20 @@ class Verbs:
             "status": instance.status,
             "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
             "ended": str(instance.ended) if instance.ended else None,
+            "probes": [self._probe(kind, tally, now_s) for kind, tally in self._supervisor.probes(name).items()],
             "command": list(settings.command),
             "logs": [str(source.path) for source in self._supervisor.sources(name)],
             "history": [{**asdict(each), "at": self._moment(each.at_s, now_s)} for each in instance.restarts],
+        }
+
+    def _probe(self, kind: Kind, tally: Tally, now_s: float) -> dict[str, Any]:
+        return {
+            "probe": kind,
+            "passes": tally.passes,
+            "since": self._moment(tally.since_s, now_s) if tally.passes is not None else None,
+            "last": tally.last.detail if tally.last else None,
+            "last_passed": tally.last.passed if tally.last else None,
+            "last_at": self._moment(tally.last_s, now_s) if tally.last else None,
         }
 
     def _moment(self, at_s: float, now_s: float) -> str:

@@ -16,7 +16,7 @@ from mainstay.supervisor.events import Event, RestartAsked, SaidReady, Trouble, 
 from mainstay.supervisor.model import Instance, Reason, State
 from mainstay.supervisor.probes.model import HealthSettings, Kind, ProbeSettings, Result
 
-__all__ = ["Run", "Tally", "begin", "due", "learn", "probes"]
+__all__ = ["Run", "Tally", "begin", "due", "is_awaited", "learn", "probes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,15 @@ def due(run: Run, app: AppSettings) -> tuple[Kind, ...]:
     if app.startup is not None and not run.passes(Kind.STARTUP):
         return (Kind.STARTUP,)
     return tuple(kind for kind in probes(app) if kind is not Kind.STARTUP)
+
+
+def is_awaited(run: Run, kind: Kind) -> bool:
+    """Whether it is asked more often than its period says: it has not passed yet, and somebody waits for that.
+
+    What comes of it in between counts if it passes; it fails only as often as it was said to be asked.
+    """
+    tally = run.tallies.get(kind, Tally())
+    return kind in (Kind.STARTUP, Kind.READINESS) and tally.passes is None and tally.saying is not True
 
 
 def learn(run: Run, kind: Kind, result: Result, app: AppSettings, now_s: float) -> tuple[Run, tuple[Event, ...]]:

@@ -12,12 +12,14 @@ from typing import Final
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Child, Instance, State
-from mainstay.supervisor.probes.machine import Run, Tally, begin, due, learn, probes
+from mainstay.supervisor.probes.machine import Run, Tally, begin, due, is_awaited, learn, probes
 from mainstay.supervisor.probes.model import Kind, Result
 
 __all__ = ["Probing"]
 
 _ASKED: Final = frozenset({State.STARTING, State.READY, State.UNHEALTHY})
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 1.0
 
 Ask = Callable[[str, AppSettings, Kind], Awaitable[Result]]
 
@@ -87,12 +89,24 @@ class Probing:
     async def _ask_for(self, name: str, asked: _Asked, kind: Kind) -> None:
         settings, loop = probes(asked.app)[kind], asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, asked.started_s + settings.initial_delay - self._now()))
+        pause_s = _FIRST_PAUSE_S
         while True:
             next_s = loop.time() + settings.period
-            result = await self._ask(name, asked.app, kind)
-            asked.run, said = learn(asked.run, kind, result, asked.app, self._now())
-            for event in said:
-                self._feed(name, event)
+            self._learn(name, asked, kind, await self._ask(name, asked.app, kind))
+            while is_awaited(asked.run, kind) and kind in due(asked.run, asked.app):
+                if loop.time() + pause_s >= next_s:
+                    break
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                result = await self._ask(name, asked.app, kind)
+                if result.passed:
+                    next_s = loop.time() + settings.period
+                    self._learn(name, asked, kind, result)
             if kind not in due(asked.run, asked.app):
                 return
             await asyncio.sleep(max(0.0, next_s - loop.time()))
+
+    def _learn(self, name: str, asked: _Asked, kind: Kind, result: Result) -> None:
+        asked.run, said = learn(asked.run, kind, result, asked.app, self._now())
+        for event in said:
+            self._feed(name, event)
