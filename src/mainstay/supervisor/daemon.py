@@ -18,15 +18,17 @@ from pathlib import Path
 from secrets import SystemRandom
 from typing import Final, assert_never
 
+from mainstay.clock import Clock
 from mainstay.errors import MainstayError
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.channels import Channels
 from mainstay.supervisor.command import Launch, launch, marker
+from mainstay.supervisor.cron import keep_cron
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.machine import step
-from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
+from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State, instance_name
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
 from mainstay.supervisor.probes.asking import ask, ask_health
@@ -88,16 +90,25 @@ class Supervisor:
         collector: writes their output to their logs.
         lifecycle: is told what happens.
         kept: what the last daemon has left; None if there was none.
+        clock: says when it is time for cron.
     """
 
     def __init__(
-        self, plan: Plan, *, keeper: Keeper, collector: Collector, lifecycle: Lifecycle, kept: LeftBehind | None
+        self,
+        plan: Plan,
+        *,
+        keeper: Keeper,
+        collector: Collector,
+        lifecycle: Lifecycle,
+        kept: LeftBehind | None,
+        clock: Clock,
     ) -> None:
         self.plan = plan
         self.instances: dict[str, Instance] = {}
         self._keeper = keeper
         self._collector = collector
         self._lifecycle = lifecycle
+        self._clock = clock
         self._boot = boot_id()
         self._trees = Trees()
         self._trees.spared |= {keeper.pid, os.getpid()}
@@ -161,6 +172,7 @@ class Supervisor:
                 tasks.create_task(self._hear_of_ends())
                 tasks.create_task(self._keep_time())
                 tasks.create_task(self._keep_measuring())
+                tasks.create_task(keep_cron(self._planned_by_clock, self._restart_by_clock, self._clock))
                 await self._keep_saving()
 
     async def drained(self) -> None:
@@ -184,6 +196,13 @@ class Supervisor:
         for command in commands:
             self._perform(name, command)
         self._probing.follow(name, self.instances[name], self.settings(name))
+
+    def _planned_by_clock(self) -> dict[str, str]:
+        return {app: each.cron_restart for app, each in self.plan.apps.items() if each.cron_restart}
+
+    def _restart_by_clock(self, app: str, expression: str) -> None:
+        for name in [name for name in self.instances if name.rpartition(":")[0] == app]:
+            self.feed(name, events.RestartAsked(reason=Reason.CRON, detail=f"cron: {expression}"))
 
     def probes(self, name: str) -> Mapping[Kind, Tally]:
         """What is known of the probes of what runs."""

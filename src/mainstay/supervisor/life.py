@@ -59,7 +59,9 @@ async def supervise(plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]]
         collector = Collector(notice=notice)
         collector.start()
         stack.callback(collector.close)
-        supervisor = Supervisor(plan, keeper=keeper, collector=collector, lifecycle=lifecycle, kept=load(plan.home))
+        supervisor = Supervisor(
+            plan, keeper=keeper, collector=collector, lifecycle=lifecycle, kept=load(plan.home), clock=clock
+        )
         verbs = Verbs(supervisor, apps=apps, end=over.set, clock=clock)
         stack.enter_context(listening(plan.home, supervisor.heard))
         async with asyncio.TaskGroup() as tasks:
