@@ -214,9 +214,8 @@ class Supervisor:
             return await ask_health(app.health)
         probe = {Kind.STARTUP: app.startup, Kind.LIVENESS: app.liveness, Kind.READINESS: app.readiness}[kind]
         assert probe is not None, "nobody asks for what is not there"
-        name = f"{name}:{kind}"
-        order = partial(self._order, name, replace(app, command=probe.command))
-        return await ask(name, probe, commands=self._commands, order=order)
+        order = partial(self._order, app=replace(app, command=probe.command))
+        return await ask(f"{name}:{kind}", probe, commands=self._commands, order=order)
 
     def _order(self, name: str, app: AppSettings) -> Launch:
         plan = self.plan

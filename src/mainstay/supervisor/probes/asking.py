@@ -7,12 +7,10 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import Callable
 from typing import Final
 
-from mainstay.supervisor.command import Launch
 from mainstay.supervisor.model import Ended
-from mainstay.supervisor.probes.commands import Commands
+from mainstay.supervisor.probes.commands import Commands, Order
 from mainstay.supervisor.probes.http import Answer, get
 from mainstay.supervisor.probes.model import UNIX, HealthSettings, ProbeSettings, Result
 from mainstay.units import format_duration
@@ -23,18 +21,18 @@ _LONGEST_DETAIL: Final = 200
 _NOT_WELL: Final = frozenset({"degraded", "unhealthy"})
 
 
-async def ask(name: str, probe: ProbeSettings, *, commands: Commands, order: Callable[[], Launch]) -> Result:
+async def ask(name: str, probe: ProbeSettings, *, commands: Commands, order: Order) -> Result:
     """Ask what this probe asks.
 
     Args:
         name: of the instance and the probe, ``"web:0:liveness"``.
         probe: what, and how long it may take.
         commands: runs a command.
-        order: the command in the environment of the app. Raises MainstayError.
+        order: the command in the environment of the app.
     """
     too_late = Result(passed=False, detail=f"no answer within {format_duration(probe.timeout)}")
     if probe.command:
-        how = await commands.run(name, order(), probe.timeout)
+        how = await commands.run(name, order, probe.timeout)
         return too_late if how is None else _ended(how)
     try:
         async with asyncio.timeout(probe.timeout):
@@ -94,4 +92,6 @@ def _ended(how: Ended | str) -> Result:
 def _why(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno).lower()
+    if isinstance(error, EOFError):
+        return "the answer breaks off"
     return (str(error) or type(error).__name__)[:_LONGEST_DETAIL]

@@ -7,8 +7,9 @@ over.
 
 import asyncio
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 
 from mainstay.errors import MainstayError
@@ -18,11 +19,14 @@ from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.probes.model import Kind
 from mainstay.supervisor.trees import Trees
 
-__all__ = ["Commands"]
+__all__ = ["Commands", "Order"]
 
 _AT_ONCE: Final = 8
 _SWEEP_S: Final = 5.0
+_PARTS: Final = 4  # of "web:0:liveness:1f2e3d4c"
 _NOT_THEIRS: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC"})
+
+Order = Callable[[str], Launch]
 
 
 class Commands:
@@ -46,18 +50,19 @@ class Commands:
         self._awaited: dict[Child, asyncio.Future[Ended]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
 
-    async def run(self, name: str, order: Launch, timeout_s: float) -> Ended | str | None:
+    async def run(self, name: str, order: Order, timeout_s: float) -> Ended | str | None:
         """How it ended, why it could not be started, or None if its time was over.
 
         Args:
-            name: what it is started as, ``"web:0:liveness"``, and what its marker is made of.
-            order: what to run; the environment may be that of the app.
+            name: of the instance and the probe, ``"web:0:liveness"``.
+            order: what to run, in the environment of the app, with the marker of the name that it is given.
             timeout_s: after so long it is killed. Waiting for a place among all commands does not count.
         """
         async with self._places:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             # Not to be cancelled: what was started half way would be nobody's.
-            running = self._tasks.create_task(self._run(name, order, timeout_s, over))
+            name = f"{name}:{token_hex(4)}"  # so that no sweep finds another one
+            running = self._tasks.create_task(self._run(name, order(name), timeout_s, over))
             try:
                 return await asyncio.shield(running)
             finally:
@@ -77,7 +82,7 @@ class Commands:
         """End what a daemon before this one has asked with; returns the others."""
         others = {}
         for child, kept in listed.items():
-            if kept.name.rpartition(":")[2] in tuple(Kind):
+            if kept.name.count(":") == _PARTS - 1 and kept.name.split(":")[2] in tuple(Kind):
                 self._tasks.create_task(self._end(kept.name, child, self._expect(child)))
             else:
                 others[child] = kept

@@ -121,9 +121,12 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
 
 
 async def _line(reader: asyncio.StreamReader) -> str:
-    line = await reader.readline()  # ValueError, if it has no end
+    try:
+        line = await reader.readline()
+    except ValueError:
+        raise ValueError("the answer is not HTTP: a line of it has no end") from None
     if not line.endswith(b"\n"):
-        raise EOFError("the answer breaks off")
+        raise EOFError
     return line.decode("latin-1").rstrip("\r\n")
 
 
@@ -147,6 +150,7 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
 
 
 def _number(text: str, base: int) -> int:
-    if not text.isalnum() or len(text) > 16:
+    digits = "0123456789abcdefABCDEF" if base == 16 else "0123456789"
+    if not text or len(text) > 16 or any(each not in digits for each in text):
         raise ValueError("the answer is not HTTP")
     return int(text, base)
