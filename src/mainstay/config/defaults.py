@@ -79,7 +79,10 @@ def complete(config: Config, directory: Path) -> Config:
 
 
 def _app(name: str, app: AppSettings, config: Config) -> AppSettings:
-    """Whoever writes a probe that says when it is ready wants to wait for it, as long as that may take."""
+    """The embedded one tells its health where the service listens.
+
+    Whoever writes a probe that says when an app is ready wants to wait for it, as long as that may take.
+    """
     if f"apps.{name}" not in config.origins and config.service.port:
         return replace(app, health=HealthSettings(http=f"{config.service.url}/health"))
     if config.origin(f"apps.{name}.ready") == "default" and (app.startup or app.readiness):

@@ -8,6 +8,7 @@ over.
 import asyncio
 import os
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
@@ -96,7 +97,7 @@ class Commands:
         env = {key: value for key, value in order.env.items() if key not in _NOT_THEIRS}
         try:
             child = await self._keeper.spawn(name, order.argv, env=env, cwd=order.cwd)
-        except MainstayError as error:
+        except (MainstayError, OSError) as error:
             return str(error)
         ended = self._expect(child)
         if child in self._early:
@@ -116,6 +117,7 @@ class Commands:
         """Leave nothing of it."""
         self._trees.spared |= {self._keeper.pid, os.getpid()}
         self._trees.watch(child, marker(name, self._home))
-        await self._trees.kill(child, _SWEEP_S)
+        with suppress(OSError):  # too many files are open: what is left is ended with the daemon
+            await self._trees.kill(child, _SWEEP_S)
         await asyncio.wait({ended}, timeout=_SWEEP_S)
         self._trees.forget(child)
