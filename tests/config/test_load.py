@@ -203,3 +203,39 @@ def test_readable_secrets_are_warned_about(project, tmp_path: Path) -> None:
 def test_the_file_that_was_named_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "absent.toml", environ={})
+
+
+PROBED = """
+[service]
+port = 4000
+
+[apps.web]
+command = "serve"
+
+[apps.web.startup]
+http = "http://127.0.0.1:4000/startupz"
+period = "2s"
+failure_threshold = 100
+
+[apps.web.readiness]
+command = ["test", "-e", "ready"]
+"""
+
+
+def test_an_app_with_a_probe_for_it_is_ready_by_that_and_has_as_long_as_that_may_take(project) -> None:
+    web = project(PROBED).apps["web"]
+    assert (web.ready, web.ready_timeout) == ("probe", 230.0)
+    assert web.startup.http == "http://127.0.0.1:4000/startupz"
+    assert (web.readiness.command, web.readiness.period) == (("test", "-e", "ready"), 10.0)
+    assert web.liveness is None
+    own = project(PROBED.replace('"serve"', '"serve"\nready = "started"\nready_timeout = "5s"')).apps["web"]
+    assert (own.ready, own.ready_timeout) == ("started", 5.0)
+    assert project(PROBED).origin("apps.web.startup.period") == "mainstay.toml:10"
+
+
+def test_the_service_of_nobody_s_file_is_asked_for_its_health_where_it_listens(project) -> None:
+    app = project('[service]\nport = 4000\nhost = "::"\n').apps["feishu-agent"]
+    assert app.health.http == "http://[::1]:4000/health"
+    assert (app.ready, app.watchdog) == ("notify", 30.0)
+    assert project("[service]\nport = 0\n").apps["feishu-agent"].health is None
+    assert project('[apps.feishu-agent]\ncommand = "mainstay serve"\n').apps["feishu-agent"].health is None

@@ -83,8 +83,11 @@ def test_the_schema_knows_every_key_and_refuses_others() -> None:
         table = schema["properties"][name]
         if section.named:
             [table] = table["patternProperties"].values()
-        assert set(table["properties"]) == set(section.keys)
+        assert set(table["properties"]) == {*section.keys, *section.tables}
         assert table["additionalProperties"] is False
+        for inner, each in section.tables.items():
+            assert set(table["properties"][inner]["properties"]) == set(each.keys)
+            assert table["properties"][inner]["additionalProperties"] is False
     enabled = schema["properties"]["sandbox"]["properties"]["enabled"]
     assert enabled["enum"] == ["auto", "true", "false", True, False]
     duration = re.compile(schema["properties"]["service"]["properties"]["turn_timeout"]["pattern"])

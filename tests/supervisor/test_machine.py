@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 
@@ -615,6 +616,30 @@ def test_ready_may_have_been_said_while_nobody_listened() -> None:
     bot.tell(Resumed())
     assert bot.tell(Due()) == ()
     assert (bot.state, bot.instance.due_s) == (State.READY, bot.now_s + 10.0)
+
+
+def test_who_is_asked_by_probes_is_asked_again_and_has_all_its_time_anew() -> None:
+    web = Daemon(replace(APP, ready="probe", ready_timeout=10.0))
+    web.start()
+    web.now_s += 100.0
+    web.tell(Resumed())
+    assert web.tell(Due()) == ()
+    assert (web.state, web.instance.due_s) == (State.STARTING, web.now_s + 10.0)
+    web.tell(SaidReady(by="probe"))
+    assert web.state is State.READY
+
+
+@pytest.mark.parametrize("ready", ["notify", "message", "probe"])
+def test_it_is_ready_by_what_was_said_to_make_it_so_and_by_nothing_else(
+    ready: Literal["notify", "message", "probe"],
+) -> None:
+    web = Daemon(replace(APP, ready=ready, ready_timeout=10.0))
+    web.tell(Wanted())
+    web.spawned()
+    ways: tuple[Literal["notify", "message", "probe"], ...] = ("notify", "message", "probe")
+    for way in ways:
+        web.tell(SaidReady(by=way))
+        assert (web.state is State.READY) == (ways.index(way) >= ways.index(ready))
 
 
 def test_without_a_watchdog_silence_means_nothing(daemon: Daemon) -> None:

@@ -64,6 +64,8 @@ APPS = (
     replace(SPEAKS, autorestart=False, restart_delay=0.0, max_restarts=1, min_uptime=10.0),
     replace(PLAIN, watchdog=4.0, max_restarts=50, restart_intensity=4, restart_period=60.0, stop_signal="SIGINT"),
     replace(PLAIN, max_restarts=0, restart_intensity=2, memory_limit=100),
+    replace(SPEAKS, ready="message"),
+    replace(SPEAKS, ready="probe", watchdog=None),
 )
 SPAWNING_S = 0.05
 SLACK_S = 0.5
@@ -277,8 +279,9 @@ class World:
             self.cause = Reason.MEMORY
         elif self.asked is None:
             assert not process.said_ready, "it was ready, and has done nothing"
-            assert self.app.ready == "notify"
-            assert self.now_s >= max(self.known_s + self.app.ready_timeout, process.more_until_s)
+            assert self.app.ready != "started"
+            since_s = max(self.known_s, self.back_s)
+            assert self.now_s >= max(since_s + self.app.ready_timeout, process.more_until_s)
             self.cause = Reason.START
         if process.fate.asks_when_told_s is not None:
             self.of(process, process.fate.asks_when_told_s, lambda it: self.asks_for(it, 10.0))
@@ -314,12 +317,13 @@ class World:
 
     def says_ready(self, process: Process) -> None:
         process.said_ready, process.heard_s = True, self.now_s
-        self.says(process, SaidReady())
+        self.says(process, SaidReady(by=self.app.ready if self.app.ready != "started" else "notify"))
 
     def pings(self, process: Process) -> None:
         if not process.hung:
             process.heard_s = self.now_s
             self.says(process, SaidAlive())
+            self.says(process, SaidReady(by="probe" if self.app.ready == "notify" else "notify"))
             self.of(process, 1.0, self.pings)
 
     def asks_for(self, process: Process, seconds: float) -> None:
@@ -466,7 +470,7 @@ class World:
                 process.more_until_s,
             )
             assert self.now_s <= patience_s + SLACK_S, "it hangs, and nobody sees it"
-        if app.ready == "notify" and not process.said_ready and self.back_s < self.known_s:
+        if app.ready != "started" and not process.said_ready and self.back_s < self.known_s:
             patience_s = max(self.known_s + app.ready_timeout, process.more_until_s)
             assert self.now_s <= patience_s + SLACK_S, "it is never ready, and nobody sees it"
         assert process.samples_over < 2 or app.memory_limit is None, "it leaks, and nobody sees it"
@@ -545,7 +549,7 @@ class World:
         process = self.process
         if self.away or process is None or process.ending_s is not None or self.spawning:
             return
-        if not process.said_ready and self.app.ready == "notify":
+        if not process.said_ready and self.app.ready != "started":
             return
         self.upstream = number % 3 == 0
         self.tell((Trouble(detail="503", upstream=True), Trouble(detail="500"), Well())[number % 3])
@@ -629,7 +633,12 @@ class World:
             if isinstance(event, Spawned):
                 self.known_s = self.now_s
                 self.tell(event)
+        unready = self.instance.state is State.STARTING
         self.tell(Resumed())
+        if self.app.ready == "probe" and self.process is not None:
+            assert unready == (self.instance.state is State.STARTING), "ready, and nobody has asked"
+            if self.process.said_ready:
+                self.says(self.process, SaidReady(by="probe"))
         unheard, self.unheard = self.unheard, []
         for event in unheard:
             if isinstance(event, ChildEnded | NotSpawned):
@@ -785,8 +794,16 @@ MUTANTS = {
         "return instance",
     ),
     "a lost ready is a failure": (
-        'if instance.state is State.STARTING and settings.ready == "notify":',
-        "if False:",
+        'seen = instance if settings.ready == "probe" else _ready(instance, settings, now_s)',
+        "seen = instance",
+    ),
+    "who was not asked is ready": (
+        'seen = instance if settings.ready == "probe" else _ready(instance, settings, now_s)',
+        "seen = _ready(instance, settings, now_s)",
+    ),
+    "ready by whatever is said": (
+        "if instance.state is State.STARTING and settings.ready == by:",
+        "if instance.state is State.STARTING:",
     ),
     "a hung one is asked politely": (
         "if instance.stop_for is Reason.HANG:\n        return replace",

@@ -70,5 +70,15 @@ def _details(each: dict[str, Any]) -> Iterator[str]:
                 up = format_duration(round(restart["uptime_s"], 1))
                 yield safe(f"  {restart['at']}  {restart['reason']}: {restart['detail']}, after {up}")
                 yield from (safe(f"    | {line}") for line in restart.get("stacks", "").splitlines())
+        elif name == "probes":
+            yield from (safe(f"{probe['probe']:<14}{_verdict(probe)}") for probe in value)
         else:
             yield safe(f"{name:<14}{value if value is not None else '-'}")
+
+
+def _verdict(probe: dict[str, Any]) -> str:
+    if probe["last_at"] is None:
+        return "not asked yet"
+    verdict = {True: "passes", False: "fails", None: "not decided yet"}[probe["passes"]]
+    since = f" since {probe['since']}" if probe["since"] else ""
+    return f"{verdict}{since}; at {probe['last_at']}: {probe['last']}"

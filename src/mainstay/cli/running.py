@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NotRunning", "configured", "find_sandbox", "service_url"]
 
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, not bound to
-
 
 class NotRunning(MainstayError):
     """There is nobody to talk to."""
@@ -34,8 +32,7 @@ def configured(args: argparse.Namespace) -> Config:
 
 def service_url(config: Config) -> str:
     """Where the service of this configuration answers on this machine."""
-    host = _ANY_ADDRESS.get(config.service.host, config.service.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.service.port}"
+    return config.service.url
 
 
 def find_sandbox(config: Config) -> "SandboxAddress":

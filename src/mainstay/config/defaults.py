@@ -12,6 +12,7 @@ from typing import Any, Final
 from mainstay.config.machine import ROOT
 from mainstay.config.model import Config, has_credentials
 from mainstay.supervisor.app import AppSettings
+from mainstay.supervisor.probes.model import HealthSettings
 
 __all__ = ["OPENROUTER_KEY", "SERVICE", "complete", "tables"]
 
@@ -61,7 +62,11 @@ def tables(
 
 
 def complete(config: Config, directory: Path) -> Config:
-    """The defaults that depend on other settings: the chain, the modes, the database, the socket."""
+    """The defaults that depend on other settings.
+
+    The Manager's chain, the database's place, the sandbox's mode, how an app is ready, where the service is reached
+    and tells its health.
+    """
     agents = dict(config.agents)
     if ROOT in agents and not agents[ROOT].models:
         agents[ROOT] = replace(agents[ROOT], models=tuple(config.models))
@@ -70,16 +75,27 @@ def complete(config: Config, directory: Path) -> Config:
         for name, channel in config.channels.items()
     }
     storage = replace(config.storage, url=_absolute(config, directory))
-    apps = {name: _reached(app, config, f"apps.{name}") for name, app in config.apps.items()}
+    apps = {name: _app(name, app, config) for name, app in config.apps.items()}
     return replace(config, apps=apps, agents=agents, channels=channels, storage=storage)
 
 
-def _reached(app: AppSettings, config: Config, path: str) -> AppSettings:
-    """The service's own address is opened for it, so that it can be reloaded without anybody being refused."""
-    if tuple(app.command) != _SERVE or config.origin(f"{path}.listen") != "default":
-        return app
-    host = config.service.host
-    return replace(app, listen=(f"{f'[{host}]' if ':' in host else host}:{config.service.port}",))
+def _app(name: str, app: AppSettings, config: Config) -> AppSettings:
+    """The embedded one tells its health where the service listens.
+
+    The service's own address is opened for it, so that it can be reloaded without anybody being refused. Whoever
+    writes a probe that says when an app is ready wants to wait for it, as long as that may take.
+    """
+    if tuple(app.command) == _SERVE and config.origin(f"apps.{name}.listen") == "default":
+        host = config.service.host
+        app = replace(app, listen=(f"{f'[{host}]' if ':' in host else host}:{config.service.port}",))
+    if f"apps.{name}" not in config.origins and config.service.port:
+        return replace(app, health=HealthSettings(http=f"{config.service.url}/health"))
+    if config.origin(f"apps.{name}.ready") == "default" and (app.startup or app.readiness):
+        app = replace(app, ready="probe")
+    if app.startup and app.ready == "probe" and config.origin(f"apps.{name}.ready_timeout") == "default":
+        may_fail_s = app.startup.initial_delay + app.startup.period * app.startup.failure_threshold
+        app = replace(app, ready_timeout=app.ready_timeout + may_fail_s)
+    return app
 
 
 def _absolute(config: Config, directory: Path) -> str:

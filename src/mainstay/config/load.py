@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mainstay.config import defaults, machine
 from mainstay.config.env import Variable, assignments, read_variables, strangers
@@ -154,23 +154,53 @@ def _named(section: str, written: Mapping[str, object], loading: _Loading) -> di
 
 def _build(section: Section, tables: Mapping[str, Mapping[str, Any]], loading: _Loading) -> Any:  # noqa: ANN401
     """The room's settings; of a section with many tables a mapping of them."""
-    built = {table: _settings(section, table, written, loading) for table, written in tables.items()}
+    built = {table: _table(section, table, written, loading) for table, written in tables.items()}
     return built if section.named else built[""]
 
 
-def _settings(section: Section, table: str, written: Mapping[str, Any], loading: _Loading) -> object:
+def _table(section: Section, table: str, written: Mapping[str, Any], loading: _Loading) -> object:
     path = (section.name, table) if table else (section.name,)
     prefix = ".".join(path)
-    _refuse_unknown_keys(section, path, written, loading)
-    chosen: dict[str, tuple[object, str]] = {}
-    for name in written.keys() & section.keys.keys():
-        place = loading.document.place(*path, name) if _is_written(loading.document, path) else "default"
-        chosen[name] = (written[name], place)
+    chosen = _written(section, path, written, loading)
     for key, variable in assignments(section, table, loading.variables):
         chosen[key.name] = (variable.value, variable.origin)
     for name in section.keys:
         if f"{prefix}.{name}" in loading.flags:
             chosen[name] = (loading.flags[f"{prefix}.{name}"], f"flag --{name.replace('_', '-')}")
+    inner = {
+        name: found
+        for name in written.keys() & section.tables.keys()
+        if (found := _inner(section.tables[name], (*path, name), written[name], loading)) is not None
+    }
+    return section.settings(**_taken(section, prefix, chosen, loading), **inner)
+
+
+def _inner(section: Section, path: tuple[str, ...], written: object, loading: _Loading) -> object | None:
+    """The settings of a table within a table."""
+    if not isinstance(written, dict):
+        loading.problems.append(
+            f"{loading.document.place(*path)}: {'.'.join(path)}: must be a table, written as [{'.'.join(path)}]"
+        )
+        return None
+    chosen = _written(section, path, written, loading)
+    return cast("object", section.settings(**_taken(section, ".".join(path), chosen, loading)))
+
+
+def _written(
+    section: Section, path: tuple[str, ...], written: Mapping[str, Any], loading: _Loading
+) -> dict[str, tuple[object, str]]:
+    """What the file, or the embedded table, says: the values and where they stand."""
+    _refuse_unknown_keys(section, path, written, loading)
+    in_file = _is_written(loading.document, path)
+    return {
+        name: (written[name], loading.document.place(*path, name) if in_file else "default")
+        for name in written.keys() & section.keys.keys()
+    }
+
+
+def _taken(
+    section: Section, prefix: str, chosen: Mapping[str, tuple[object, str]], loading: _Loading
+) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, key in section.keys.items():
         if name in chosen:
@@ -180,7 +210,7 @@ def _settings(section: Section, table: str, written: Mapping[str, Any], loading:
         values[name] = None
         if f"{prefix}.{name}" not in loading.refused:
             loading.problems.append(f"{_origin(prefix, loading)}: {prefix}.{name}: is missing")
-    return section.settings(**values)
+    return values
 
 
 def _is_written(document: Document, path: Iterable[str]) -> bool:
@@ -191,9 +221,9 @@ def _refuse_unknown_keys(
     section: Section, path: tuple[str, ...], written: Iterable[str], loading: _Loading
 ) -> None:
     for name in written:
-        if name not in section.keys:
-            place = loading.document.place(*path, name)
-            loading.problems.append(f"{place}: {'.'.join((*path, name))}: unknown key{nearest(name, section.keys)}")
+        if name not in section.keys and name not in section.tables:
+            place, known = loading.document.place(*path, name), (*section.keys, *section.tables)
+            loading.problems.append(f"{place}: {'.'.join((*path, name))}: unknown key{nearest(name, known)}")
 
 
 def _take(key: Key, path: str, written: object, origin: str, values: dict[str, object], loading: _Loading) -> None:

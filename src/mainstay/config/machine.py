@@ -17,6 +17,7 @@ from mainstay.models.budget.machine import is_allowed, might_cost
 from mainstay.models.budget.model import limits_of
 from mainstay.models.model import ModelSettings
 from mainstay.settings import address_flaw, is_sendable
+from mainstay.supervisor.app import AppSettings
 from mainstay.units import format_dollars, format_duration
 
 __all__ = ["ROOT", "contradictions"]
@@ -27,6 +28,8 @@ ROOT = "manager"
 
 def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     """The key and what is wrong with it, for everything that does not fit together."""
+    for name, app in config.apps.items():
+        yield from _app(f"apps.{name}", app)
     for name, model in config.models.items():
         yield from _model(f"models.{name}", model)
     if ROOT in config.agents or not config.service.responder:
@@ -52,6 +55,21 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         )
     yield from _limits(config)
     yield from _budget(config)
+
+
+def _app(key: str, app: AppSettings) -> Iterator[tuple[str, str]]:
+    asked = {"startup": app.startup, "liveness": app.liveness, "readiness": app.readiness}
+    for name, probe in asked.items():
+        if probe is None:
+            continue
+        if sum(map(bool, (probe.http, probe.tcp, probe.command))) != 1:
+            yield f"{key}.{name}", "asks nothing, or several things at once: write one of http, tcp and command"
+        if probe.success_threshold > 1 and name != "readiness":
+            yield f"{key}.{name}.success_threshold", "must be 1: only readiness waits for several successes"
+    if app.health is not None and not app.health.http:
+        yield f"{key}.health.http", 'is missing: write it like "http://127.0.0.1:3000/health"'
+    if app.ready == "probe" and app.startup is None and app.readiness is None:
+        yield f"{key}.ready", f"is probe, and there is none: write [{key}.readiness] or [{key}.startup]"
 
 
 def _model(key: str, model: ModelSettings) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,7 @@ from mainstay.units import parse_duration
 
 __all__ = ["Config", "SandboxSection", "ServiceSettings", "has_credentials"]
 
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared with, not bound to
 _HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -121,6 +122,12 @@ class ServiceSettings:
         choices=("auto", "primary", "fallback"),
         env=("AI_MODEL_TIER",),
     )
+
+    @property
+    def url(self) -> str:
+        """Where it answers on this machine."""
+        host = _ANY_ADDRESS.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,17 @@ class Section:
     def keys(self) -> dict[str, Key]:
         """Its settings by name, in the order of their declaration."""
         hints = typing.get_type_hints(self.settings)
-        return {key.name: key for key in _keys(self.settings, hints)}
+        return {key.name: key for key in _keys(self.settings, hints) if not _has_settings(key.kind)}
+
+    @cached_property
+    def tables(self) -> dict[str, "Section"]:
+        """The tables within it by name, as ``liveness`` of ``[apps.NAME.liveness]``; each may be absent."""
+        hints = typing.get_type_hints(self.settings)
+        return {
+            key.name: Section(name=key.name, settings=key.kind)
+            for key in _keys(self.settings, hints)
+            if _has_settings(key.kind)
+        }
 
 
 def _keys(settings: type, hints: dict[str, Any]) -> Iterator[Key]:
@@ -82,6 +92,10 @@ def _keys(settings: type, hints: dict[str, Any]) -> Iterator[Key]:
             continue
         default = field.default if field.default_factory is MISSING else field.default_factory()
         yield Key(name=field.name, kind=_without_none(hints[field.name]), default=default, info=info)
+
+
+def _has_settings(kind: Any) -> bool:  # noqa: ANN401  an annotation
+    return dataclasses.is_dataclass(kind) and any(SETTING in field.metadata for field in dataclasses.fields(kind))
 
 
 def _without_none(hint: Any) -> Any:  # noqa: ANN401  an annotation

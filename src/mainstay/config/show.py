@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from mainstay.config.model import Config
-from mainstay.config.schema import SECTIONS, Key
+from mainstay.config.schema import SECTIONS, Key, Section
 from mainstay.logs.redact import redact, redact_fields
 from mainstay.settings import Secret
 from mainstay.units import format_duration, format_size
@@ -46,10 +46,16 @@ def _settings(config: Config) -> Iterator[Shown]:
         configured = getattr(config, section.name)
         tables: Mapping[str, object] = configured if section.named else {"": configured}
         for name, table in tables.items():
-            prefix = f"{section.name}.{name}" if name else section.name
-            for key in section.keys.values():
-                path = f"{prefix}.{key.name}"
-                yield Shown(path, as_written(getattr(table, key.name), key), config.origin(path))
+            yield from _table(section, f"{section.name}.{name}" if name else section.name, table, config)
+
+
+def _table(section: Section, prefix: str, table: object, config: Config) -> Iterator[Shown]:
+    for key in section.keys.values():
+        path = f"{prefix}.{key.name}"
+        yield Shown(path, as_written(getattr(table, key.name), key), config.origin(path))
+    for name, inner in section.tables.items():
+        if (settings := getattr(table, name)) is not None:
+            yield from _table(inner, f"{prefix}.{name}", settings, config)
 
 
 def as_written(value: object, key: Key) -> Written:

@@ -40,8 +40,9 @@ default. `mainstay config show` tells each value's origin. A value written as `e
 variable. A variable that is set and empty counts as not set.
 
 Every setting can be set by `MAINSTAY_SECTION_KEY`; in a section of many tables by `MAINSTAY_SECTION_NAME_KEY`, with
-`-` written as `_`. Other variables that set it are listed with it; those of channels belong to the channel named
-`feishu`. `MAINSTAY_HOME` moves the home, which is `.mainstay` beside the file.
+`-` written as `_`; those of a table within a table only in the file. Other variables that set it are listed with
+it; those of channels belong to the channel named `feishu`. `MAINSTAY_HOME` moves the home, which is `.mainstay`
+beside the file.
 
 Durations are written like `500ms`, `30s`, `5m`, `1h30m`; sizes like `64KiB`, `500MiB`."""
 _OWNED: Final = {"models": "primary", "agents": "manager", "mcp": "name", "channels": "feishu"}
@@ -59,10 +60,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def _section_schema(section: Section) -> dict[str, Any]:
+    inner = {name: _section_schema(table) for name, table in section.tables.items()}
     table = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: _key_schema(key) for name, key in section.keys.items()},
+        "properties": {name: _key_schema(key) for name, key in section.keys.items()} | inner,
     }
     if not section.named:
         return table
@@ -118,6 +120,20 @@ def _page() -> Iterator[str]:
         yield "|---|---|---|---|---|"
         for key in section.keys.values():
             yield _row(section, key)
+        yield from _inner(section)
+
+
+def _inner(section: Section) -> Iterator[str]:
+    """The tables within its tables; those with the same settings at once."""
+    alike: dict[type, list[str]] = {}
+    for name, table in section.tables.items():
+        alike.setdefault(table.settings, []).append(name)
+    for names in alike.values():
+        table = section.tables[names[0]]
+        yield from ("", "## " + ", ".join(f"`[{section.name}.NAME.{name}]`" for name in names), "")
+        yield from (_about(table), "", "| key | type | default | meaning |", "|---|---|---|---|")
+        for key in table.keys.values():
+            yield _line(f"`{key.name}`", _type_name(key), _default(key), key.info.help)
 
 
 def _about(section: Section) -> str:
@@ -129,13 +145,11 @@ def _about(section: Section) -> str:
 
 def _row(section: Section, key: Key) -> str:
     _, *variables = names_of(section, _OWNED.get(section.name, ""), key)
-    cells = (
-        f"`{key.name}`",
-        _type_name(key),
-        _default(key),
-        " ".join(f"`{name}`" for name in variables),
-        key.info.help,
-    )
+    also = " ".join(f"`{name}`" for name in variables)
+    return _line(f"`{key.name}`", _type_name(key), _default(key), also, key.info.help)
+
+
+def _line(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

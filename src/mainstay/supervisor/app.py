@@ -1,13 +1,14 @@
 """What may be set about an app?"""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from mainstay.settings import Secret, duration, setting, size
-from mainstay.units import parse_duration, parse_size
+from mainstay.supervisor.probes.model import HealthSettings, ProbeSettings
+from mainstay.supervisor.written import delay, whole, words
+from mainstay.units import parse_size
 
 __all__ = ["AppSettings"]
 
@@ -26,19 +27,12 @@ _TO_END_WITH: Final = (
 _MOST_RESTARTS: Final = 1000
 
 
-def _whole(written: object, least: int, what: str) -> int:
-    number = int(str(written))
-    if isinstance(written, bool) or number < least:
-        raise ValueError(f"{written!r} is no number of {what}: write a whole number, {least} or more")
-    return number
-
-
 def _instances(written: object) -> int:
-    return _whole(written, 1, "instances")
+    return whole(written, 1, "instances")
 
 
 def _restarts(written: object) -> int:
-    return _whole(written, 0, "restarts")
+    return whole(written, 0, "restarts")
 
 
 def _intensity(written: object) -> int:
@@ -46,16 +40,6 @@ def _intensity(written: object) -> int:
     if number > _MOST_RESTARTS:
         raise ValueError(f"{written!r} restarts within a period are too many to remember: {_MOST_RESTARTS} at most")
     return number
-
-
-def _command(written: object) -> tuple[str, ...]:
-    try:
-        words = shlex.split(written) if isinstance(written, str) else written
-    except ValueError as error:
-        raise ValueError(f"{written!r} can not be split into words: {error}") from None
-    if not isinstance(words, Sequence) or not words or not all(isinstance(word, str) and word for word in words):
-        raise ValueError(f'{written!r} is not a command: write it like "mainstay serve" or ["mainstay", "serve"]')
-    return tuple(words)
 
 
 def _addresses(written: object) -> tuple[str, ...]:
@@ -104,16 +88,17 @@ def _umask(written: object) -> str:
     return written
 
 
-def _delay(written: object) -> float:
-    """Unlike other durations it may be zero."""
-    return parse_duration(written if isinstance(written, int | float) else str(written))
-
-
 def _interval(written: object) -> float:
-    seconds = _delay(written)
+    seconds = delay(written)
     if seconds < 1:
         raise ValueError(f'{written!r} is too short: write one second or more, like "1d"')
     return seconds
+
+
+def _cron(written: object) -> str:
+    from mainstay.supervisor.schedule import check
+
+    return check(str(written)) if written else ""
 
 
 def _limit(written: object) -> int:
@@ -124,9 +109,7 @@ def _limit(written: object) -> int:
 class AppSettings:
     """The sections ``[apps.NAME]``: what `mainstay start` keeps running; any program."""
 
-    command: Sequence[str] = setting(
-        help="What to run, as one text or as a list of words; no shell.", parse=_command
-    )
+    command: Sequence[str] = setting(help="What to run, as one text or as a list of words; no shell.", parse=words)
     cwd: str = setting(
         "", help="Where it runs; relative to the directory of the configuration, which is the default."
     )
@@ -162,7 +145,7 @@ class AppSettings:
         parse=_intensity,
     )
     restart_period: float = duration("1h", help="For how long a restart counts for `restart_intensity`.")
-    restart_delay: float = setting(0.0, help="The least delay before a restart.", unit="s", parse=_delay)
+    restart_delay: float = setting(0.0, help="The least delay before a restart.", unit="s", parse=delay)
     backoff_base: float = duration(
         "100ms",
         help="The second delay in a row, or twice `restart_delay` if that is longer; it then doubles.",
@@ -171,17 +154,21 @@ class AppSettings:
     stable_after: float = duration("60s", help="After so much uptime the delays begin anew.")
     stop_signal: str = setting("SIGTERM", help="What it is told to end with.", parse=_signal)
     stop_timeout: float = duration("10s", help="How long it may take to end; then it is killed.")
-    ready: Literal["started", "notify"] = setting(
+    ready: Literal["started", "notify", "message", "probe"] = setting(
         "started",
-        help="When it is ready: as soon as it has started, or when it says so (READY=1 to $NOTIFY_SOCKET).",
-        choices=("started", "notify"),
+        help="When it is ready: as soon as it has started; when it says so (notify: READY=1 to $NOTIFY_SOCKET; "
+        "message: process.send('ready') of Node, as for PM2's wait_ready); or when its startup and readiness "
+        "probes have passed, which is the default where it has one.",
+        choices=("started", "notify", "message", "probe"),
     )
-    ready_timeout: float = duration("30s", help="How long it may take to say that it is ready.")
+    ready_timeout: float = duration(
+        "30s", help="How long it may take to be ready; by default a startup probe's failures come on top."
+    )
     watchdog: float | None = setting(
         None,
         help="It is hung when it has said nothing (WATCHDOG=1) for so long; none: it is not asked to.",
         unit="s",
-        parse=_delay,
+        parse=delay,
     )
     memory_limit: int | None = setting(
         None,
@@ -207,3 +194,12 @@ class AppSettings:
         "", help="Where standard output is written; by default in the home's directory of logs."
     )
     error_file: str = setting("", help="Where standard error is written; the same as `out_file`: one log of both.")
+    cron_restart: str = setting(
+        "",
+        help='When it is restarted whatever it does, as cron writes it, in local time: "0 3 * * *" is every night.',
+        parse=_cron,
+    )
+    startup: ProbeSettings | None = setting(None, help="Whether it has started; until then nothing else is asked.")  # noqa: RUF009
+    liveness: ProbeSettings | None = setting(None, help="Whether it is to be started again.")  # noqa: RUF009
+    readiness: ProbeSettings | None = setting(None, help="Whether it can be used; if not it is `unhealthy`.")  # noqa: RUF009
+    health: HealthSettings | None = setting(None, help="How it fares with what it depends on.")  # noqa: RUF009

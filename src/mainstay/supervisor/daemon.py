@@ -11,16 +11,20 @@ import signal
 import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
+from mainstay.clock import Clock
 from mainstay.errors import MainstayError
 from mainstay.notify import MARKER
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
-from mainstay.supervisor.command import launch, marker
+from mainstay.supervisor.channels import Channels
+from mainstay.supervisor.command import Launch, launch, marker
+from mainstay.supervisor.cron import keep_cron
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.evidence import discard, found, keep_only, prepare
 from mainstay.supervisor.keeping import Keeper, Kept
@@ -30,6 +34,11 @@ from mainstay.supervisor.naming import Role, app_of, beside, number_of, run_of, 
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
 from mainstay.supervisor.plan import Plan
+from mainstay.supervisor.probes.asking import ask, ask_health
+from mainstay.supervisor.probes.commands import Commands
+from mainstay.supervisor.probes.machine import Tally
+from mainstay.supervisor.probes.model import Kind, Result
+from mainstay.supervisor.probes.probing import Probing
 from mainstay.supervisor.processes import send, send_group
 from mainstay.supervisor.procfs import environment
 from mainstay.supervisor.reloads import Reloads
@@ -78,6 +87,7 @@ class Supervisor:
         collector: writes their output to their logs.
         lifecycle: is told what happens.
         kept: what the last daemon has left; None if there was none.
+        clock: says when it is time for cron.
 
     Attributes:
         instances: all runs, by name.
@@ -87,7 +97,14 @@ class Supervisor:
     """
 
     def __init__(
-        self, plan: Plan, *, keeper: Keeper, collector: Collector, lifecycle: Lifecycle, kept: LeftBehind | None
+        self,
+        plan: Plan,
+        *,
+        keeper: Keeper,
+        collector: Collector,
+        lifecycle: Lifecycle,
+        kept: LeftBehind | None,
+        clock: Clock,
     ) -> None:
         self.plan = plan
         self.roster = kept.roster if kept is not None else Roster()
@@ -97,6 +114,7 @@ class Supervisor:
         self._keeper = keeper
         self._collector = collector
         self._lifecycle = lifecycle
+        self._clock = clock
         self._boot = boot_id()
         self._trees = Trees()
         self._trees.spared |= {keeper.pid, os.getpid()}
@@ -111,6 +129,9 @@ class Supervisor:
         self._save, self._time = asyncio.Event(), asyncio.Event()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
+        self._channels = Channels(keeper, self._said_ready)
+        self._commands = Commands(keeper, plan.home, self._tasks, self._ended_early)
+        self._probing = Probing(tasks=self._tasks, ask=self._ask, feed=self.feed, now=boottime)
         known = kept.instances if kept is not None and kept.boot == self._boot else {}
         self._before_boot = frozenset(
             name
@@ -195,6 +216,7 @@ class Supervisor:
             child = self.instances[name].child
             if child is not None:
                 self._names[child] = name
+        self._probing.rename({beside(slot, Role.NEXT): slot, slot: old})
         pids = [each.child.pid for each in (before, successor) if each.child is not None]
         self._lifecycle.write("reloaded", name=slot, pids=pids)
         self.changed()
@@ -208,14 +230,16 @@ class Supervisor:
 
     async def run(self) -> None:
         """Keep them, until cancelled; that leaves the children alone."""
-        async with self._tasks as tasks:
-            tasks.create_task(self._keeper.stay())
-            await self._take_over()
-            tasks.create_task(self._hear_of_ends())
-            tasks.create_task(self._keep_time())
-            tasks.create_task(self._keep_order())
-            tasks.create_task(self._keep_measuring())
-            await self._keep_saving()
+        with closing(self._channels):
+            async with self._tasks as tasks:
+                tasks.create_task(self._keeper.stay())
+                await self._take_over()
+                tasks.create_task(self._hear_of_ends())
+                tasks.create_task(self._keep_time())
+                tasks.create_task(self._keep_order())
+                tasks.create_task(self._keep_measuring())
+                tasks.create_task(keep_cron(self._planned_by_clock, self._restart_by_clock, self._clock))
+                await self._keep_saving()
 
     async def quiet(self) -> None:
         """What was begun, such as a sweep, is done; or it takes too long."""
@@ -265,6 +289,31 @@ class Supervisor:
             self._note(name, before, after)
         for command in commands:
             self._perform(name, command)
+        self._probing.follow(name, self.instances[name], self.settings(name))
+
+    def _planned_by_clock(self) -> dict[str, str]:
+        return {app: each.cron_restart for app, each in self.plan.apps.items() if each.cron_restart}
+
+    def _restart_by_clock(self, app: str, expression: str) -> None:
+        for name in [name for name in self.instances if app_of(name) == app and name == slot_of(name)]:
+            self.feed(name, events.RestartAsked(reason=Reason.CRON, detail=f"cron: {expression}"))
+
+    def probes(self, name: str) -> Mapping[Kind, Tally]:
+        """What is known of the probes of what runs."""
+        return self._probing.known(name)
+
+    async def _ask(self, name: str, app: AppSettings, kind: Kind) -> Result:
+        if kind is Kind.HEALTH:
+            assert app.health is not None, "nobody asks for what is not there"
+            return await ask_health(app.health)
+        probe = {Kind.STARTUP: app.startup, Kind.LIVENESS: app.liveness, Kind.READINESS: app.readiness}[kind]
+        assert probe is not None, "nobody asks for what is not there"
+        order = partial(self._order, name, replace(app, command=probe.command))
+        return await ask(f"{name}:{kind}", probe, commands=self._commands, order=order)
+
+    def _order(self, name: str, app: AppSettings) -> Launch:
+        plan, begun_s = self.plan, self.instances[name].begun_s
+        return launch(name, begun_s, app, home=plan.home, directory=plan.directory, environ=plan.environ)
 
     def heard(self, pid: int, said: Mapping[str, str]) -> None:
         """A process says something; it counts for the instance whose child it is, or in whose session it is."""
@@ -298,8 +347,9 @@ class Supervisor:
                     await self._keeper.adopt(
                         name, instance.child, [self._fifo(each) for each in self.sources(name)]
                     )
-        for child in listed.keys() - self._names.keys():
-            name = listed[child].name
+        others = self._commands.take_over(listed)
+        for child in others.keys() - self._names.keys():
+            name = others[child].name
             instance_or_none = self.instances.get(name)
             if instance_or_none is not None and _is_answer(child, instance_or_none):
                 self._adopted(name, instance_or_none.begun_s, child)
@@ -308,7 +358,10 @@ class Supervisor:
                 self._names[child] = ""
                 self._trees.watch(child, _marker_of(child))
                 self._tasks.create_task(self._sweep(child))
-        self._resume(listed)
+        await self._channels.resume(
+            run_of(name, each.begun_s) for name, each in self.instances.items() if each.child is not None
+        )
+        self._resume(others)
         with suppress(MainstayError):  # then they stay open
             await self.sockets.keep(self.plan.apps)
 
@@ -365,20 +418,25 @@ class Supervisor:
         event: Event
         plan, settings, begun_s = self.plan, self.settings(name), self.instances[name].begun_s
         try:
-            order = launch(name, begun_s, settings, home=plan.home, directory=plan.directory, environ=plan.environ)
+            order = self._order(name, settings)
             fifos = self._collect(name)
             prepare(plan.home)
-            child = await self._keeper.spawn(
-                name,
-                order.argv,
-                env=order.env,
-                cwd=order.cwd,
-                stdout=fifos[0],
-                stderr=fifos[-1],
-                listen=await self.sockets.of(app_of(name), settings.listen),
-                umask=order.umask,
-                identity=order.identity,
-            )
+            async with AsyncExitStack() as stack:
+                channel = None
+                if settings.ready == "message":
+                    channel = await stack.enter_async_context(self._channels.opened(run_of(name, begun_s)))
+                child = await self._keeper.spawn(
+                    name,
+                    order.argv,
+                    env=order.env,
+                    cwd=order.cwd,
+                    stdout=fifos[0],
+                    stderr=fifos[-1],
+                    listen=await self.sockets.of(app_of(name), settings.listen),
+                    umask=order.umask,
+                    identity=order.identity,
+                    channel=channel,
+                )
         except (MainstayError, OSError) as error:
             event = events.NotSpawned(detail=str(error))
         else:
@@ -386,7 +444,12 @@ class Supervisor:
             event = events.Spawned(child=child)
         self.feed(name, event)
         if isinstance(event, events.Spawned):
+            self._channels.listen(run_of(name, begun_s))
             self._catch_up(name, event.child)
+
+    def _said_ready(self, run: str) -> None:
+        for name in [name for name, each in self.instances.items() if run_of(name, each.begun_s) == run]:
+            self.feed(name, events.SaidReady(by="message"))
 
     def _catch_up(self, name: str, child: Child) -> None:
         """What it has said, and how it has ended, before we had heard that it was started."""
@@ -422,6 +485,8 @@ class Supervisor:
     async def _hear_of_ends(self) -> None:
         async for child, ended in self._keeper.ends():
             name = self._names.get(child)
+            if name is None and self._commands.has_ended(child, ended):
+                continue
             if name is None:
                 self._ended_early[child] = ended  # before we have heard that it was started
             else:
@@ -429,6 +494,8 @@ class Supervisor:
 
     def _has_ended(self, name: str, child: Child, ended: Ended) -> None:
         instance = self.instances.get(name)
+        if instance is not None:
+            self._tasks.create_task(self._in_turn(name, self._channels.shut(run_of(name, instance.begun_s))))
         if instance is not None and instance.child == child and instance.stop_for is Reason.HANG:
             self._tasks.create_task(self._has_hung(name, run_of(name, instance.begun_s), child, ended))
             return

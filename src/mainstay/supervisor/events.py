@@ -4,6 +4,7 @@ The vocabulary of `mainstay.supervisor.machine`: the daemon tells it events and 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mainstay.supervisor.model import Child, Ended, Reason
 
@@ -99,9 +100,15 @@ class Resumed:
     """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SaidReady:
-    """READY=1."""
+    """It has said, or shown, that it is ready.
+
+    Attributes:
+        by: how; it counts if that is what the app's ``ready`` is.
+    """
+
+    by: Literal["notify", "message", "probe"] = "notify"
 
 
 @dataclass(frozen=True, slots=True)

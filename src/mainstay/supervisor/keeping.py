@@ -19,6 +19,7 @@ from typing import Final, Self
 from mainstay.errors import MainstayError
 from mainstay.supervisor import boot
 from mainstay.supervisor.identity import Identity
+from mainstay.supervisor.launch import CHANNEL, FIRST_FD
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.pidfds import Watch, ended
 from mainstay.supervisor.starting import check, reach
@@ -150,6 +151,7 @@ class Keeper:
         umask: int = 0o022,
         listen: Sequence[int] = (),
         identity: Identity | None = None,
+        channel: int | None = None,
     ) -> Child:
         """Start a process. Where this is given up half way, it may be among `children` all the same.
 
@@ -163,10 +165,15 @@ class Keeper:
             umask: its file mode creation mask.
             listen: sockets that it gets from file descriptor 3 on, with LISTEN_FDS and LISTEN_PID.
             identity: as whom; as the keeper if None.
+            channel: a socket that it gets as Node's channel of messages.
 
         Raises:
             MainstayError: it can not be started, or the keeper is gone and does not come back.
         """
+        env = {key: value for key, value in env.items() if not key.startswith("NODE_CHANNEL_")}
+        if channel is not None:
+            env |= {CHANNEL.decode(): str(FIRST_FD + len(listen)), "NODE_CHANNEL_SERIALIZATION_MODE": "json"}
+            listen = (*listen, channel)
         outputs = [path for path in (stdout, stderr) if path is not None]
         fields = [
             *(name.encode(), os.fsencode(cwd), *(os.fsencode(path or "") for path in (stdout, stderr))),

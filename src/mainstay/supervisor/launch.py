@@ -23,12 +23,15 @@ from _signal import (  # type: ignore[import-not-found]
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from stat import S_ISFIFO
 
-__all__ = ["CAUGHT", "Program", "launch", "unignore"]
+__all__ = ["CAUGHT", "CHANNEL", "FIRST_FD", "Program", "launch", "unignore"]
 
 CAUGHT = (SIGCHLD, SIGHUP, SIGINT, SIGTERM)
 """The signals for which the keeper has handlers. It ignores none: its children would ignore it too."""
 
-_FIRST_LISTEN_FD = 3
+CHANNEL = b"NODE_CHANNEL_FD"
+"""With it in the environment the last of the sockets is a channel of messages, and none to listen on."""
+
+FIRST_FD = 3
 _PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 
@@ -110,7 +113,8 @@ def _become(program: Program, listen: list[int], failed: int) -> None:
         step = b"start"
         if listen:
             failed = _pass(listen, failed)
-            program.env |= {b"LISTEN_PID": b"%d" % os.getpid(), b"LISTEN_FDS": b"%d" % len(listen)}
+        if sockets := len(listen) - (CHANNEL in program.env):
+            program.env |= {b"LISTEN_PID": b"%d" % os.getpid(), b"LISTEN_FDS": b"%d" % sockets}
         os.umask(program.umask)
         for number in CAUGHT:
             signal(number, SIG_DFL)
@@ -144,9 +148,9 @@ def _become_who(program: Program) -> None:
 
 def _pass(listen: list[int], failed: int) -> int:
     """Put them where sd_listen_fds(3) looks for them; where ``failed`` is afterwards."""
-    above = _FIRST_LISTEN_FD + len(listen)  # first out of the way, lest one is written over before it has moved
+    above = FIRST_FD + len(listen)  # first out of the way, lest one is written over before it has moved
     failed = fcntl(failed, F_DUPFD_CLOEXEC, above)
-    for place, fd in enumerate([fcntl(fd, F_DUPFD_CLOEXEC, above) for fd in listen], _FIRST_LISTEN_FD):
+    for place, fd in enumerate([fcntl(fd, F_DUPFD_CLOEXEC, above) for fd in listen], FIRST_FD):
         os.dup2(fd, place)
     return failed
 

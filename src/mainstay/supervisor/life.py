@@ -81,7 +81,12 @@ async def supervise(
         stack.callback(keeper.close)
         collector = stack.enter_context(_collecting(lifecycle))
         supervisor = Supervisor(
-            asked.plan, keeper=keeper, collector=collector, lifecycle=lifecycle, kept=load(home)
+            asked.plan,
+            keeper=keeper,
+            collector=collector,
+            lifecycle=lifecycle,
+            kept=load(home),
+            clock=SystemClock(),
         )
 
         async def update() -> None:

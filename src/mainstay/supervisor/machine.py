@@ -188,7 +188,7 @@ def _watchdog_s(settings: AppSettings, now_s: float) -> float:
 def _heard(instance: Instance, heard: Heard, settings: AppSettings, now_s: float) -> Instance:
     """What the child says, or shows, of itself."""
     match heard:
-        case SaidReady() if instance.state is State.STARTING:
+        case SaidReady(by=by) if instance.state is State.STARTING and settings.ready == by:
             return _ready(instance, settings, now_s)
         case SaidAlive() if instance.state in _UP:
             return replace(instance, due_s=_watchdog_s(settings, now_s))
@@ -229,10 +229,10 @@ def _uses_memory(instance: Instance, size_bytes: int, settings: AppSettings, now
 
 
 def _resumed(instance: Instance, settings: AppSettings, now_s: float) -> Instance:
-    """Nobody may be ended for not having been heard, nor for a "ready" that was lost."""
-    if instance.state is State.STARTING and settings.ready == "notify":
-        ready = _ready(instance, settings, now_s)
-        return replace(ready, due_s=max(ready.due_s, now_s + settings.ready_timeout))
+    """Nobody may be ended for not having been heard, nor for a "ready" that was lost; probes are asked again."""
+    if instance.state is State.STARTING:
+        seen = instance if settings.ready == "probe" else _ready(instance, settings, now_s)
+        return replace(seen, due_s=max(seen.due_s, now_s + settings.ready_timeout))
     return replace(instance, due_s=_watchdog_s(settings, now_s)) if instance.state in _UP else instance
 
 

@@ -15,6 +15,8 @@ from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Instance, Reason, Restart, State
 from mainstay.supervisor.naming import app_of, number_of, slot_of
+from mainstay.supervisor.probes.machine import Tally
+from mainstay.supervisor.probes.model import Kind
 from mainstay.supervisor.rolling import Roll
 
 __all__ = ["Verbs"]
@@ -254,6 +256,7 @@ class Verbs:
             "status": instance.status,
             "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
             "ended": str(instance.ended) if instance.ended else None,
+            "probes": [self._probe(kind, tally, now_s) for kind, tally in self._supervisor.probes(name).items()],
             "command": list(settings.command),
             "logs": [str(source.path) for source in self._supervisor.sources(name)],
             "history": [self._record(each, now_s, stacks=stacks) for each in instance.restarts],
@@ -263,6 +266,16 @@ class Verbs:
         left_out = () if stacks and restart.stacks else ("stacks",)
         record = {key: value for key, value in asdict(restart).items() if key not in left_out}
         return {**record, "at": self._moment(restart.at_s, now_s)}
+
+    def _probe(self, kind: Kind, tally: Tally, now_s: float) -> dict[str, Any]:
+        return {
+            "probe": kind,
+            "passes": tally.passes,
+            "since": self._moment(tally.since_s, now_s) if tally.passes is not None else None,
+            "last": tally.last.detail if tally.last else None,
+            "last_passed": tally.last.passed if tally.last else None,
+            "last_at": self._moment(tally.last_s, now_s) if tally.last else None,
+        }
 
     def _moment(self, at_s: float, now_s: float) -> str:
         return iso(self._clock.now() - timedelta(seconds=now_s - at_s))
