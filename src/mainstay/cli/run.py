@@ -3,11 +3,11 @@
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mainstay.cli.logs import configured_sources, show
+from mainstay.cli.lines import Form, Lines, add_forms, form_of
+from mainstay.cli.logs import configured_sources
 from mainstay.cli.running import configured
 from mainstay.config.model import Config
 from mainstay.supervisor.app import AppSettings
@@ -21,6 +21,7 @@ _POLL_S = 0.1
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     parser = verbs.add_parser("run", help="keep the configured apps running, in the foreground; Ctrl-C ends them")
+    add_forms(parser)
     parser.set_defaults(run=run, started=True)
     parser = verbs.add_parser(
         "daemon", help="the same, but starts nothing by itself; `start` has it in the background"
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def supervised() -> None:
         async with asyncio.TaskGroup() as tasks:
-            showing = tasks.create_task(_show(config)) if args.started else None
+            showing = tasks.create_task(_show(config, form_of(args))) if args.started else None
             await supervise(plan, apps=apps, started=args.started)
             if showing is not None:
                 showing.cancel()
@@ -51,16 +52,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _show(config: Config) -> None:
+async def _show(config: Config, form: Form) -> None:
     """What the apps say from now on, also the last of it."""
-    reader = Reader(configured_sources(config))
+    sources = configured_sources(config)
+    reader, lines = Reader(sources), Lines(sources, form)
     reader.last(0, follow=True)
     try:
         while True:
-            show(reader.poll())
-            sys.stdout.flush()
+            lines.show(reader.poll())
+            lines.flush()
             await asyncio.sleep(0.0 if reader.behind else _POLL_S)
     finally:
-        while lines := reader.poll():
-            show(lines)
+        while rest := reader.poll():
+            lines.show(rest)
+        lines.flush()
         reader.close()

@@ -74,6 +74,8 @@ def done(answer: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print what became of the instances that a command was about."""
     import json
 
-    from mainstay.cli.listing import listing
+    from mainstay.cli.look import listing
+    from mainstay.cli.terminal import shows_colours
 
-    print(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else listing(answer))
+    colours = shows_colours(sys.stdout)
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else listing(answer, colours=colours))

@@ -15,11 +15,12 @@ from mainstay.settings import Secret
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.notify import SOCKET
 
-__all__ = ["Launch", "launch", "marker"]
+__all__ = ["NOT_INHERITED", "Launch", "launch", "marker"]
 
-_NOT_FOR_CHILDREN: Final = frozenset(
+NOT_INHERITED: Final = frozenset(
     {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER}
 )
+"""What the daemon's own environment says of these is meant for the daemon; what an instance has of them is ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, env
         environ: of the daemon.
     """
     cwd = directory / Path(settings.cwd).expanduser()
-    env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
+    env = {key: value for key, value in environ.items() if key not in NOT_INHERITED}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
     env[MARKER] = marker(name, home)
     env["NOTIFY_SOCKET"] = str(home / SOCKET)

@@ -26,8 +26,10 @@ from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.machine import step
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
 from mainstay.supervisor.output.collector import Collector
-from mainstay.supervisor.output.model import Source, policy, sources
+from mainstay.supervisor.output.losses import Losses
+from mainstay.supervisor.output.model import Flushed, Source, policy, sources
 from mainstay.supervisor.processes import send, send_group
+from mainstay.supervisor.procfs import environment
 from mainstay.supervisor.state import LeftBehind, Lifecycle, boot_id, save
 from mainstay.supervisor.trees import Trees, Usage
 
@@ -37,6 +39,7 @@ _CHANCE: Final = SystemRandom().random
 _MEASURE_EVERY_S: Final = 1.0
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 5.0
+_FLUSH_S: Final = 30.0
 _EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
 
@@ -136,6 +139,15 @@ class Supervisor:
         measured = self._measured.get(child) if child is not None else None
         return (measured.usage, measured.cpu_percent) if measured is not None else None
 
+    def environment(self, name: str) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
+        """What it was started with, None if it does not run; and what it is started with the next time."""
+        child, plan = self.instances[name].child, self.plan
+        order = launch(name, self.settings(name), home=plan.home, directory=plan.directory, environ=plan.environ)
+        if child is None or not any(there := environment(child.pid)):
+            return None, order.env
+        pairs = (os.fsdecode(each).partition("=") for each in there)
+        return {key: value for key, _, value in pairs if key}, order.env
+
     def replan(self, apps: Mapping[str, AppSettings]) -> None:
         """Go on with other settings; what runs keeps its own until it is started again."""
         self.plan = replace(self.plan, apps={**self.plan.apps, **apps})
@@ -158,6 +170,15 @@ class Supervisor:
             with suppress(KeyError, OSError, TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
                     await asyncio.wrap_future(self._collector.drain(log))
+
+    def losses(self, source: Source) -> Losses:
+        """Whether this log is written now, and what was lost of it."""
+        return self._collector.losses(source.path)
+
+    async def flush(self, source: Source) -> Flushed:
+        """Delete what was written to this log. Raises OSError, TimeoutError."""
+        async with asyncio.timeout(_FLUSH_S):
+            return await asyncio.wrap_future(self._collector.flush(source.path))
 
     async def moved(self) -> None:
         """Return when something has changed."""
@@ -278,7 +299,6 @@ class Supervisor:
         for source in self.sources(name):
             fifo = self._fifo(source)
             fifo.parent.mkdir(mode=0o700, exist_ok=True)
-            source.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.mkfifo(fifo, 0o600)
             self._collector.add(fifo, source.path, policy(self.settings(name)))

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -54,7 +55,9 @@ async def supervise(plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]]
         stack.callback(keeper.close)
 
         def notice(notice: Notice) -> None:
-            lifecycle.write(type(notice).__name__, log=str(notice.path), reason=notice.reason)
+            details = asdict(notice)
+            path = details.pop("path")
+            lifecycle.write(type(notice).__name__, log=str(path) if path else None, **details)
 
         collector = Collector(notice=notice)
         collector.start()

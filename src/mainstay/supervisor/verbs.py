@@ -1,7 +1,8 @@
 """What may be asked of the daemon, and when is it done?"""
 
+import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Final
@@ -14,6 +15,7 @@ from mainstay.supervisor.control import Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Instance, Reason, State
+from mainstay.supervisor.output.model import Flushed, Source
 
 __all__ = ["Verbs"]
 
@@ -43,6 +45,11 @@ class Verbs:
         self._apps = apps
         self._end = end
         self._clock = clock
+        self._told: Mapping[str, Callable[[list[str]], Awaitable[object]]] = {
+            "ping": self._ping,
+            "env": self._environments,
+            "flush": self._flush,
+        }
 
     async def handle(self, request: Request) -> object:
         """Do what is asked; returns what becomes the answer.
@@ -51,6 +58,8 @@ class Verbs:
             MainstayError: for the caller to read.
         """
         names, wait = request.get("names", []), request.get("wait", True)
+        if request["do"] in self._told:
+            return await self._told[request["do"]](self._meant(names))
         match request["do"]:
             case "list":
                 return self._described(self._meant(names))
@@ -144,9 +153,44 @@ class Verbs:
             "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
             "ended": str(instance.ended) if instance.ended else None,
             "command": list(settings.command),
-            "logs": [str(source.path) for source in self._supervisor.sources(name)],
+            "logs": [str(source.path) for source in self._logs(name)],
+            "output": [self._output(source) for source in self._logs(name)],
             "history": [{**asdict(each), "at": self._moment(each.at_s, now_s)} for each in instance.restarts],
         }
+
+    def _logs(self, name: str) -> tuple[Source, ...]:
+        return self._supervisor.sources(name)
+
+    async def _ping(self, names: list[str]) -> dict[str, int]:
+        return {"pid": os.getpid(), "instances": len(names)}
+
+    async def _environments(self, names: list[str]) -> list[dict[str, Any]]:
+        from mainstay.supervisor.environment import variables
+
+        answer = []
+        for name in names:
+            has, gets = self._supervisor.environment(name)
+            settings, inherited = self._supervisor.settings(name), self._supervisor.plan.environ
+            found = variables(has, gets, settings=settings.env, inherited=inherited)
+            running = has is not None
+            answer.append({"name": name, "running": running, "variables": [asdict(each) for each in found]})
+        return answer
+
+    async def _flush(self, names: list[str]) -> list[dict[str, Any]]:
+        """One log after the other; one that can not be deleted keeps none of the others."""
+        answer = []
+        for instance, log in ((name, log) for name in names for log in self._logs(name)):
+            flushed, said = Flushed(), ""
+            try:
+                flushed = await self._supervisor.flush(log)
+            except (OSError, TimeoutError) as error:
+                said = getattr(error, "strerror", None) or str(error) or "its thread does not answer"
+            about = {"name": instance, "stream": log.stream, "path": str(log.path)}
+            answer.append({**about, **asdict(flushed), "error": said})
+        return answer
+
+    def _output(self, source: Source) -> dict[str, object]:
+        return {"stream": source.stream, "path": str(source.path), **asdict(self._supervisor.losses(source))}
 
     def _moment(self, at_s: float, now_s: float) -> str:
         return iso(self._clock.now() - timedelta(seconds=now_s - at_s))

@@ -5,15 +5,16 @@ between two steps but what the file system says as well: after a kill at any of 
 """
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from mainstay.clock import Clock
 from mainstay.supervisor.output.asides import next_aside, remove_asides, retain
-from mainstay.supervisor.output.model import Notice, NotRotated, Policy
+from mainstay.supervisor.output.model import Flushed, Notice, NotRotated, Policy
 
-__all__ = ["LogFile"]
+__all__ = ["LogFile", "flush"]
 
 _MODE: Final = 0o640  # a log collector is often in the group
 _RETRY_S: Final = 60.0
@@ -123,11 +124,36 @@ class LogFile:
             self._put_aside(self.path)
         return end
 
-    def flush(self) -> None:
-        """Forget everything that was written, here and in what was put aside."""
+    def flush(self) -> Flushed:
+        """See the function of that name; begins a new file. Raises OSError."""
+        self.close()
+        flushed = flush(self.path)
         self.end()
-        os.ftruncate(self.fd, 0)
-        remove_asides(self.path)
+        return flushed
 
     def _period_of(self, at: float) -> int:
         return int(at // self._policy.every_s) if self._policy.every_s else 0
+
+
+def flush(path: Path) -> Flushed:
+    """Forget everything that was written to a log, here and in what was put aside.
+
+    A file is deleted and not emptied: who follows it sees it end, and goes on in the next one; of one that was
+    emptied and has grown since, nobody can tell. A file elsewhere to which the name is a link is emptied; what is
+    no file, like ``/dev/null``, is left alone.
+
+    Raises:
+        OSError: if something can not be deleted.
+    """
+    flushed = remove_asides(path)
+    try:
+        here, meant = path.lstat(), path.stat()
+    except FileNotFoundError:
+        return flushed
+    if stat.S_ISREG(here.st_mode):
+        path.unlink()
+    elif stat.S_ISREG(meant.st_mode):
+        os.truncate(path, 0)
+    else:
+        return flushed
+    return flushed + Flushed(files=1, size_bytes=meant.st_size)
