@@ -26,6 +26,7 @@ from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.machine import step
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
 from mainstay.supervisor.output.collector import Collector
+from mainstay.supervisor.output.fifo import written_by
 from mainstay.supervisor.output.losses import Losses
 from mainstay.supervisor.output.model import Flushed, Source, policy, sources
 from mainstay.supervisor.processes import send, send_group
@@ -296,12 +297,14 @@ class Supervisor:
     def _collect(self, name: str) -> tuple[Path, ...]:
         """Its FIFOs, which are made if need be, and from now on are read into its logs."""
         found = []
-        for source in self.sources(name):
+        child = self.instances[name].child
+        for fd, source in enumerate(self.sources(name), start=1):
             fifo = self._fifo(source)
             fifo.parent.mkdir(mode=0o700, exist_ok=True)
             with suppress(FileExistsError):
                 os.mkfifo(fifo, 0o600)
-            self._collector.add(fifo, source.path, policy(self.settings(name)))
+            read = written_by(child.pid, fd, fifo) if child is not None else fifo
+            self._collector.add(read, source.path, policy(self.settings(name)))
             self._logs.add(source.path)
             found.append(fifo)
         return tuple(found)

@@ -24,6 +24,7 @@ _STATE, _REASON = 1, 7
 _NUMBERS: Final = frozenset({2, 3, 4, 5, 6})
 _GAP: Final = 2
 _LEAST_REASON: Final = 8
+_LEAST_NAME: Final = 8
 _LEAST_LIST, _LEAST_LOG = 3, 2
 _DETAILS: Final = 3
 _ROWS_WITH_TITLE, _ROWS_WITH_DETAILS = 5, 12
@@ -129,8 +130,9 @@ class _Drawing:
         for number in _IMPORTANT:
             wide = max((width(row[number]) for row in rows), default=0)
             wide = max(wide, width(_HEAD[number]))
-            wide = min(wide, max(8, self._columns // 3)) if number == 0 else wide
-            if wide + _GAP * bool(widths) > left:
+            if number == 0:
+                wide = max(0, min(wide, max(_LEAST_NAME, self._columns // 3), left))
+            elif wide + _GAP > left:
                 break
             left -= wide + _GAP * bool(widths)
             widths[number] = wide
@@ -148,7 +150,7 @@ class _Drawing:
                 text = self._coloured(text, colour_of(row[_STATE]))
             cells.append(text)
         taken = sum(widths.values()) + _GAP * (len(widths) - 1) + 2
-        drawn = ("> " if selected else "  ") + _joined(cells) + " " * (self._columns - taken)
+        drawn = ("> " if selected else "  ")[: self._columns] + _joined(cells) + " " * (self._columns - taken)
         return self._coloured(drawn, _INVERSE) if selected else drawn
 
     def _details(self, view: View, seen: Seen) -> Iterator[str]:
