@@ -37,10 +37,11 @@ _DRAINED: Final = 4 * 1024 * 1024  # more than a FIFO holds: a child that goes o
 
 @dataclass(slots=True)
 class _Delay:
-    """How long after an error the next turn comes."""
+    """How long after an error the next turn comes; a FIFO that can not even be read is ``deaf``, and not polled."""
 
     seconds: float = 0.0
     until_s: float = 0.0
+    deaf: bool = False
 
     def grow(self, now_s: float) -> None:
         self.seconds = min(2 * self.seconds, _LONGEST_DELAY_S) or _RETRY_S
@@ -62,6 +63,7 @@ class Collector:
     def __init__(self, *, notice: Callable[[Notice], None], clock: Clock | None = None) -> None:
         self._notice = notice
         self._clock = clock or SystemClock()
+        self._steady = SystemClock()  # delays pass as the poll's do, whatever the logs take for the time
         self._pumps: dict[Path, Pump] = {}
         self._by_fd: dict[int, Pump] = {}
         self._losses: dict[Path, Losses] = {}
@@ -183,9 +185,8 @@ class Collector:
 
     def _step(self, pump: Pump) -> None:
         delay = self._failed.get(pump.log)
-        if delay is not None and self._clock.monotonic() < delay.until_s:
-            with suppress(OSError):
-                pump.discard()
+        if delay is not None and self._steady.monotonic() < delay.until_s:
+            self._discard(pump, delay)
             return
         try:
             pump.step()
@@ -195,14 +196,20 @@ class Collector:
             if delay is not None:
                 del self._failed[pump.log]
                 pump.losses.trouble = ""
-                self._poll.register(pump.fifo, select.EPOLLIN)
+                if delay.deaf:
+                    self._poll.register(pump.fifo, select.EPOLLIN)
+
+    def _discard(self, pump: Pump, delay: _Delay) -> None:
+        try:
+            pump.discard()
+        except OSError:
+            if not delay.deaf:
+                self._poll.unregister(pump.fifo)
+            delay.deaf = True
 
     def _step_has_failed(self, pump: Pump, error: Exception) -> None:
-        """Until its turn comes it is only looked at once a second: a FIFO that fails may do so all the time."""
-        if pump.log not in self._failed:
-            self._poll.unregister(pump.fifo)
         delay = self._failed.setdefault(pump.log, _Delay())
-        delay.grow(self._clock.monotonic())
+        delay.grow(self._steady.monotonic())
         pump.losses.trouble = f"the log collector failed: {error!r}"
         self._notice(CollectorFailed(path=pump.log, reason=repr(error), again_in_s=delay.seconds))
 
@@ -256,7 +263,8 @@ class Collector:
     def _forget(self, log: Path) -> None:
         pump = self._pumps.pop(log)
         del self._by_fd[pump.fifo]
-        if self._failed.pop(log, None) is None:
+        delay = self._failed.pop(log, None)
+        if delay is None or not delay.deaf:
             self._poll.unregister(pump.fifo)
         pump.close()
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from mainstay.clock import Clock
 from mainstay.supervisor.output.asides import next_aside, remove_asides, retain
-from mainstay.supervisor.output.model import Flushed, Notice, NotRotated, Policy
+from mainstay.supervisor.output.model import LONGEST, Flushed, Notice, NotRotated, Policy
 
 __all__ = ["LogFile", "flush"]
 
@@ -125,11 +125,21 @@ class LogFile:
         return end
 
     def flush(self) -> Flushed:
-        """See the function of that name; begins a new file. Raises OSError."""
+        """See the function of that name; the new file begins with the line that has not ended. Raises OSError."""
+        unended = self._unended()
         self.close()
         flushed = flush(self.path)
-        self.end()
-        return flushed
+        if flushed.files and self.end() == 0 and unended:
+            self.write(unended, 0)
+        return flushed + Flushed(size_bytes=-len(unended))
+
+    def _unended(self) -> bytes:
+        """The line that has not ended, unless it is so long that it looks the same without its beginning."""
+        end = self.end()
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+            return b""
+        last = os.pread(self.fd, LONGEST, max(0, end - LONGEST))
+        return last[last.rfind(b"\n") + 1 :] if b"\n" in last or end < LONGEST else b""
 
     def _period_of(self, at: float) -> int:
         return int(at // self._policy.every_s) if self._policy.every_s else 0
