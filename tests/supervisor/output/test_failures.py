@@ -3,11 +3,11 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.supervisor.output.conftest import Fifo, Writer
+from tests.supervisor.output.conftest import WITHIN_S, Fifo, Writer, until
 
 from mainstay.clock import SystemClock
 from mainstay.supervisor.output.asides import asides
@@ -15,8 +15,6 @@ from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.fifo import written_by
 from mainstay.supervisor.output.model import CollectorFailed, Flushed, Notice, Policy, Source, Stream
 from mainstay.supervisor.output.reader import Reader
-
-WITHIN_S = 30.0
 
 
 class Told:
@@ -124,15 +122,6 @@ def test_it_goes_on_when_even_the_telling_fails(
     fifo.write(b"there again\n")
     collector.drain(log).result(WITHIN_S)
     assert log.read_bytes().endswith(b"there again\n")
-
-
-def until(holds: Callable[[], bool]) -> None:
-    waited = threading.Event()
-    for _ in range(int(WITHIN_S / 0.02)):
-        if holds():
-            return
-        waited.wait(0.02)
-    raise AssertionError
 
 
 def test_a_log_whose_directory_is_deleted_goes_on_in_a_new_one(

@@ -4,6 +4,7 @@ A file is put aside by renaming it, so that whoever reads it goes on reading the
 between two steps but what the file system says as well: after a kill at any of them the next process goes on.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -62,7 +63,10 @@ class LogFile:
             if status.st_nlink:
                 return status.st_size
             self.close()
-        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except FileExistsError:  # says what is meant by it
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path.parent)) from None
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         status = os.fstat(self._fd)
         self._period = self._period_of(status.st_mtime if status.st_size else self._clock.now().timestamp())
@@ -159,6 +163,8 @@ def flush(path: Path) -> Flushed:
     try:
         here, meant = path.lstat(), path.stat()
     except FileNotFoundError:
+        return flushed
+    if not meant.st_size:
         return flushed
     if stat.S_ISREG(here.st_mode):
         path.unlink()
