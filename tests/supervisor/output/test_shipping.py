@@ -27,7 +27,7 @@ class Shipper:
     """What Vector and Fluent Bit do: a file is its inode, wherever it is; read on from where one was.
 
     As the page says that they are to be configured: what was put aside is looked at as well, what is compressed is
-    not. An inode that is nowhere any more is forgotten, and held open until then, so that no other file can have it.
+    not. An inode that is nowhere any more is forgotten; until then it is held open, so that no other file has it.
     """
 
     def __init__(self, directory: Path, offsets: dict[int, int]) -> None:
