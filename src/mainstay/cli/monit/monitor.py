@@ -24,6 +24,7 @@ __all__ = ["Monitor"]
 _ASK_EVERY_S: Final = 1.0
 _READ_EVERY_S: Final = 0.25
 _READ: Final = 4096
+_ASKING: Final = "asking the supervisor"
 _WAITING: Final = "supervisor not running, waiting"
 
 
@@ -34,7 +35,7 @@ class Monitor:
         self._talk = Talk(home)
         self._tail = LogTail()
         self._screen = Screen()
-        self._view, self._seen = View(), Seen()
+        self._view, self._seen = View(), Seen(missing=_ASKING)
         self._log: tuple[str, ...] = ()
         self._orders: asyncio.Queue[Order] = asyncio.Queue(maxsize=16)
         self._selected = asyncio.Event()
