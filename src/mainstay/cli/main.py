@@ -108,8 +108,9 @@ def _run(typed: list[str]) -> int:
         print(f"mainstay {version('mainstay')}")
         return 0
     at = _verb_at(typed)
-    typed[at : at + 1] = ALIASES.get("".join(typed[at : at + 1]), typed[at : at + 1])
-    verb = "".join(typed[at : at + 1])
+    if at < len(typed):
+        typed[at : at + 1] = ALIASES.get(typed[at], (typed[at],))
+    verb = typed[at] if at < len(typed) else ""
     if verb and verb not in VERBS:
         raise ConfigError(f"there is no command {verb}{nearest(verb, VERBS)}")
     args = parser([verb] if verb else VERBS).parse_args(typed)

@@ -23,11 +23,14 @@ class Told:
     def __init__(self) -> None:
         self.notices: list[Notice] = []
         self.fails = False
+        self.goes_on = threading.Event()
+        self.goes_on.set()
         self._new = threading.Semaphore(0)
 
     def __call__(self, notice: Notice) -> None:
         self.notices.append(notice)
         self._new.release()
+        self.goes_on.wait(WITHIN_S)
         if self.fails:
             raise RuntimeError("the ear is deaf")
 
@@ -152,21 +155,30 @@ def test_bytes_that_are_no_text_are_kept_as_they_are(
 
 
 def test_a_log_that_is_added_again_loses_nothing_be_it_to_the_same_fifo_or_another(
-    tmp_path: Path, fifo: Fifo, collector: Collector
+    tmp_path: Path, fifo: Fifo, collector: Collector, told: Told
 ) -> None:
-    log = tmp_path / "log"
+    log, other = tmp_path / "log", Fifo(tmp_path / "other")
+    (tmp_path / "wrong").write_bytes(b"")
+    collector.add(other.path, tmp_path / "wrong" / "log", Policy()).result(WITHIN_S)
     collector.add(fifo.path, log, Policy()).result(WITHIN_S)
     fifo.write(b"one\n")
     collector.add(fifo.path, log, Policy()).result(WITHIN_S)
     fifo.write(b"two\n")
+    collector.drain(log).result(WITHIN_S)
+    told.goes_on.clear()
+    other.write(b"lost, and told\n")
+    told.wait()
+    fifo.write(b"three\n" * 150_000)  # more than is moved in one turn
     fifo.path.unlink()
     again = Fifo(fifo.path)
-    fifo.write(b"three\n")
-    collector.add(again.path, log, Policy()).result(WITHIN_S)
+    added = collector.add(again.path, log, Policy())
+    told.goes_on.set()
+    added.result(WITHIN_S)
     again.write(b"four\n")
     collector.drain(log).result(WITHIN_S)
-    assert log.read_bytes() == b"one\ntwo\nthree\nfour\n"
+    assert log.read_bytes() == b"one\ntwo\n" + b"three\n" * 150_000 + b"four\n"
     again.close()
+    other.close()
 
 
 def test_a_fifo_that_was_deleted_is_found_by_the_process_that_has_it(fifo: Fifo) -> None:

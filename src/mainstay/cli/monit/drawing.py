@@ -88,7 +88,7 @@ class _Drawing:
 
     def footer(self, view: View, seen: Seen) -> str:
         if view.asked is not None:
-            return self._row(f"{view.asked.order.do} {safe(view.asked.order.name)}? y/n", _INVERSE)
+            return self._row(f"{view.asked.do} {safe(view.asked.name)}? y/n", _INVERSE)
         if seen.missing:
             return self._row(seen.missing, _YELLOW)
         return self._row(view.said or _KEYS, _INVERSE if view.said else DIM)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mainstay.cli.monit.model import KEPT, Asked, Order, Quit, Seen, View
+from mainstay.cli.monit.model import KEPT, Order, Quit, Seen, View
 
 __all__ = ["heard", "missed", "pressed", "settled"]
 
@@ -16,8 +16,8 @@ _FAR: Final = {"home": 0, "g": 0, "end": -1, "G": -1}
 def pressed(view: View, key: str, seen: Seen) -> tuple[View, Order | Quit | None]:
     """The view after a key, and what is to be done."""
     if view.asked is not None:
-        order = view.asked.order if key in ("y", "Y") else None
-        return replace(view, asked=None, said="" if order else f"{view.asked.order.name} goes on as it is"), order
+        order = view.asked if key in ("y", "Y") else None
+        return replace(view, asked=None, said="" if order else f"{view.asked.name} goes on as it is"), order
     if key == "q":
         return view, Quit()
     if key in ("l", "enter") or (key == "escape" and view.log_only):
@@ -46,7 +46,7 @@ def _ordered(view: View, key: str, seen: Seen) -> tuple[View, Order | None]:
         order = Order(do="restart", name=view.selected)
         return replace(view, said=f"restarting {view.selected}"), order
     do = "start" if found["state"] in _AT_REST else "stop"
-    return replace(view, asked=Asked(order=Order(do=do, name=view.selected)), said=""), None
+    return replace(view, asked=Order(do=do, name=view.selected), said=""), None
 
 
 def heard(seen: Seen, answer: Sequence[Mapping[str, Any]]) -> Seen:
@@ -72,6 +72,6 @@ def settled(view: View, seen: Seen) -> View:
     names = seen.names
     if view.selected not in names:
         view = replace(view, selected=names[0] if names else "", log_only=view.log_only and bool(names))
-    if view.asked is not None and view.asked.order.name not in names:
+    if view.asked is not None and view.asked.name not in names:
         view = replace(view, asked=None)
     return view

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["KEPT", "Asked", "Order", "Quit", "Seen", "View"]
+__all__ = ["KEPT", "Order", "Quit", "Seen", "View"]
 
 KEPT: Final = 120
 """So many samples of an instance are kept: two minutes of them."""
@@ -29,13 +29,6 @@ class Quit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Whether the order is meant, somebody has still to say."""
-
-    order: Order
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """What is looked at.
 
@@ -48,7 +41,7 @@ class View:
 
     selected: str = ""
     log_only: bool = False
-    asked: Asked | None = None
+    asked: Order | None = None
     said: str = ""
 
 

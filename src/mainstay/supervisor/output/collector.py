@@ -73,7 +73,7 @@ class Collector:
         self._poll = select.epoll()
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll.register(self._woken, select.EPOLLIN)
-        self._stopping = False
+        self._stopping = threading.Event()
         self._compressor = Compressor(notice)
         self._thread = threading.Thread(target=self._run, name="output", daemon=True)
 
@@ -84,7 +84,7 @@ class Collector:
 
     def close(self) -> None:
         """End; what is in the FIFOs stays there for the next one."""
-        self._stopping = True
+        self._stopping.set()
         self._ring()
         self._thread.join()
         self._compressor.close()
@@ -161,7 +161,7 @@ class Collector:
             os.write(self._wake, b"!")
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001  the room's border: it becomes a notice, and is tried again
@@ -219,7 +219,7 @@ class Collector:
             losses.trouble = f"the log collector failed: {error!r}"
         with suppress(Exception):  # it may be the telling that fails
             self._notice(CollectorFailed(path=None, reason=repr(error), again_in_s=self._delay.seconds))
-        select.select([self._woken], [], [], self._delay.seconds)
+        self._stopping.wait(self._delay.seconds)
 
     def _is_over(self) -> None:
         if self._delay.seconds:
@@ -259,6 +259,7 @@ class Collector:
     def _removed(self, log: Path) -> None:
         _drain(self._pumps[log])
         self._forget(log)
+        self._losses.pop(log, None)
 
     def _forget(self, log: Path) -> None:
         pump = self._pumps.pop(log)
