@@ -1,14 +1,18 @@
 """``mainstay start``, ``stop``, ``restart``, ``reload``, …: what is to be done with the apps?"""
 
 import argparse
+import sys
 
+from mainstay.cli.look import why_not
 from mainstay.cli.running import configured
 from mainstay.cli.supervised import daemon, done, started
+from mainstay.cli.terminal import safe
 
 __all__ = ["add"]
 
 _NAMES = "an app (web), one instance of it (web:0), or all, which is also meant by none"
 _PATIENCE_S = 600.0
+_TO_RUN = ("start", "restart")
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,10 +44,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, wait until it is done, and show how the instances are then; 1 if one is not as it was asked to be."""
+    """Ask, wait until it is done, and show how the instances are then; 1 if one does not run that was to."""
     config = configured(args)
     details = {name: getattr(args, name) for name in ("signal", "to") if hasattr(args, name)}
     with started(config) if args.verb == "start" else daemon(config) as talk:
         answer = talk.ask(args.verb, names=args.names, wait=not args.no_wait, timeout_s=_PATIENCE_S, **details)
     done(answer, as_json=args.json)
-    return int(any(each["state"] == "errored" for each in answer))
+    failed = list(why_not(answer, waited=not args.no_wait)) if args.verb in _TO_RUN else []
+    for line in failed:
+        print(f"mainstay: {safe(line)}", file=sys.stderr)
+    return int(bool(failed))

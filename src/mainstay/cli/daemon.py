@@ -1,6 +1,6 @@
 """How does the supervisor begin, with as little in its memory as can be?
 
-A program of its own: ``python -I -S daemon.py [started] [shown] [handed=…] PLAN_FD``. `mainstay daemon` reads the
+A program of its own: ``python -I -S daemon.py [started] [shown=…] [handed=…] PLAN_FD``. `mainstay daemon` reads the
 configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`), and becomes this, where
 nothing is imported but the standard library and what the daemon needs. Only who shows what the apps say, as
 `mainstay run` does, has the rest of the package.
@@ -22,10 +22,14 @@ __all__ = ["program"]
 _POLL_S = 0.1
 
 
-def program(*, shown: bool) -> tuple[str, ...]:
-    """How this is executed; the words and the file descriptor come behind it."""
+def program(*, shown: str) -> tuple[str, ...]:
+    """How this is executed; the words and the file descriptor come behind it.
+
+    Args:
+        shown: in which form what the apps say is shown, see `mainstay.cli.lines.Form`; empty if it is not.
+    """
     flags = ("-P",) if shown else ("-I", "-S")
-    return (sys.executable, *flags, os.path.abspath(__file__), *(("shown",) if shown else ()))  # noqa: PTH100
+    return (sys.executable, *flags, os.path.abspath(__file__), *((f"shown={shown}",) if shown else ()))  # noqa: PTH100
 
 
 def _main(words: "list[str]") -> int:
@@ -52,8 +56,9 @@ def _main(words: "list[str]") -> int:
             return 0
         handed = next((Handed.parse(word[7:]) for word in words if word.startswith("handed=")), None)
         _name()
+        shown = next((word[6:] for word in words if word.startswith("shown=")), "")
         keep, failed = supervise(asked, started="started" in words, handed=handed), ""
-        while update := asyncio.run(_shown(asked, keep) if "shown" in words else keep):
+        while update := asyncio.run(_shown(asked, keep, shown) if shown else keep):
             try:
                 execute(update)
             except MainstayError as error:
@@ -73,29 +78,28 @@ def _name() -> None:
         comm.write("mainstay-daemon")
 
 
-async def _shown(asked: "Asked", keep: "Coroutine[Any, Any, Update | None]") -> "Update | None":
+async def _shown(asked: "Asked", keep: "Coroutine[Any, Any, Update | None]", form: str) -> "Update | None":
     """Beside it, what the apps say from now on; also the last of it."""
     import asyncio
 
-    from mainstay.cli.logs import show
+    from mainstay.cli.lines import Form, Lines
     from mainstay.supervisor.output.model import sources
     from mainstay.supervisor.output.reader import Reader
 
     plan = asked.plan
-    reader = Reader(
-        [
-            source
-            for app, settings in plan.apps.items()
-            for number in range(settings.instances)
-            for source in sources(app, number, settings, logs=plan.home / "logs", base=plan.directory)
-        ]
-    )
+    logs = [
+        source
+        for app, settings in plan.apps.items()
+        for number in range(settings.instances)
+        for source in sources(app, number, settings, logs=plan.home / "logs", base=plan.directory)
+    ]
+    reader, lines = Reader(logs), Lines(logs, Form[form.upper()])
     reader.last(0, follow=True)
 
     async def go_on() -> None:
         while True:
-            show(reader.poll())
-            sys.stdout.flush()
+            lines.show(reader.poll())
+            lines.flush()
             await asyncio.sleep(0.0 if reader.behind else _POLL_S)
 
     try:
@@ -104,9 +108,9 @@ async def _shown(asked: "Asked", keep: "Coroutine[Any, Any, Update | None]") -> 
             update = await keep
             showing.cancel()
     finally:
-        while lines := reader.poll():
-            show(lines)
-        sys.stdout.flush()
+        while rest := reader.poll():
+            lines.show(rest)
+        lines.flush()
         reader.close()
     return update
 

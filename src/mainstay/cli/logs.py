@@ -2,24 +2,21 @@
 
 import argparse
 import re
-import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 
+from mainstay.cli.lines import Lines, add_forms, form_of
 from mainstay.cli.running import configured
-from mainstay.cli.terminal import safe
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config
 from mainstay.errors import ConfigError, nearest
-from mainstay.supervisor.output.lines import as_json as json_line
-from mainstay.supervisor.output.lines import as_text
-from mainstay.supervisor.output.model import Line, Source, Stream, sources
+from mainstay.supervisor.output.model import Source, Stream, sources
 from mainstay.supervisor.output.reader import Reader
 from mainstay.supervisor.roster import Roster
 from mainstay.supervisor.state import load
 
-__all__ = ["add", "configured_sources", "run", "show"]
+__all__ = ["add", "configured_sources", "run", "wanted"]
 
 _POLL_S = 0.2
 
@@ -36,7 +33,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("--err", action="store_true", help="only what went to standard error")
     parser.add_argument("--since", type="duration", metavar="10m", help="only lines that are not older")
     parser.add_argument("--grep", metavar="REGEX", help="only lines in which this is found")
-    parser.add_argument("--json", action="store_true", help="one object a line, for programs")
+    parser.add_argument("--nostream", action="store_true", help="do not follow: that is so without --follow")
+    add_forms(parser)
     parser.set_defaults(run=run)
 
 
@@ -48,13 +46,16 @@ def run(args: argparse.Namespace) -> int:
         grep = re.compile(args.grep.encode()) if args.grep is not None else None
     except re.error as error:
         raise ConfigError(f"--grep {args.grep}: {error}") from None
-    reader = Reader(_wanted(config, args), since=since, grep=grep)
+    left_out = {Stream.ERR} if args.out and not args.err else {Stream.OUT} if args.err and not args.out else set()
+    chosen = [source for source in wanted(config, args.names) if source.stream not in left_out]
+    reader, lines = Reader(chosen, since=since, grep=grep), Lines(chosen, form_of(args))
+    follow = args.follow and not args.nostream
     try:
-        show(reader.last(max(0, args.lines), follow=args.follow), as_json=args.json)
-        while args.follow:
-            show(reader.poll(), as_json=args.json)
+        lines.show(reader.last(max(0, args.lines), follow=follow))
+        while follow:
+            lines.show(reader.poll())
             if not reader.behind:
-                sys.stdout.flush()
+                lines.flush()
                 time.sleep(_POLL_S)
     finally:
         reader.close()
@@ -74,28 +75,12 @@ def configured_sources(config: Config) -> Sequence[Source]:
     ]
 
 
-def _wanted(config: Config, args: argparse.Namespace) -> Sequence[Source]:
+def wanted(config: Config, names: Sequence[str]) -> Sequence[Source]:
+    """The logs of these apps and instances; of all if there is none, or ``all``. Raises ConfigError."""
     known = configured_sources(config)
-    for name in args.names:
-        if not any(name in (source.app, f"{source.app}:{source.number}") for source in known):
+    for name in names:
+        if not any(name in ("all", source.app, f"{source.app}:{source.number}") for source in known):
             raise ConfigError(f"there is no app {name}{nearest(name, {source.app for source in known})}")
-    left_out = {Stream.ERR} if args.out and not args.err else {Stream.OUT} if args.err and not args.out else set()
-    return [
-        source
-        for source in known
-        if source.stream not in left_out
-        and (not args.names or {source.app, f"{source.app}:{source.number}"} & set(args.names))
-    ]
-
-
-def show(lines: Sequence[Line], *, as_json: bool = False) -> None:
-    """Print them."""
-    for line in lines:
-        print(json_line(line) if as_json else _for_people(line))
-
-
-def _for_people(line: Line) -> str:
-    text = f"{line.source.label} | {safe(as_text(line).decode('utf-8', 'replace'))}"
-    if not line.missed:
-        return text
-    return f"{line.source.label} | [{line.missed} files were deleted before they could be read]\n{text}"
+    if not names or "all" in names:
+        return known
+    return [source for source in known if {source.app, f"{source.app}:{source.number}"} & set(names)]

@@ -22,13 +22,21 @@ __all__ = ["VERBS", "Parser", "main", "parser"]
 
 VERBS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("start", "stop", "restart", "reload", "scale", "delete", "reset", "signal"), "apps"),
-    **dict.fromkeys(("list", "describe"), "listing"),
+    **dict.fromkeys(("list", "describe", "ping"), "listing"),
+    **{verb: verb for verb in ("monit", "env", "flush")},
     **dict.fromkeys(("run", "daemon"), "run"),
     **{verb: verb for verb in ("logs", "kill", "update", "serve", "ask", "health", "sandbox", "fault")},
     **{verb: verb for verb in ("init", "config", "migrate")},
 }
 """Which module has which verb."""
-ALIASES: Final = {"ls": "list", "status": "list", "show": "describe"}
+ALIASES: Final[Mapping[str, Sequence[str]]] = {
+    **dict.fromkeys(("ls", "l", "ps", "status"), ("list",)),
+    **dict.fromkeys(("show", "desc", "info"), ("describe",)),
+    "jlist": ("list", "--json"),
+    "log": ("logs",),
+    "sendSignal": ("signal",),
+}
+"""What else is typed for a verb, by habit from elsewhere."""
 _OF_THE_BOT: Final = frozenset(
     {"alembic", "cryptography", "httpx2", "openai", "pydantic_ai", "sqlalchemy", "starlette", "uvicorn", "uvloop"}
 )
@@ -99,11 +107,13 @@ def _run(typed: list[str]) -> int:
 
         print(f"mainstay {version('mainstay')}")
         return 0
-    verb = _verb(typed)
-    meant = ALIASES.get(verb, verb)
-    if verb and meant not in VERBS:
+    at = _verb_at(typed)
+    if at < len(typed):
+        typed[at : at + 1] = ALIASES.get(typed[at], (typed[at],))
+    verb = typed[at] if at < len(typed) else ""
+    if verb and verb not in VERBS:
         raise ConfigError(f"there is no command {verb}{nearest(verb, VERBS)}")
-    args = parser([meant] if verb else VERBS).parse_args(typed)
+    args = parser([verb] if verb else VERBS).parse_args(typed)
     return int(args.run(args))
 
 
@@ -118,22 +128,23 @@ def parser(verbs: Iterable[str] = VERBS) -> Parser:
     declared = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for module in dict.fromkeys(VERBS[verb] for verb in verbs):
         import_module(f"mainstay.cli.{module}").add(declared)
-    for each in dict.fromkeys((top, *declared.choices.values())):  # an alias is the same parser
+    for each in (top, *declared.choices.values()):
         each.add_argument(
             "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="in place of ./mainstay.toml"
         )
     return top
 
 
-def _verb(typed: Sequence[str]) -> str:
-    """The verb that was typed, so that no other one has to be imported; empty if there is none."""
-    words = iter(typed)
-    for word in words:
-        if word == "--config":
-            next(words, None)
-        elif not word.startswith("-"):
-            return word
-    return ""
+def _verb_at(typed: Sequence[str]) -> int:
+    """Where the verb was typed, so that no other one has to be imported; behind the end if there is none."""
+    at = 0
+    while at < len(typed):
+        if typed[at] == "--config":
+            at += 1
+        elif not typed[at].startswith("-"):
+            break
+        at += 1
+    return at
 
 
 def _complain(message: str, code: int) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mainstay.cli.daemon import program
+from mainstay.cli.lines import Form, add_forms, form_of
 from mainstay.cli.running import configured
 from mainstay.config.load import FILE_NAME
 from mainstay.config.model import Config
@@ -22,6 +23,7 @@ __all__ = ["add", "asked", "run"]
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     parser = verbs.add_parser("run", help="keep the configured apps running, in the foreground; Ctrl-C ends them")
+    add_forms(parser)
     parser.set_defaults(run=run, foreground=True)
     parser = verbs.add_parser(
         "daemon", help="the same, but starts nothing by itself; `start` has it in the background"
@@ -35,8 +37,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Supervise until SIGTERM or SIGINT; or only say what would be supervised, to one who does."""
     fd = os.memfd_create("plan") if args.plan_to is None else args.plan_to
-    write(asked(configured(args), args.verb), fd)
-    command = program(shown=args.foreground)
+    form = form_of(args) if args.foreground else None
+    write(asked(configured(args), args.verb, form), fd)
+    command = program(shown=form.name.lower() if form else "")
     if args.check:
         print("\n".join(command), flush=True)
         _become([*command, "check", str(fd)], fd)
@@ -50,10 +53,11 @@ def _become(command: Sequence[str], fd: int) -> NoReturn:
     os.execv(command[0], list(command))  # noqa: S606  no shell is wanted
 
 
-def asked(config: Config, verb: str = "daemon") -> Asked:
-    """What this configuration says, which was read just now, to who supervises by this verb."""
+def asked(config: Config, verb: str = "daemon", form: Form | None = None) -> Asked:
+    """What this configuration says, which was read just now, to who supervises by this verb, and shows lines so."""
     directory = config.file.parent if config.file else Path.cwd()
     file = config.file or directory / FILE_NAME
     anew = [sys.executable, "-P", "-m", "mainstay", verb, *(("--config", str(file)) if config.file else ())]
+    anew += [f"--{form.name.lower()}"] if form in (Form.JSON, Form.RAW) else []
     plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
     return Asked(plan=plan, command=tuple(anew), read=marks([file, directory / ".env"]))

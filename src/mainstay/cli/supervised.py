@@ -4,6 +4,7 @@ The one of this directory: the configuration says where its home is.
 """
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def _spawn(config: Config) -> int:
     plan = os.memfd_create("plan")
     write(asked(config), plan)
     os.set_inheritable(plan, True)  # noqa: FBT003
-    command = (*program(shown=False), str(plan))
+    command = (*program(shown=""), str(plan))
     log = str(config.home / _LOG)
     # Not subprocess: its object would have to be kept, and a daemon that outlives this command is the intention.
     pid = os.posix_spawn(
@@ -81,6 +82,8 @@ def done(answer: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print what became of the instances that a command was about."""
     import json
 
-    from mainstay.cli.listing import listing
+    from mainstay.cli.look import listing
+    from mainstay.cli.terminal import shows_colours
 
-    print(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else listing(answer))
+    colours = shows_colours(sys.stdout)
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else listing(answer, colours=colours))

@@ -9,19 +9,33 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TextIO
 
 from mainstay.logs.lines import escape
 
-__all__ = ["Growing", "dim", "safe", "table"]
+__all__ = ["DIM", "Growing", "coloured", "cut", "dim", "safe", "shows_colours", "table", "width"]
 
-_DIM: Final = "\x1b[2m{}\x1b[0m"
+DIM: Final = "2"
+"""See `coloured`."""
+
+Paint = Callable[[str], str]
+_WIDTHLESS: Final = frozenset({"Mn", "Me", "Cf"})
 
 
 def dim(text: str, stream: TextIO) -> str:
     """The text in a fainter colour, where the stream shows colours."""
-    return _DIM.format(text) if _is_drawable(stream) and not os.environ.get("NO_COLOR") else text
+    return coloured(text, DIM) if shows_colours(stream) else text
+
+
+def coloured(text: str, colour: str) -> str:
+    """The text in a colour, which is written as terminals read it (SGR, ECMA-48): ``"32"`` is green."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and text else text
+
+
+def shows_colours(stream: TextIO) -> bool:
+    """Whether colours may be written there."""
+    return _is_drawable(stream) and not os.environ.get("NO_COLOR")
 
 
 def _is_drawable(stream: TextIO) -> bool:
@@ -33,23 +47,58 @@ def safe(text: str) -> str:
     return "\n".join(escape(line.replace("\t", "    ")) for line in text.splitlines())
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as columns, the first row as their heads; columns of numbers are right-aligned."""
+def table(rows: Sequence[Sequence[str]], *, paint: Mapping[int, Paint] | None = None) -> str:
+    """Rows as columns, the first row as their heads; columns of numbers are right-aligned.
+
+    Args:
+        rows: what is in them.
+        paint: gives, by the number of the column, the colour that a cell is shown in, see `coloured`.
+    """
     columns = [_aligned([safe(cell).replace("\n", " ") for cell in column]) for column in zip(*rows, strict=True)]
+    for number, colour in (paint or {}).items():
+        head, *cells = columns[number]
+        columns[number] = [head, *(_painted(cell, colour) for cell in cells)]
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
+def _painted(cell: str, colour: Paint) -> str:
+    text = cell.strip()
+    return cell.replace(text, coloured(text, colour(text)), 1) if text else cell
+
+
 def _aligned(cells: Sequence[str]) -> list[str]:
-    width = max(map(_width, cells))
+    widest = max(map(width, cells))
     numbers = all(cell[:1].isdigit() or cell == "-" for cell in cells[1:])
-    pads = [" " * (width - _width(cell)) for cell in cells]
+    pads = [" " * (widest - width(cell)) for cell in cells]
     return [pad + cell if numbers else cell + pad for cell, pad in zip(cells, pads, strict=True)]
 
 
-def _width(text: str) -> int:
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    combining = sum(unicodedata.combining(char) > 0 for char in text)
-    return len(text) + wide - combining
+def width(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in _WIDTHLESS:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def cut(text: str, columns: int) -> str:
+    """The text, in so many columns: what is longer ends with ``…``, what is shorter with blanks."""
+    if (taken := width(text)) <= columns:
+        return text + " " * (columns - taken)
+    if columns <= 0:
+        return ""
+    kept, taken = [], 1
+    for char in text:
+        taken += _columns(char)
+        if taken > columns:
+            break
+        kept.append(char)
+    kept.append("…")
+    short = "".join(kept)
+    return short + " " * (columns - width(short))
 
 
 class Growing:
@@ -108,11 +157,11 @@ class Growing:
 
 
 def _wrapped(line: str, columns: int) -> Iterator[str]:
-    row, width = "", 0
+    row, taken = "", 0
     for char in line:
-        wide = _width(char)
-        if width + wide > columns:
+        wide = _columns(char)
+        if taken + wide > columns:
             yield row
-            row, width = "", 0
-        row, width = row + char, width + wide
+            row, taken = "", 0
+        row, taken = row + char, taken + wide
     yield row

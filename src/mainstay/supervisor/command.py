@@ -18,11 +18,12 @@ from mainstay.supervisor.identity import Identity, identity
 from mainstay.supervisor.naming import number_of, run_of
 from mainstay.supervisor.notify import SOCKET, abroad
 
-__all__ = ["Launch", "launch", "marker"]
+__all__ = ["NOT_INHERITED", "Launch", "launch", "marker"]
 
-_NOT_FOR_CHILDREN: Final = frozenset(
+NOT_INHERITED: Final = frozenset(
     {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER, STACKS}
 )
+"""What the daemon's own environment says of these is meant for the daemon; what an instance has of them is ours."""
 _NUMBER: Final = ("MAINSTAY_INSTANCE_ID", "NODE_APP_INSTANCE")
 """Which of its app's instances it is; the second is what PM2's programs know."""
 
@@ -61,7 +62,7 @@ def launch(
     """
     who = identity(settings.user, settings.group)
     cwd = directory / Path(settings.cwd).expanduser()
-    env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
+    env = {key: value for key, value in environ.items() if key not in NOT_INHERITED}
     env |= dict.fromkeys(_NUMBER, str(number_of(name)))
     env |= who.environ() if who is not None else {}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}

@@ -32,7 +32,9 @@ from mainstay.supervisor.machine import step, succeed
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State
 from mainstay.supervisor.naming import Role, app_of, beside, number_of, run_of, slot_of
 from mainstay.supervisor.output.collector import Collector
-from mainstay.supervisor.output.model import Source, policy, sources
+from mainstay.supervisor.output.fifo import written_by
+from mainstay.supervisor.output.losses import Losses
+from mainstay.supervisor.output.model import Flushed, Source, policy, sources
 from mainstay.supervisor.plan import Plan
 from mainstay.supervisor.probes.asking import ask, ask_health
 from mainstay.supervisor.probes.commands import Commands
@@ -53,6 +55,7 @@ _MEASURE_EVERY_S: Final = 1.0
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 5.0
 _LAST_WORDS_S: Final = 1.0
+_FLUSH_S: Final = 30.0
 _EARLY: Final = 100
 _SAVE_AGAIN_S: Final = 1.0
 _AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
@@ -179,6 +182,14 @@ class Supervisor:
         measured = self._measured.get(child) if child is not None else None
         return (measured.usage, measured.cpu_percent) if measured is not None else None
 
+    def environment(self, name: str) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
+        """What it was started with, None if it does not run; and what it is started with the next time."""
+        child, order = self.instances[name].child, self._order(name, self.settings(name))
+        if child is None or not any(there := environment(child.pid)):
+            return None, order.env
+        pairs = (os.fsdecode(each).partition("=") for each in there)
+        return {key: value for key, _, value in pairs if key}, order.env
+
     def replan(self, apps: Mapping[str, AppSettings]) -> None:
         """Go on with other settings; what runs keeps its own until it is started again."""
         self.removed = frozenset(self.plan.apps.keys() - apps.keys())
@@ -273,6 +284,15 @@ class Supervisor:
                     await asyncio.wrap_future(self._collector.remove(source.path))
             self._logs.discard(source.path)
             await self._keeper.release(self._fifo(source))
+
+    def losses(self, source: Source) -> Losses:
+        """Whether this log is written now, and what was lost of it."""
+        return self._collector.losses(source.path)
+
+    async def flush(self, source: Source) -> Flushed:
+        """Delete what was written to this log. Raises OSError, TimeoutError."""
+        async with asyncio.timeout(_FLUSH_S):
+            return await asyncio.wrap_future(self._collector.flush(source.path))
 
     async def moved(self) -> None:
         """Return when something has changed."""
@@ -462,13 +482,14 @@ class Supervisor:
     def _collect(self, name: str) -> tuple[Path, ...]:
         """Its FIFOs, which are made if need be, and from now on are read into its logs."""
         found = []
-        for source in self.sources(name):
+        child = self.instances[name].child
+        for fd, source in enumerate(self.sources(name), start=1):
             fifo = self._fifo(source)
             fifo.parent.mkdir(mode=0o700, exist_ok=True)
-            source.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.mkfifo(fifo, 0o600)
-            self._collector.add(fifo, source.path, policy(self.settings(name)))
+            read = written_by(child.pid, fd, fifo) if child is not None else fifo
+            self._collector.add(read, source.path, policy(self.settings(name)))
             self._logs.add(source.path)
             found.append(fifo)
         return tuple(found)

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -143,7 +143,9 @@ async def _hand_over(supervisor: Supervisor, served: Served, lock: int, notify: 
 @contextmanager
 def _collecting(lifecycle: Lifecycle) -> Iterator[Collector]:
     def notice(notice: Notice) -> None:
-        lifecycle.write(type(notice).__name__, log=str(notice.path), reason=notice.reason)
+        details = asdict(notice)
+        path = details.pop("path")
+        lifecycle.write(type(notice).__name__, log=str(path) if path else None, **details)
 
     collector = Collector(notice=notice)
     collector.start()

@@ -124,7 +124,7 @@ class Lifecycle:
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 too_long = os.fstat(fd).st_size > _LONGEST_LOG
-                os.write(fd, line.encode() + b"\n")
+                os.write(fd, line.encode(errors="backslashreplace") + b"\n")  # a path need not be text
             finally:
                 os.close(fd)
             if too_long:

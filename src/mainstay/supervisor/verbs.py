@@ -1,5 +1,6 @@
 """What may be asked of the daemon, and when is it done?"""
 
+import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
 from mainstay.supervisor.model import Instance, Reason, Restart, State
 from mainstay.supervisor.naming import app_of, number_of, slot_of
+from mainstay.supervisor.output.model import Flushed, Source
 from mainstay.supervisor.probes.machine import Tally
 from mainstay.supervisor.probes.model import Kind
 from mainstay.supervisor.rolling import Roll
@@ -52,6 +54,12 @@ class Verbs:
         self._end = end
         self._update = update
         self._clock = clock
+        self._told: Mapping[str, Callable[[list[str]], Awaitable[object]]] = {
+            "ping": self._ping,
+            "env": self._environments,
+            "flush": self._flush,
+            "update": self._replace,
+        }
 
     async def handle(self, request: Request) -> object:
         """Do what is asked; returns what becomes the answer.
@@ -60,6 +68,8 @@ class Verbs:
             MainstayError: for the caller to read.
         """
         names, wait = request.get("names", []), request.get("wait", True)
+        if request["do"] in self._told:
+            return await self._told[request["do"]](self._meant(names))
         match request["do"]:
             case "list":
                 return self._described(self._with_others(self._meant(names)), stacks=bool(names))
@@ -82,9 +92,6 @@ class Verbs:
             case "signal":
                 meant = self._meant(names)
                 self._send(meant, _signal(str(request.get("signal"))))
-            case "update":
-                await self._update()
-                return LATER
             case "kill":
                 await self.stop_all()
                 self._end()
@@ -258,7 +265,8 @@ class Verbs:
             "ended": str(instance.ended) if instance.ended else None,
             "probes": [self._probe(kind, tally, now_s) for kind, tally in self._supervisor.probes(name).items()],
             "command": list(settings.command),
-            "logs": [str(source.path) for source in self._supervisor.sources(name)],
+            "logs": [str(source.path) for source in self._logs(name)],
+            "output": [self._output(source) for source in self._logs(name)],
             "history": [self._record(each, now_s, stacks=stacks) for each in instance.restarts],
         }
 
@@ -276,6 +284,44 @@ class Verbs:
             "last_passed": tally.last.passed if tally.last else None,
             "last_at": self._moment(tally.last_s, now_s) if tally.last else None,
         }
+
+    def _logs(self, name: str) -> tuple[Source, ...]:
+        return self._supervisor.sources(name)
+
+    async def _replace(self, _: list[str]) -> object:
+        await self._update()
+        return LATER
+
+    async def _ping(self, names: list[str]) -> dict[str, int]:
+        return {"pid": os.getpid(), "instances": len(names)}
+
+    async def _environments(self, names: list[str]) -> list[dict[str, Any]]:
+        from mainstay.supervisor.environment import variables
+
+        answer = []
+        for name in names:
+            has, gets = self._supervisor.environment(name)
+            settings, inherited = self._supervisor.settings(name), self._supervisor.plan.environ
+            found = variables(has, gets, settings=settings.env, inherited=inherited)
+            running = has is not None
+            answer.append({"name": name, "running": running, "variables": [asdict(each) for each in found]})
+        return answer
+
+    async def _flush(self, names: list[str]) -> list[dict[str, Any]]:
+        """One log after the other; one that can not be deleted keeps none of the others."""
+        answer = []
+        for instance, log in ((name, log) for name in names for log in self._logs(name)):
+            flushed, said = Flushed(), ""
+            try:
+                flushed = await self._supervisor.flush(log)
+            except (OSError, TimeoutError) as error:
+                said = getattr(error, "strerror", None) or str(error) or "its thread does not answer"
+            about = {"name": instance, "stream": log.stream, "path": str(log.path)}
+            answer.append({**about, **asdict(flushed), "error": said})
+        return answer
+
+    def _output(self, source: Source) -> dict[str, object]:
+        return {"stream": source.stream, "path": str(source.path), **asdict(self._supervisor.losses(source))}
 
     def _moment(self, at_s: float, now_s: float) -> str:
         return iso(self._clock.now() - timedelta(seconds=now_s - at_s))

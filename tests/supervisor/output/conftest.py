@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,17 @@ from mainstay.supervisor.output.model import Policy
 
 _F_SETPIPE_SZ = 1031
 ROOT = Path(__file__).parents[3]
+WITHIN_S = 30.0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    waited = threading.Event()
+    for _ in range(int(WITHIN_S / 0.01)):
+        if holds():
+            return
+        waited.wait(0.01)
+    raise AssertionError
 
 
 class Fifo:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mainstay.supervisor.output.model import Flushed
+
 __all__ = ["GZ", "PART", "Aside", "asides", "next_aside", "remove_asides", "retain"]
 
 GZ: Final = ".gz"
@@ -66,12 +68,23 @@ def retain(log: Path, keep: int) -> None:
         _remove(aside)
 
 
-def remove_asides(log: Path) -> None:
-    """Delete all of them."""
-    retain(log, 0)
+def remove_asides(log: Path) -> Flushed:
+    """Delete all of them, and tell what that has freed. Raises OSError."""
+    flushed = Flushed()
+    for aside in asides(log):
+        flushed += _remove(aside)
+    return flushed
 
 
-def _remove(aside: Aside) -> None:
-    aside.path.unlink(missing_ok=True)
-    if not aside.compressed:  # it may have a compressed twin
-        aside.path.with_name(aside.path.name + GZ).unlink(missing_ok=True)
+def _remove(aside: Aside) -> Flushed:
+    packed = aside.path.with_name(aside.path.name + GZ)  # it may have a compressed twin
+    return _unlink(aside.path) + (Flushed() if aside.compressed else _unlink(packed))
+
+
+def _unlink(path: Path) -> Flushed:
+    try:
+        size_bytes = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return Flushed()
+    return Flushed(files=1, size_bytes=size_bytes)

@@ -64,8 +64,9 @@ class Compressor:
                 compress_asides(log, stop=self._check)
             except _Stopped:
                 return
-            except OSError as error:
-                self._notice(NotRotated(path=log, reason=f"not compressed: {error.strerror or error}"))
+            except Exception as error:  # noqa: BLE001  the room's border: it becomes a notice, and the next log's turn comes
+                reason = getattr(error, "strerror", None) or repr(error)
+                self._notice(NotRotated(path=log, reason=f"not compressed: {reason}"))
 
     def _check(self) -> None:
         if self._stopping:
@@ -98,8 +99,9 @@ def _compress(path: Path, stop: Callable[[], None]) -> None:
             part.rename(whole)
             _sync(path.parent)
         path.unlink()
-    except FileNotFoundError:  # deleted in the meantime, because others are newer
+    except FileNotFoundError:  # deleted in the meantime, because others are newer or nobody wants any of it
         part.unlink(missing_ok=True)
+        whole.unlink(missing_ok=True)
     except OSError:
         part.unlink(missing_ok=True)  # on a full disk, what it takes matters
         raise

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["open_fifo", "peek"]
+__all__ = ["open_fifo", "peek", "written_by"]
 
 _PEEKED: Final = 64 * 1024  # what a new pipe holds
 
@@ -38,6 +38,19 @@ def open_fifo(path: Path) -> int:
     It is opened for writing as well, so that it has no end when its writers come and go.
     """
     return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def written_by(pid: int, fd: int, path: Path) -> Path:
+    """The FIFO that a process got from us as this descriptor, by a name under which it can be opened.
+
+    That is ``path``, but when somebody has deleted that, so that by now it means another FIFO or none.
+    """
+    held = Path(f"/proc/{pid}/fd/{fd}")
+    try:
+        deleted = os.readlink(held) == f"{path.resolve()} (deleted)"  # noqa: PTH115  says what the kernel says
+    except OSError:
+        return path
+    return held if deleted else path
 
 
 def peek(fifo: int) -> bytes:

@@ -4,16 +4,18 @@ A file is put aside by renaming it, so that whoever reads it goes on reading the
 between two steps but what the file system says as well: after a kill at any of them the next process goes on.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from mainstay.clock import Clock
 from mainstay.supervisor.output.asides import next_aside, remove_asides, retain
-from mainstay.supervisor.output.model import Notice, NotRotated, Policy
+from mainstay.supervisor.output.model import LONGEST, Flushed, Notice, NotRotated, Policy
 
-__all__ = ["LogFile"]
+__all__ = ["LogFile", "flush"]
 
 _MODE: Final = 0o640  # a log collector is often in the group
 _RETRY_S: Final = 60.0
@@ -61,7 +63,10 @@ class LogFile:
             if status.st_nlink:
                 return status.st_size
             self.close()
-        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except FileExistsError:  # says what is meant by it
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path.parent)) from None
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         status = os.fstat(self._fd)
         self._period = self._period_of(status.st_mtime if status.st_size else self._clock.now().timestamp())
@@ -123,11 +128,48 @@ class LogFile:
             self._put_aside(self.path)
         return end
 
-    def flush(self) -> None:
-        """Forget everything that was written, here and in what was put aside."""
-        self.end()
-        os.ftruncate(self.fd, 0)
-        remove_asides(self.path)
+    def flush(self) -> Flushed:
+        """See the function of that name; the new file begins with the line that has not ended. Raises OSError."""
+        unended = self._unended()
+        self.close()
+        flushed = flush(self.path)
+        if flushed.files and self.end() == 0 and unended:
+            self.write(unended, 0)
+        return flushed + Flushed(size_bytes=-len(unended))
+
+    def _unended(self) -> bytes:
+        """The line that has not ended, unless it is so long that it looks the same without its beginning."""
+        end = self.end()
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+            return b""
+        last = os.pread(self.fd, LONGEST, max(0, end - LONGEST))
+        return last[last.rfind(b"\n") + 1 :] if b"\n" in last or end < LONGEST else b""
 
     def _period_of(self, at: float) -> int:
         return int(at // self._policy.every_s) if self._policy.every_s else 0
+
+
+def flush(path: Path) -> Flushed:
+    """Forget everything that was written to a log, here and in what was put aside.
+
+    A file is deleted and not emptied: who follows it sees it end, and goes on in the next one; of one that was
+    emptied and has grown since, nobody can tell. A file elsewhere to which the name is a link is emptied; what is
+    no file, like ``/dev/null``, is left alone.
+
+    Raises:
+        OSError: if something can not be deleted.
+    """
+    flushed = remove_asides(path)
+    try:
+        here, meant = path.lstat(), path.stat()
+    except FileNotFoundError:
+        return flushed
+    if not meant.st_size:
+        return flushed
+    if stat.S_ISREG(here.st_mode):
+        path.unlink()
+    elif stat.S_ISREG(meant.st_mode):
+        os.truncate(path, 0)
+    else:
+        return flushed
+    return flushed + Flushed(files=1, size_bytes=meant.st_size)

@@ -11,7 +11,9 @@ from mainstay.supervisor.app import AppSettings
 
 __all__ = [
     "LONGEST",
+    "CollectorFailed",
     "Dropping",
+    "Flushed",
     "Line",
     "NotRotated",
     "Notice",
@@ -97,7 +99,38 @@ class NotRotated:
     reason: str
 
 
-Notice: TypeAlias = Dropping | Resumed | NotRotated
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorFailed:
+    """Something that nobody had thought of has gone wrong with a log, or with all of them.
+
+    What comes meanwhile is thrown away, and this is tried again after a delay.
+
+    Attributes:
+        path: of the log; None for all of them.
+        again_in_s: the delay.
+    """
+
+    path: Path | None
+    reason: str
+    again_in_s: float
+
+
+Notice: TypeAlias = Dropping | Resumed | NotRotated | CollectorFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flushed:
+    """What was deleted of a log.
+
+    Attributes:
+        size_bytes: as it was on the disk, compressed or not.
+    """
+
+    files: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: "Flushed") -> "Flushed":
+        return Flushed(files=self.files + other.files, size_bytes=self.size_bytes + other.size_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

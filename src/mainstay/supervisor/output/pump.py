@@ -23,7 +23,8 @@ from typing import Final
 from mainstay.clock import Clock
 from mainstay.supervisor.output.fifo import open_fifo, peek
 from mainstay.supervisor.output.file import LogFile
-from mainstay.supervisor.output.model import Dropping, Notice, Policy, Resumed
+from mainstay.supervisor.output.losses import Losses
+from mainstay.supervisor.output.model import Dropping, Flushed, Notice, Policy, Resumed
 from mainstay.supervisor.output.stamps import Stamps, stamped
 
 __all__ = ["Pump"]
@@ -42,6 +43,7 @@ class _Dropped:
     reason: str
     retry_at_s: float
     in_line: bool  # what comes next is the rest of a line whose beginning is written or dropped
+    losses: Losses
     size: int = 0
     lines: int = 0
 
@@ -50,6 +52,7 @@ class _Dropped:
             self.size += len(data)
             self.lines += data.count(b"\n")
             self.in_line = not data.endswith(b"\n")
+            self.losses.count(data)
 
 
 class Pump:
@@ -59,6 +62,7 @@ class Pump:
         fifo: somebody else has to hold it open while nobody pumps, or what is in it is gone.
         notice: is told when output is dropped and written again.
         put_aside: is told the log's path when there may be something to compress.
+        losses: what is lost is counted there.
         splice: whether to try; what the file system says comes second.
 
     Raises:
@@ -74,11 +78,13 @@ class Pump:
         clock: Clock,
         notice: Callable[[Notice], None] = lambda _: None,
         put_aside: Callable[[Path], None] = lambda _: None,
+        losses: Losses | None = None,
         splice: bool = True,
     ) -> None:
         self.fifo = open_fifo(fifo)
         self.log = log
-        self._policy = policy
+        self.policy = policy
+        self.losses = losses or Losses()
         self._clock = clock
         self._notice = notice
         self._file = LogFile(log, policy, clock=clock, notice=notice, put_aside=put_aside)
@@ -93,6 +99,10 @@ class Pump:
     def dropping(self) -> bool:
         """Whether output is thrown away just now; then `step` is called once a second even if there is none."""
         return self._dropped is not None
+
+    def reads_like(self, other: "Pump") -> bool:
+        """Whether the other one reads the same FIFO, and writes in the same way."""
+        return self.policy == other.policy and os.path.samestat(os.fstat(self.fifo), os.fstat(other.fifo))
 
     def step(self) -> int:
         """Move some bytes, a bounded number of them; returns how many, 0 if there are none.
@@ -120,13 +130,19 @@ class Pump:
         if end and self._file.ends_line(end):
             self._file.rotate()
 
-    def flush(self) -> None:
+    def discard(self) -> None:
+        """Throw away what has come, a bounded part of it, so that the child does not wait. Raises OSError."""
+        with suppress(BlockingIOError):
+            for _ in range(_STEP // _CHUNK):
+                self.losses.count(os.read(self.fifo, _CHUNK))
+
+    def flush(self) -> Flushed:
         """Delete what was written so far.
 
         Raises:
             OSError: if that can not be done.
         """
-        self._file.flush()
+        return self._file.flush()
 
     def reopen(self) -> None:
         """Go on in a file of the log's name; of use to those who have renamed it themselves."""
@@ -161,14 +177,14 @@ class Pump:
         return self._by_hand(end, limit)
 
     def _by_kernel(self, end: int, limit: int) -> int:
-        if self._policy.timestamps:
+        if self.policy.timestamps:
             return self._stamps.move(self.fifo, end, limit, self._clock.now())
         return os.splice(self.fifo, self._file.fd, limit, offset_dst=end, flags=os.SPLICE_F_NONBLOCK)
 
     def _by_hand(self, end: int, limit: int) -> int:
         data = os.read(self.fifo, min(limit, _CHUNK))
         text = data
-        if self._policy.timestamps:
+        if self.policy.timestamps:
             text = stamped(data, self._clock.now(), begins_line=self._file.ends_line(end))
         try:
             self._file.write(text, end)
@@ -185,8 +201,9 @@ class Pump:
         again = now - self._resumed_at_s < _LONGEST_RETRY_S  # a little room, now and then, is not worth many words
         self._pause_s = min(2 * self._pause_s, _LONGEST_RETRY_S) if again else _RETRY_S
         self._dropped = dropped = _Dropped(
-            reason=reason, retry_at_s=now + self._pause_s, in_line=self._is_in_line()
+            reason=reason, retry_at_s=now + self._pause_s, in_line=self._is_in_line(), losses=self.losses
         )
+        self.losses.trouble = reason
         dropped.count(lost)
         with suppress(OSError):
             dropped.count(self._stamps.lost())
@@ -209,10 +226,10 @@ class Pump:
             if dropped.size:
                 self._say(dropped)
         except OSError as error:
-            dropped.reason = _reason(error)
+            self.losses.trouble = dropped.reason = _reason(error)
             dropped.retry_at_s = self._clock.monotonic() + self._pause_s
             return self._take(dropped, _CHUNK)
-        self._dropped = None
+        self._dropped, self.losses.trouble = None, ""
         self._resumed_at_s = self._clock.monotonic()
         self._notice(
             Resumed(path=self.log, reason=dropped.reason, dropped_bytes=dropped.size, dropped_lines=dropped.lines)
@@ -234,7 +251,7 @@ class Pump:
             f"mainstay: {dropped.size} bytes of output ({dropped.lines} lines) "
             f"could not be written here: {dropped.reason}\n"
         ).encode()
-        if self._policy.timestamps:
+        if self.policy.timestamps:
             text = stamped(text, self._clock.now(), begins_line=True)
         self._file.write(text if self._file.ends_line(end) else b"\n" + text, end)
 
