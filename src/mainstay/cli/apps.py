@@ -3,12 +3,15 @@
 import argparse
 
 from mainstay.cli.running import configured
+from mainstay.cli.services import migrated
 from mainstay.cli.supervised import daemon, done, started
 
 __all__ = ["add"]
 
 _NAMES = "an app (web), one instance of it (web:0), or all, which is also meant by none"
 _PATIENCE_S = 600.0
+_STARTING = frozenset({"start", "restart", "reload"})
+"""Perhaps in another version than before."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,6 +37,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask, wait until it is done, and show how the instances are then; 1 if one is not as it was asked to be."""
     config = configured(args)
+    if args.verb in _STARTING:
+        migrated(config, args.names)
     details = {"signal": args.signal} if args.verb == "signal" else {}
     with started(config) if args.verb == "start" else daemon(config) as talk:
         answer = talk.ask(args.verb, names=args.names, wait=not args.no_wait, timeout_s=_PATIENCE_S, **details)

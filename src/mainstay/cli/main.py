@@ -25,7 +25,7 @@ VERBS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("list", "describe"), "listing"),
     **dict.fromkeys(("run", "daemon"), "run"),
     **{verb: verb for verb in ("logs", "kill", "serve", "ask", "health", "sandbox", "fault")},
-    **{verb: verb for verb in ("init", "config", "migrate")},
+    **{verb: verb for verb in ("init", "config", "migrate", "backup", "restore")},
 }
 """Which module has which verb."""
 ALIASES: Final = {"ls": "list", "status": "list", "show": "describe"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mainstay.cli.logs import configured_sources, show
 from mainstay.cli.running import configured
+from mainstay.cli.services import migrated
 from mainstay.config.model import Config
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.output.reader import Reader
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from mainstay.supervisor.life import supervise
 
     config = configured(args)
+    if args.started:
+        migrated(config, ())
 
     def apps() -> Mapping[str, AppSettings]:
         return configured(args).apps
