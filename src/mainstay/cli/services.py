@@ -47,7 +47,7 @@ def migrated(config: Config, names: Iterable[str]) -> None:
         command = [sys.executable, "-P", "-m", "mainstay", "migrate", "--quiet"]
         command += ["--config", str(config.file)] if config.file else []
         try:
-            subprocess.run(command, check=False, timeout=_WITHIN_S)  # noqa: S603  our own program
+            subprocess.run(command, check=False, timeout=_WITHIN_S, stdout=sys.stderr)  # noqa: S603  our own program
         except subprocess.TimeoutExpired:
             print("mainstay: `mainstay migrate` takes too long: type it to see why", file=sys.stderr)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from mainstay.settings import Secret, duration, setting, size
+from mainstay.settings import Secret, duration, setting, size, variables
 from mainstay.units import parse_duration, parse_size
 
 __all__ = ["AppSettings"]
@@ -98,7 +98,9 @@ class AppSettings:
     cwd: str = setting(
         "", help="Where it runs; relative to the directory of the configuration, which is the default."
     )
-    env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
+    env: Mapping[str, Secret | str] = setting(
+        {}, help="More environment variables, or others; values are secret.", parse=variables
+    )
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
     autostart: bool = setting(True, help="Whether `mainstay start` without a name starts it.")  # noqa: FBT003
     autorestart: bool = setting(True, help="Whether it is started again when it has ended by itself.")  # noqa: FBT003
