@@ -16,7 +16,10 @@ def test_it_writes_both_files_for_their_owner_only(tmp_path: Path, capsys: pytes
     assert main(["init", str(tmp_path / "new")]) == 0
     for name in ("mainstay.toml", ".env"):
         assert (tmp_path / "new" / name).stat().st_mode & 0o777 == 0o600
-    assert f"next: cd {tmp_path / 'new'}, mainstay run; what is missing says `mainstay doctor`" in capsys.readouterr().out
+    assert (
+        f"next: cd {tmp_path / 'new'}, mainstay run; what is missing says `mainstay doctor`"
+        in capsys.readouterr().out
+    )
     config = load(directory=tmp_path / "new", environ={})
     assert config.warnings == ()
     assert config.sandbox_needed

@@ -41,6 +41,16 @@ def written(path: Path) -> Iterator[subprocess.Popen[str]]:
             writer.kill()
 
 
+@contextmanager
+def beside(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process, which ends when it has read all of its input."""
+    with beside(*command) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
 def rows(path: Path) -> tuple[list[int], list[int]]:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -129,7 +139,7 @@ def test_no_database_is_no_backup(tmp_path: Path) -> None:
 
 def test_a_damaged_database_gives_no_backup(path: Path, tmp_path: Path) -> None:
     damage(path)
-    with pytest.raises(StorageUnavailable, match="damaged|not a database"):
+    with pytest.raises(StorageUnavailable, match=r"damaged|not a database"):
         back_up(path, tmp_path / "backups" / "b.db", within_s=30)
     assert files(tmp_path / "backups") == set()
 
@@ -185,11 +195,10 @@ def test_a_kill_in_the_middle_leaves_no_half_file_under_a_final_name(path: Path,
     note(path, *("x" * 200 for _ in range(20_000)))
     target = tmp_path / "backups" / "b.db"
     command = [sys.executable, "-c", _KILLED, str(path), str(target)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with beside(*command) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "half\n"
-        [partial] = files(target.parent)
-        assert partial.endswith(".partial")
+        assert all(".partial" in name for name in files(target.parent))
         child.kill()
     assert not target.exists()
     back_up(path, target, within_s=30)
@@ -200,7 +209,7 @@ def test_another_backup_that_is_being_made_is_left_alone(path: Path, tmp_path: P
     note(path, *("x" * 200 for _ in range(20_000)))
     target = tmp_path / "backups" / "b.db"
     command = [sys.executable, "-c", _KILLED, str(path), str(target)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with beside(*command) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "half\n"
         back_up(path, tmp_path / "backups" / "another.db", within_s=30)
@@ -282,7 +291,7 @@ def test_a_log_that_a_kill_has_left_goes_with_the_old_database(backup: Path, pat
 
 
 def test_a_damaged_database_is_exchanged_and_kept_with_its_log(backup: Path, path: Path) -> None:
-    damage(path)
+    path.write_bytes(b"no database any more" * 500)
     path.with_name("mainstay.db-wal").write_bytes(b"a log of it")
     kept = restored(backup, path)
     assert kept is not None
@@ -310,7 +319,7 @@ async def test_a_service_does_not_begin_in_the_middle_of_a_restore(path: Path) -
     )
     command = [sys.executable, "-c", code, str(path)]
     storage = Storage(StorageSettings(url=f"sqlite:///{path}"), clock=SystemClock())
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with beside(*command) as child:
         assert child.stdout is not None
         assert await asyncio.to_thread(child.stdout.readline) == "alone\n"
         with pytest.raises(StorageUnavailable, match="a backup is being restored"):
@@ -347,19 +356,16 @@ def test_what_is_no_backup_changes_nothing(backup: Path, path: Path, tmp_path: P
         with pytest.raises(kind, match=says):
             restore(file, path, rooms=SCHEMA, at=AT)
         assert notes(path) == ["one", "two", "since then"]
-        assert files(path.parent) == {"mainstay.db", "mainstay.db.lock"} - (
-            set() if path.with_name("mainstay.db.lock").exists() else {"mainstay.db.lock"}
-        )
+        assert files(path.parent) <= {"mainstay.db", "mainstay.db.lock"}
 
 
 def test_a_backup_of_an_older_version_is_restored_and_says_what_it_lacks(backup: Path, path: Path) -> None:
     with closing(sqlite3.connect(backup)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'turns_0001' WHERE version_num = 'turns_0002'")
+        connection.execute("UPDATE alembic_version SET version_num = 'turns_0001' WHERE version_num LIKE 'turns%'")
     assert restore(backup, path, rooms=SCHEMA, at=AT).lacking == ("turns_0002",)
     assert lacking(path, SCHEMA) == ["turns_0002"]
 
 
-_STEPS = ("fsync", "hardlink", "unlink", "rename")
 _KILLED_AT = """
 import os, sys
 from datetime import UTC, datetime
@@ -369,12 +375,12 @@ from mainstay.storage.backup import restore
 left = int(sys.argv[3])
 def hook(event, args):
     global left
-    if event in ("os.rename", "os.link", "os.remove", "os.truncate") or (event == "open" and args[0] != None and "home" in str(args[0])):
+    if event in ("os.rename", "os.link", "os.remove") or (event == "open" and "home" in str(args[0])):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), 9)
 sys.addaudithook(hook)
-restore(Path(sys.argv[1]), Path(sys.argv[2]), rooms=SCHEMA, at=datetime(2026, 1, 1, tzinfo=UTC))
+restore(Path(sys.argv[1]), Path(sys.argv[2]), rooms=SCHEMA, at=datetime(2026, 1, 1, 0, int(sys.argv[3]), tzinfo=UTC))
 """
 
 

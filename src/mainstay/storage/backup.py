@@ -30,6 +30,7 @@ __all__ = ["Copy", "Restored", "back_up", "copy_file", "database_of", "dated", "
 _STEPS: Final = 10_000  # of SQLite's machine between two looks at the clock
 _STAMP: Final = r"\d{8}T\d{6}\.\d{3}Z"
 _SIDES: Final = ("-wal", "-shm", "-journal")
+"""Of files that SQLite has beside a database, and reads again when it is opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,18 +166,20 @@ def _refuse_newer(file: Path, revisions: Sequence[str], history: Sequence[Sequen
 def _keep(path: Path, at: datetime) -> Path | None:
     """Give the database a second name, and take away what SQLite would believe to belong to the next one.
 
-    What the write-ahead log holds is brought into the file first. Where that can not be done, because the file is
-    damaged, the log is kept with it.
+    What the write-ahead log holds is brought into the file. Where that can not be done, because the file is
+    damaged, the log is kept with it, as it was.
     """
     if not path.exists():
         _drop_sides(path)
         return None
-    with suppress(StorageUnavailable), connected(path) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     kept = path.with_name(f"{path.name}.before-{at.astimezone(UTC):%Y%m%dT%H%M%S}.{at.microsecond // 1000:03}Z")
     for side in ("", *_SIDES):
         with suppress(FileNotFoundError):
             kept.with_name(kept.name + side).hardlink_to(path.with_name(path.name + side))
+    with suppress(StorageUnavailable), connected(path) as connection:
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not is_busy:
+            _drop_sides(kept)
     _sync(path.parent)
     _drop_sides(path)
     return kept
@@ -236,7 +239,7 @@ def _aside(target: Path) -> Iterator[Path]:
             os.fsync(file)
             fresh.rename(target)
         except BaseException:
-            fresh.unlink(missing_ok=True)
+            _remove(fresh)
             raise
         finally:
             os.close(file)
@@ -249,7 +252,12 @@ def _sweep(directory: Path) -> None:
     for left in directory.glob(".*.mainstay-*.partial"):
         with suppress(OSError), left.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _drop_sides(path)
 
 
 def _sync(directory: Path) -> None:
