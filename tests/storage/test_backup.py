@@ -44,7 +44,7 @@ def written(path: Path) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def beside(*command: str) -> Iterator[subprocess.Popen[str]]:
     """Another process, which ends when it has read all of its input."""
-    with beside(*command) as child:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         try:
             yield child
         finally:
@@ -380,7 +380,8 @@ def hook(event, args):
         if left == 0:
             os.kill(os.getpid(), 9)
 sys.addaudithook(hook)
-restore(Path(sys.argv[1]), Path(sys.argv[2]), rooms=SCHEMA, at=datetime(2026, 1, 1, 0, int(sys.argv[3]), tzinfo=UTC))
+at = datetime(2026, 1, 1, 0, int(sys.argv[3]), tzinfo=UTC)
+restore(Path(sys.argv[1]), Path(sys.argv[2]), rooms=SCHEMA, at=at)
 """
 
 

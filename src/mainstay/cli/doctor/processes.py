@@ -9,6 +9,7 @@ from typing import Any, Final
 from mainstay.cli.doctor.model import Finding, Project, configured, failed, ok, skipped, warning
 from mainstay.cli.services import services
 from mainstay.config.model import Config
+from mainstay.errors import MainstayError
 from mainstay.supervisor.client import Daemon, NoDaemon
 from mainstay.supervisor.model import ACTIVE, State
 from mainstay.supervisor.output.model import sources
@@ -40,6 +41,8 @@ def supervisor(project: Project) -> Finding:
             since = "it has ended" if kept.boot == boot_id() else "the machine was started again"
             return failed(f"it does not run, and did not end its apps: {since}; run `mainstay start`")
         return warning("it does not run: `mainstay start` starts it")
+    except MainstayError as error:
+        return failed(f"{error}")
     return ok(f"it runs, and keeps {len(listed)} instance{'' if len(listed) == 1 else 's'}")
 
 
@@ -50,6 +53,8 @@ def apps(project: Project, config: Config) -> Finding:
         listed = instances(project)
     except NoDaemon:
         return skipped("no supervisor runs")
+    except MainstayError:
+        return skipped("the supervisor does not answer")
     wanted = {f"{name}:{number}" for name, app in config.apps.items() for number in range(app.instances)}
     if unknown := sorted(wanted - {each["name"] for each in listed}):
         return warning(f"{', '.join(unknown)}: configured since; `mainstay start` takes it up")
