@@ -432,6 +432,7 @@ def test_a_unit_that_starts_the_project_is_found_and_has_to_be_switched_on(
     units = root / "etc/systemd/system"
     units.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     assert look("startup", root)[0] is SKIPPED
     (root / "run/systemd/system").mkdir(parents=True)
     (units / "other.service").write_text(UNIT.format("/srv/other"))
@@ -451,6 +452,7 @@ def test_a_users_own_unit_needs_somebody_to_linger(
     units = root / "home/.config/systemd/user"
     (units / "default.target.wants").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     (units / "mainstay-bot.service").write_text(UNIT.format(project))
     (units / "default.target.wants/mainstay-bot.service").symlink_to(units / "mainstay-bot.service")
     state, says = look("startup", root)
@@ -498,8 +500,8 @@ def test_it_fails_when_a_check_does_and_only_those_that_were_named_are_made(proj
     assert ran.returncode == 1
     assert [line.split()[:2] for line in ran.stdout.splitlines()[1:]] == [["python", "ok"], ["secrets", "failed"]]
     assert typed.run("doctor", "python").returncode == 0
-    wrong = typed.run("doctor", "databse")
+    wrong = typed.run("doctor", "databas")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "mainstay: there is no check databse; did you mean database?\n",
+        "mainstay: there is no check databas; did you mean database?\n",
     )

@@ -87,7 +87,7 @@ def startup(project: Project) -> Finding:
 
 def _units(project: Project) -> Iterator[tuple[Path, bool]]:
     """The units that work in the project's directory, and whether they are a user's own."""
-    own = Path.home() / ".config/systemd/user"
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd/user"
     places = [(project.root / place, False) for place in _SYSTEM]
     for place, is_users in [*places, (project.root / "etc/systemd/user", True), (own, True)]:
         for unit in sorted(place.glob("*.service")):
@@ -96,7 +96,7 @@ def _units(project: Project) -> Iterator[tuple[Path, bool]]:
             except OSError:
                 continue
             directories = [line.partition("=")[2].strip() for line in lines if line.startswith("WorkingDirectory=")]
-            if any(Path(each) == project.directory for each in directories if each):
+            if any(Path(each.replace("%%", "%")) == project.directory for each in directories if each):
                 yield unit, is_users
 
 

@@ -120,7 +120,7 @@ def permissions(project: Project) -> Finding:
     if not home.exists():
         return skipped(f"there is no {home} yet")
     ours = os.geteuid()
-    kept = [home / name for name in ("supervisor.sock", "keeper.sock", "tokens.json", "logs", "backups")]
+    kept = [home / name for name in ("supervisor.sock", "keeper.sock", "tokens.json")]
     if project.config is not None:
         kept.append(path_of(project.config.storage.url))
     for path in (home, *kept):
