@@ -79,3 +79,20 @@ def test_nothing_is_restored_under_a_service_that_was_started_by_hand(project: P
         assert refused.returncode == 1
         assert "it is in use by process" in refused.stderr
     assert project.run("restore", "b.db").returncode == 0
+
+
+def test_nothing_is_restored_between_two_starts_of_a_service_that_is_kept_running(project: Project) -> None:
+    (project.path / "mainstay").write_text("#!/bin/sh\nexit 1\n")
+    (project.path / "mainstay").chmod(0o700)
+    configuration = '[apps.bot]\ncommand = "./mainstay serve"\nrestart_delay = "1h"\n'
+    (project.path / "mainstay.toml").write_text(configuration)
+    try:
+        project.run("start")
+        assert project.run("backup", "b.db").returncode == 0
+        refused = project.run("restore", "b.db")
+        assert refused.returncode == 1
+        assert "the service is kept running (bot:0): run `mainstay stop bot` first" in refused.stderr
+        assert project.run("stop").returncode == 0
+        assert project.run("restore", "b.db").returncode == 0
+    finally:
+        project.run("kill")

@@ -500,8 +500,8 @@ def test_it_fails_when_a_check_does_and_only_those_that_were_named_are_made(proj
     assert ran.returncode == 1
     assert [line.split()[:2] for line in ran.stdout.splitlines()[1:]] == [["python", "ok"], ["secrets", "failed"]]
     assert typed.run("doctor", "python").returncode == 0
-    wrong = typed.run("doctor", "databas")
+    wrong = typed.run("doctor", "kerneli")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "mainstay: there is no check databas; did you mean database?\n",
+        "mainstay: there is no check kerneli; did you mean kernel?\n",
     )

@@ -285,9 +285,25 @@ def test_a_log_that_a_kill_has_left_goes_with_the_old_database(backup: Path, pat
     assert path.with_name("mainstay.db-wal").stat().st_size
     kept = restored(backup, path)
     assert kept is not None
+    assert files(path.parent) == {"mainstay.db", "mainstay.db.lock", kept.name}
     assert len(rows(kept)[0]) >= 100
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_log_that_another_program_is_reading_is_kept_with_the_old_database(backup: Path, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM notes").fetchone() == (3,)
+        note(path, "in the log")
+        with closing(sqlite3.connect(backup)) as again:
+            again.execute("PRAGMA journal_mode=WAL")  # such a file reads any log beside it
+        kept = restored(backup, path)
+        assert kept is not None
+        assert kept.with_name(f"{kept.name}-wal").stat().st_size
+    assert notes(kept) == ["one", "two", "since then", "in the log"]
+    assert notes(path) == ["one", "two"]
 
 
 def test_a_damaged_database_is_exchanged_and_kept_with_its_log(backup: Path, path: Path) -> None:

@@ -177,6 +177,7 @@ def _keep(path: Path, at: datetime) -> Path | None:
         with suppress(FileNotFoundError):
             kept.with_name(kept.name + side).hardlink_to(path.with_name(path.name + side))
     with suppress(StorageUnavailable), connected(path) as connection:
+        connection.execute("PRAGMA busy_timeout=0")  # none of ours has it open; others are not waited for
         is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if not is_busy:
             _drop_sides(kept)
