@@ -299,9 +299,10 @@ def test_a_log_that_another_program_is_reading_is_kept_with_the_old_database(bac
         note(path, "in the log")
         with closing(sqlite3.connect(backup)) as again:
             again.execute("PRAGMA journal_mode=WAL")  # such a file reads any log beside it
-        kept = restored(backup, path)
+        kept = restore(backup, path, rooms=SCHEMA, at=AT).kept
         assert kept is not None
         assert kept.with_name(f"{kept.name}-wal").stat().st_size
+        assert not {"mainstay.db-wal", "mainstay.db-shm"} & files(path.parent)
     assert notes(kept) == ["one", "two", "since then", "in the log"]
     assert notes(path) == ["one", "two"]
 
