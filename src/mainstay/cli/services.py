@@ -25,9 +25,10 @@ def services(config: Config, names: Iterable[str] = ()) -> list[str]:
 def _is_service(app: AppSettings) -> bool:
     """Whoever gives it a directory or a configuration of its own has another database, too."""
     program, *arguments = app.command
-    if PurePath(program).name.startswith("python") and "mainstay" in arguments[:3]:
-        arguments = arguments[arguments.index("mainstay") + 1 :]
-    elif PurePath(program).name != "mainstay":
+    name = PurePath(program).name
+    if name.startswith("python") and "-m" in arguments:
+        name, *arguments = arguments[arguments.index("-m") + 1 :] or ("",)
+    if name != "mainstay":
         return False
     return "serve" in arguments and "--config" not in arguments and not app.cwd
 

@@ -91,7 +91,7 @@ def back_up(path: Path, target: Path, *, within_s: float) -> Copy:
 
 def copy_file(source: Path, target: Path) -> None:
     """A file that belongs to a backup, readable for its owner only. Raises MainstayError."""
-    with _aside(target) as fresh, source.open("rb") as whole, fresh.open("wb") as file:
+    with source.open("rb") as whole, _aside(target) as fresh, fresh.open("wb") as file:
         shutil.copyfileobj(whole, file)
 
 
@@ -125,7 +125,7 @@ def restore(file: Path, path: Path, *, rooms: Sequence[str], at: datetime) -> Re
     with alone(path):
         fresh = path.with_name(f".{path.name}.restoring")
         fresh.unlink(missing_ok=True)
-        with _aside(fresh) as whole, file.open("rb") as backup, whole.open("wb") as opened:
+        with file.open("rb") as backup, _aside(fresh) as whole, whole.open("wb") as opened:
             shutil.copyfileobj(backup, opened)
         try:
             copy = _checked(fresh, called=file)
