@@ -139,6 +139,7 @@ async def test_the_way_to_supervised_programs_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.timeout(300)  # some thirty commands, four of which wait for the service
 async def test_the_way_into_production_works_and_back(tmp_path: Path) -> None:
     page = ROOT / "docs/how-to/deploy.md"
     with socket.socket() as probe:

@@ -11,6 +11,7 @@ from mainstay.testing.project import project
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.timeout(300)  # a dozen commands, one after the other
 async def test_what_was_said_before_the_backup_is_remembered_and_what_came_after_is_not(tmp_path: Path) -> None:
     async with project(tmp_path, sandbox=SandboxSettings(tokens_per_second=1000)) as made:
         assert "feishu-agent:0  ready" in await typed(made.directory, "start")
