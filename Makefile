@@ -36,7 +36,6 @@ $(BENCH): requirements/bench.txt pyproject.toml
 
 .PHONY: run
 run: $(BOT) ## start the service with its sandbox, supervised, in the foreground; Ctrl-C stops it
-	@$(BIN)/mainstay migrate --quiet
 	@exec $(BIN)/mainstay run
 
 .PHONY: test

@@ -6,6 +6,7 @@ print ``mainstay config show``, and to write the reference. Nothing is said twic
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, Final
@@ -22,9 +23,12 @@ __all__ = [
     "setting",
     "share",
     "size",
+    "texts",
+    "variables",
 ]
 
 SETTING: Final = "mainstay.setting"
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Secret:
@@ -126,6 +130,38 @@ def address_flaw(url: str, example: str, instead: str) -> str:
 def is_sendable(text: str) -> bool:
     """Whether it can be a header of a request, as keys and tokens are."""
     return text.isascii() and (text.isprintable() or not text)
+
+
+def variables(written: object) -> dict[str, Secret | str]:
+    """The environment variables of a program, from a table of texts. Raises ValueError."""
+    return texts(written, _VARIABLE, "a variable", never="\0")
+
+
+def texts(
+    written: object, name_of: re.Pattern[str], what: str, *, never: str = "\r\n\0"
+) -> dict[str, Secret | str]:
+    """A table of texts; what was written as ``env:NAME`` comes as a `Secret`.
+
+    Args:
+        written: what the file has there.
+        name_of: how a name looks.
+        what: is named so.
+        never: characters that no value may have.
+
+    Raises:
+        ValueError: says what is allowed.
+    """
+    if not isinstance(written, Mapping):
+        raise ValueError('write a table of texts, like { NAME = "env:VARIABLE" }')  # noqa: TRY004
+    for name, value in written.items():
+        if not isinstance(name, str) or not name_of.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of {what}")
+        if not isinstance(value, str | Secret):
+            raise ValueError(f"{name} must be text in quotes")  # noqa: TRY004
+        plain = value.reveal() if isinstance(value, Secret) else value
+        if any(char in plain for char in never):
+            raise ValueError(f"{name} has a line break or a NUL in it")
+    return dict(written)
 
 
 def _share(written: object) -> float:

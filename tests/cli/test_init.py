@@ -16,7 +16,10 @@ def test_it_writes_both_files_for_their_owner_only(tmp_path: Path, capsys: pytes
     assert main(["init", str(tmp_path / "new")]) == 0
     for name in ("mainstay.toml", ".env"):
         assert (tmp_path / "new" / name).stat().st_mode & 0o777 == 0o600
-    assert f"next: cd {tmp_path / 'new'}, mainstay migrate, then mainstay serve" in capsys.readouterr().out
+    assert (
+        f"next: cd {tmp_path / 'new'}, mainstay run; what is missing says `mainstay doctor`"
+        in capsys.readouterr().out
+    )
     config = load(directory=tmp_path / "new", environ={})
     assert config.warnings == ()
     assert config.sandbox_needed
@@ -40,6 +43,12 @@ def test_every_example_in_the_file_works_when_its_comment_sign_is_removed(tmp_pa
     config = load(directory=tmp_path, environ={})
     assert not config.sandbox_needed
     assert set(tomllib.loads(whole)) <= set(SECTIONS)
+
+
+def test_what_it_keeps_running_is_what_is_kept_running_without_it(tmp_path: Path) -> None:
+    (tmp_path / "mainstay.toml").write_text(TOML)
+    (tmp_path / "nothing").mkdir()
+    assert load(directory=tmp_path, environ={}).apps == load(directory=tmp_path / "nothing", environ={}).apps
 
 
 def test_the_examples_that_claim_to_be_defaults_are(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ def test_without_arguments_it_says_what_to_type_first(capsys: pytest.CaptureFixt
     assert main([]) == 0
     out = capsys.readouterr().out
     for command in (
-        "mainstay migrate",
-        "mainstay serve",
+        "mainstay run",
         'mainstay ask "hello"',
         "mainstay health",
+        "mainstay doctor",
         "mainstay init",
     ):
         assert command in out

@@ -62,7 +62,7 @@ def test_words_of_a_command_may_be_the_same(project) -> None:
         (f'{GOOD}headers = {{ "A b" = "c" }}\n', "mcp.files.headers: 'A b' is not the name of a header"),
         (f'{GOOD}env = {{ "A=" = "c" }}\n', "mcp.files.env: 'A=' is not the name of a variable"),
         (f"{GOOD}env = {{ A = 1 }}\n", "mcp.files.env: A must be text in quotes"),
-        (f'{GOOD}env = {{ A = "b\\nc" }}\n', "mcp.files.env: A has a line break in it"),
+        (f'{GOOD}env = {{ A = "b\\u0000c" }}\n', "mcp.files.env: A has a line break or a NUL in it"),
         (f'{GOOD}env = "A=b"\n', "mcp.files.env: write a table of texts"),
         (
             f'{GOOD}env = {{ A = "env:NOT_THERE" }}\n',

@@ -298,3 +298,21 @@ def test_no_problem_ever_shows_a_secret(problems) -> None:
 )
 def test_a_budget_that_can_be_held_is_taken(project, toml: str) -> None:
     assert project(toml).budget.retention == 90 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ('{ "A=B" = "c" }', "apps.web.env: 'A=B' is not the name of a variable"),
+        ("{ A = 1 }", "apps.web.env: A must be text in quotes"),
+        ('"A=b"', "apps.web.env: write a table of texts"),
+    ],
+)
+def test_the_environment_of_an_app_has_names_and_texts(problems, env: str, problem: str) -> None:
+    [found] = problems(f'[apps.web]\ncommand = "x"\nenv = {env}\n')
+    assert found.startswith(f"mainstay.toml:3: {problem}")
+
+
+def test_a_variable_of_an_app_may_have_several_lines(project) -> None:
+    config = project('[apps.web]\ncommand = "x"\nenv = { KEY = "a\\nb" }\n')
+    assert config.apps["web"].env == {"KEY": "a\nb"}

@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shlex
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 from tests.recovery.transport.conftest import Peer, wire
 
+from mainstay.cli.doctor.command import CHECKS
 from mainstay.config.load import load
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.testing.project import project
@@ -136,6 +138,36 @@ async def test_the_way_to_supervised_programs_works(tmp_path: Path) -> None:
     assert all(re.search(rf"^{name} +ready", said[1], re.MULTILINE) for name in ("feishu-agent:0", "worker:1"))
     assert "worker:0 out | at work" in said[4]
     assert "have ended" in said[-1]
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(300)  # some thirty commands, four of which wait for the service
+async def test_the_way_into_production_works_and_back(tmp_path: Path) -> None:
+    page = ROOT / "docs/how-to/deploy.md"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAINSTAY_")}
+    environ |= {"PORT": port, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    said = []
+    try:
+        for body in blocks(page, "sh"):
+            ran = await asyncio.create_subprocess_exec(
+                "sh", "-eu", "-c", body, cwd=tmp_path, env=environ, stdout=asyncio.subprocess.PIPE, stderr=2
+            )
+            async with asyncio.timeout(100):
+                output, _ = await ran.communicate()
+            said.append(output.decode())
+            assert ran.returncode == 0, f"{body}\n{said[-1]}"
+    finally:
+        await typed(["mainstay", "kill"], tmp_path)
+    assert sum("restored: " in each for each in said) == 3
+    assert not (tmp_path / "drill").exists()
+
+
+def test_the_checklist_names_every_check_of_the_doctor() -> None:
+    page = (ROOT / "docs/how-to/deploy.md").read_text().partition("## The checklist")[2]
+    assert set(re.findall(r"`([a-z-]+)`", page)) == set(CHECKS)
 
 
 @pytest.mark.anyio

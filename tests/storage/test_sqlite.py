@@ -70,6 +70,7 @@ async def test_only_the_owner_may_read_the_files(open_storage, settings: Storage
     home = file_of(settings).parent
     assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in home.iterdir()} == {
         "test.db": 0o600,
+        "test.db.lock": 0o600,
         "test.db-shm": 0o600,
         "test.db-wal": 0o600,
     }

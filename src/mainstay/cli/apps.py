@@ -5,6 +5,7 @@ import sys
 
 from mainstay.cli.look import why_not
 from mainstay.cli.running import configured
+from mainstay.cli.services import migrated
 from mainstay.cli.supervised import daemon, done, started
 from mainstay.cli.terminal import safe
 
@@ -13,6 +14,8 @@ __all__ = ["add"]
 _NAMES = "an app (web), one instance of it (web:0), or all, which is also meant by none"
 _PATIENCE_S = 600.0
 _TO_RUN = ("start", "restart")
+_STARTING = frozenset({"start", "restart", "reload"})
+"""Perhaps in another version than before."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,6 +49,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask, wait until it is done, and show how the instances are then; 1 if one does not run that was to."""
     config = configured(args)
+    if args.verb in _STARTING:
+        migrated(config, args.names)
     details = {name: getattr(args, name) for name in ("signal", "to") if hasattr(args, name)}
     with started(config) if args.verb == "start" else daemon(config) as talk:
         answer = talk.ask(args.verb, names=args.names, wait=not args.no_wait, timeout_s=_PATIENCE_S, **details)

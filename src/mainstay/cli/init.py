@@ -22,6 +22,19 @@ port = 3000
 # drain_timeout = "30s"                 # for running answers when the service stops
 # turn_timeout = "180s"                 # for one message, fallbacks included
 
+# What `mainstay start` keeps running: the service, and any other program in a table of its own.
+[apps.feishu-agent]
+command = "mainstay serve"
+ready = "notify"                        # it says so itself
+watchdog = "30s"                        # an event loop that is silent for so long is hung
+stop_timeout = "35s"                    # a little more than service.drain_timeout
+memory_limit = "500MiB"
+max_restarts = 5                        # in a row, each after less than min_uptime; then it is given up
+min_uptime = "10s"
+restart_delay = "5s"                    # the first delay; those in a row grow
+# restart_intensity = 20                # so many within restart_period, whatever the uptime
+# restart_period = "1h"
+
 # Without models, the sandbox's are used: they answer from a script, and cost nothing. Writing one of these tables
 # replaces the sandbox's models.
 # [models.primary]
@@ -99,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         print(_write(args.directory / name, content))
     there = "" if args.directory == Path() else f"cd {args.directory}, "
     print(
-        f"next: {there}mainstay migrate, then mainstay serve; "
+        f"next: {there}mainstay run; what is missing says `mainstay doctor`; "
         "before version control: add .env and .mainstay to .gitignore"
     )
     return 0

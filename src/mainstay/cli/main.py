@@ -26,7 +26,8 @@ VERBS: Final[Mapping[str, str]] = {
     **{verb: verb for verb in ("monit", "env", "flush")},
     **dict.fromkeys(("run", "daemon"), "run"),
     **{verb: verb for verb in ("logs", "kill", "update", "serve", "ask", "health", "sandbox", "fault")},
-    **{verb: verb for verb in ("init", "config", "migrate")},
+    **{verb: verb for verb in ("init", "config", "migrate", "backup", "restore")},
+    "doctor": "doctor.command",
 }
 """Which module has which verb."""
 ALIASES: Final[Mapping[str, Sequence[str]]] = {
@@ -44,11 +45,11 @@ _START_HERE: Final = """\
 mainstay keeps an LLM agent service up and tells the truth about how it is.
 
 Type first, in an empty directory:
-  mainstay migrate        make the database
-  mainstay serve          run the service; without credentials everything is simulated
+  mainstay run            start the service, supervised; without credentials everything is simulated
 and in a second terminal:
   mainstay ask "hello"    say something to the bot and watch it answer
   mainstay health         how is it?
+  mainstay doctor         is everything as it should be?
   mainstay init           write a mainstay.toml to put your own bot in
 
 `mainstay --help` lists everything."""

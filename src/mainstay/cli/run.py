@@ -13,6 +13,7 @@ from typing import NoReturn
 from mainstay.cli.daemon import program
 from mainstay.cli.lines import Form, add_forms, form_of
 from mainstay.cli.running import configured
+from mainstay.cli.services import migrated
 from mainstay.config.load import FILE_NAME
 from mainstay.config.model import Config
 from mainstay.supervisor.plan import Asked, Plan, marks, write
@@ -38,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
     """Supervise until SIGTERM or SIGINT; or only say what would be supervised, to one who does."""
     fd = os.memfd_create("plan") if args.plan_to is None else args.plan_to
     form = form_of(args) if args.foreground else None
-    write(asked(configured(args), args.verb, form), fd)
+    config = configured(args)
+    if args.foreground and args.plan_to is None and not args.check:
+        migrated(config, ())
+    write(asked(config, args.verb, form), fd)
     command = program(shown=form.name.lower() if form else "")
     if args.check:
         print("\n".join(command), flush=True)

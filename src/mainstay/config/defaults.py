@@ -24,7 +24,18 @@ _OPENROUTER: Final = {
     "api_key": f"env:{OPENROUTER_KEY}",
 }
 _EMBEDDED: Final[dict[str, dict[str, dict[str, Any]]]] = {
-    "apps": {SERVICE: {"command": "mainstay serve", "ready": "notify", "watchdog": "30s", "stop_timeout": "35s"}},
+    "apps": {
+        SERVICE: {
+            "command": "mainstay serve",
+            "ready": "notify",
+            "watchdog": "30s",
+            "stop_timeout": "35s",
+            "memory_limit": "500MiB",
+            "max_restarts": 5,
+            "min_uptime": "10s",
+            "restart_delay": "5s",
+        }
+    },
     "models": {"primary": {"provider": "sandbox"}, "fallback": {"provider": "sandbox"}},
     "agents": {
         ROOT: {

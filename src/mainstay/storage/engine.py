@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mainstay.errors import ConfigError, StorageUnavailable
+from mainstay.errors import StorageUnavailable
+from mainstay.storage.file import meaning, path_of
 from mainstay.storage.model import StorageSettings
 
 __all__ = [
@@ -28,48 +29,10 @@ __all__ = [
     "create",
     "faults",
     "in_transaction",
-    "path_of",
     "unavailable",
 ]
 
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024  # what a burst leaves behind; SQLite itself never shrinks the file
-
-_MEANINGS: Final = {
-    sqlite3.SQLITE_BUSY: "another process keeps it locked",
-    sqlite3.SQLITE_LOCKED: "it is locked",
-    sqlite3.SQLITE_FULL: "the disk is full: free some space",
-    sqlite3.SQLITE_READONLY: "it can not be written: check the disk and the file's permissions",
-    sqlite3.SQLITE_PERM: "access is denied: check the permissions of the file and its directory",
-    sqlite3.SQLITE_CANTOPEN: "it can not be opened: check the path, the permissions and the disk",
-    sqlite3.SQLITE_IOERR: "the disk reports an error or is full",
-    sqlite3.SQLITE_NOMEM: "there is not enough memory",
-    sqlite3.SQLITE_PROTOCOL: "its locks do not work: it must be on a local disk",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup",
-    sqlite3.SQLITE_NOTADB: "the file is not a database: check the path",
-}
-
-
-def path_of(url: str) -> Path:
-    """The file behind ``sqlite:///path``.
-
-    Raises:
-        ConfigError: for anything else; PostgreSQL is not supported yet.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise ConfigError(
-            "storage.url is not a database URL: write it like sqlite:///.mainstay/mainstay.db"
-        ) from None
-    if parsed.get_backend_name() != "sqlite":
-        raise ConfigError(
-            f"storage.url: {parsed.get_backend_name()} is not supported yet: use sqlite:/// and a path"
-        )
-    if parsed.query:
-        raise ConfigError("storage.url takes no options after a question mark; see the other settings of storage")
-    if not parsed.database or parsed.database == ":memory:":
-        raise ConfigError("storage.url names no file: what is kept in memory only would be lost at every restart")
-    return Path(parsed.database)
 
 
 def create(path: Path) -> None:
@@ -161,10 +124,8 @@ def unavailable(error: BaseException, path: Path) -> StorageUnavailable | None:
     seen: BaseException | None = error
     while seen is not None:
         origin = seen.orig if isinstance(seen, DBAPIError) else seen
-        if isinstance(origin, sqlite3.Error):
-            meaning = _MEANINGS.get(getattr(origin, "sqlite_errorcode", 0) & 0xFF)
-            if meaning:
-                return StorageUnavailable(f"database {path}: {meaning} ({origin})")
+        if isinstance(origin, sqlite3.Error) and (what := meaning(origin)):
+            return StorageUnavailable(f"database {path}: {what} ({origin})")
         seen = seen.__context__
     return None
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from mainstay.errors import SchemaMismatch, StorageUnavailable
-from mainstay.storage.engine import connect_reader, connect_writer, create, faults, path_of
+from mainstay.storage.engine import connect_reader, connect_writer, create, faults
+from mainstay.storage.file import path_of
+from mainstay.storage.holding import holding
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.schema import missing, revisions
 
@@ -62,7 +64,7 @@ def upgrade(url: str, rooms: Sequence[str]) -> list[str]:
         return []
     path = path_of(url)
     create(path)
-    with _locked(path):
+    with holding(path), _locked(path):
         lacking = pending(url, rooms)
         if lacking:
             _run(url, path, rooms)

@@ -6,6 +6,7 @@ return plain values, not a result that still reads, and must not commit.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,9 @@ from mainstay.checks import Condition
 from mainstay.clock import Clock
 from mainstay.errors import LeftAlone, SchemaMismatch, StorageUnavailable
 from mainstay.guard import Guard, Unguarded
-from mainstay.storage.engine import connect_reader, connect_writer, create, faults, path_of
+from mainstay.storage.engine import connect_reader, connect_writer, create, faults
+from mainstay.storage.file import path_of
+from mainstay.storage.holding import hold
 from mainstay.storage.model import StorageSettings, StorageStats
 from mainstay.storage.schema import missing, revisions
 from mainstay.storage.writer import Writer
@@ -51,6 +54,7 @@ class Storage:
         self._readers = ThreadPoolExecutor(settings.readers, thread_name_prefix="storage-reader")
         self._read_slots = threading.Semaphore(settings.read_queue)
         self._reads_refused = 0
+        self._held: int | None = None
 
     async def open(self, expected: Mapping[str, str]) -> None:
         """Connect, after checking that the database has these tables.
@@ -69,6 +73,14 @@ class Storage:
         if expected and not self._path.exists():
             raise SchemaMismatch(f"there is no database at {self._path} yet: run `mainstay migrate`")
         create(self._path)
+        self._held = hold(self._path)
+        try:
+            self._compare(expected)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _compare(self, expected: Mapping[str, str]) -> None:
         with faults(self._path), self._writing.connect(), self._reading.connect() as connection:
             reached = revisions(connection)
         lacking = missing(expected.values(), reached)
@@ -147,11 +159,17 @@ class Storage:
         self._readers.shutdown()
         self._reading.dispose()
         self._writing.dispose()
+        self._let_go()
         if not drained:
             lost = self._writer.queued
             raise StorageUnavailable(
                 f"database {self._path}: {lost} writes were given up: the disk does not answer"
             )
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
 
     def check(self) -> Condition:
         """``"database"``: down from a failed write until one succeeds, or while one hangs."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from mainstay.settings import Secret, duration, setting, size
+from mainstay.settings import Secret, duration, setting, size, variables
 from mainstay.supervisor.probes.model import HealthSettings, ProbeSettings
 from mainstay.supervisor.written import delay, whole, words
 from mainstay.units import parse_size
@@ -113,7 +113,9 @@ class AppSettings:
     cwd: str = setting(
         "", help="Where it runs; relative to the directory of the configuration, which is the default."
     )
-    env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
+    env: Mapping[str, Secret | str] = setting(
+        {}, help="More environment variables, or others; values are secret.", parse=variables
+    )
     listen: tuple[str, ...] = setting(
         (),
         help="Where it is reached: addresses like 127.0.0.1:8000 or unix:run/web.sock. They are opened for it, "

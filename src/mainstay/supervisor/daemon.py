@@ -129,7 +129,7 @@ class Supervisor:
         self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
         self._turns: dict[str, asyncio.Lock] = {}
         self._logs: set[Path] = set()
-        self._save, self._time = asyncio.Event(), asyncio.Event()
+        self._save, self._saved, self._time = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._channels = Channels(keeper, self._said_ready)
@@ -269,11 +269,16 @@ class Supervisor:
         return LeftBehind(boot=self._boot, instances=dict(self.instances), rolls=self.reloads.rolls, roster=roster)
 
     async def drained(self) -> None:
-        """What the apps have said is in their logs, as far as those can be written."""
+        """What the apps have said is in their logs, and what was decided is written down, as far as that can be."""
         for log in self._logs:
             with suppress(KeyError, OSError, TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
                     await asyncio.wrap_future(self._collector.drain(log))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                self._saved.clear()
+                self._save.set()
+                await self._saved.wait()
 
     async def let_go(self, apps: Collection[str], sources: Iterable[Source]) -> None:
         """Close the sockets and the pipes of what was deleted. Raises MainstayError."""
@@ -595,6 +600,8 @@ class Supervisor:
                 continue
             for child in ended:
                 self._forget(child)
+            if not self._save.is_set():
+                self._saved.set()
 
     def _forget(self, child: Child) -> None:
         self._keeper.acknowledge(child)

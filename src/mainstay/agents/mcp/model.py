@@ -7,14 +7,13 @@ from typing import Final
 
 from mainstay.errors import MainstayError
 from mainstay.recovery.model import Failure
-from mainstay.settings import Secret, duration, is_sendable, setting, size
+from mainstay.settings import Secret, duration, is_sendable, setting, size, texts, variables
 
 __all__ = ["LONGEST_PREFIX", "Answer", "CallFailed", "ListedTool", "McpSettings", "Offer", "OfferedTool"]
 
 LONGEST_PREFIX: Final = 32
 _PREFIX: Final = re.compile(rf"[A-Za-z0-9_-]{{0,{LONGEST_PREFIX}}}")
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _command(written: object) -> tuple[str, ...]:
@@ -28,34 +27,15 @@ def _command(written: object) -> tuple[str, ...]:
 
 
 def _headers(written: object) -> dict[str, Secret]:
-    headers = {name: _secret(value) for name, value in _texts(written, _HEADER, "a header").items()}
+    headers = {name: _secret(value) for name, value in texts(written, _HEADER, "a header").items()}
     for name, value in headers.items():
         if not is_sendable(value.reveal()):
             raise ValueError(f"{name} holds a character that no request can: only printable ASCII is allowed")
     return headers
 
 
-def _variables(written: object) -> dict[str, Secret | str]:
-    return _texts(written, _VARIABLE, "a variable")
-
-
 def _secret(value: Secret | str) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
-
-
-def _texts(written: object, name_of: re.Pattern[str], what: str) -> dict[str, Secret | str]:
-    """A table of texts; what was written as ``env:NAME`` comes as a `Secret`."""
-    if not isinstance(written, Mapping):
-        raise ValueError('write a table of texts, like { NAME = "env:VARIABLE" }')  # noqa: TRY004
-    for name, value in written.items():
-        if not isinstance(name, str) or not name_of.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of {what}")
-        if not isinstance(value, str | Secret):
-            raise ValueError(f"{name} must be text in quotes")  # noqa: TRY004
-        plain = value.reveal() if isinstance(value, Secret) else value
-        if any(char in plain for char in "\r\n\0"):
-            raise ValueError(f"{name} has a line break in it")
-    return dict(written)
 
 
 def _prefix(written: object) -> str:
@@ -83,7 +63,7 @@ class McpSettings:
     env: Mapping[str, Secret | str] = setting(
         {},
         help="Variables for the command, which gets few others: HOME, LOGNAME, PATH, SHELL, TERM and USER.",
-        parse=_variables,
+        parse=variables,
     )
     cwd: str = setting("", help="The directory in which the command runs; that of the service if absent.")
     prefix: str | None = setting(
