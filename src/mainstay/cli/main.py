@@ -26,6 +26,9 @@ VERBS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("run", "daemon"), "run"),
     **{verb: verb for verb in ("logs", "kill", "serve", "ask", "health", "sandbox", "fault")},
     **{verb: verb for verb in ("init", "config", "migrate")},
+    **dict.fromkeys(("startup", "unstartup"), "startup"),
+    "import": "importing",
+    "export": "export",
 }
 """Which module has which verb."""
 ALIASES: Final = {"ls": "list", "status": "list", "show": "describe"}

@@ -100,6 +100,12 @@ class AppSettings:
     )
     env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
+    instance_var: str = setting(
+        "", help="The environment variable that has the number of the instance, from 0; none by default."
+    )
+    increment_var: str = setting(
+        "", help="The variable of `env` that is a number, and larger by one for each instance, like a port."
+    )
     autostart: bool = setting(True, help="Whether `mainstay start` without a name starts it.")  # noqa: FBT003
     autorestart: bool = setting(True, help="Whether it is started again when it has ended by itself.")  # noqa: FBT003
     stop_exit_codes: tuple[int, ...] = setting(

@@ -49,11 +49,21 @@ def launch(name: str, settings: AppSettings, *, home: Path, directory: Path, env
     cwd = directory / Path(settings.cwd).expanduser()
     env = {key: value for key, value in environ.items() if key not in _NOT_FOR_CHILDREN}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
+    env |= _numbered(int(name.rpartition(":")[2]), settings, env)
     env[MARKER] = marker(name, home)
     env["NOTIFY_SOCKET"] = str(home / SOCKET)
     if settings.watchdog:
         env["WATCHDOG_USEC"] = str(round(settings.watchdog * 1e6))
     return Launch(argv=_words(settings.command), cwd=cwd, env=env)
+
+
+def _numbered(number: int, settings: AppSettings, env: Mapping[str, str]) -> dict[str, str]:
+    """What is different from one instance of an app to the next."""
+    found = {settings.instance_var: str(number)} if settings.instance_var else {}
+    if settings.increment_var:
+        first = env.get(settings.increment_var, "0")
+        found[settings.increment_var] = str(int(first) + number) if first.isdecimal() else str(number)
+    return found
 
 
 def _words(command: Sequence[str]) -> tuple[str, ...]:
