@@ -38,7 +38,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write it there; it must not exist yet")
     whose = parser.add_mutually_exclusive_group()
-    whose.add_argument("--user", action="store_true", help="systemd: a unit of this user; the default, but for root")
+    whose.add_argument(
+        "--user", action="store_true", help="systemd: a unit of this user; the default, but for root"
+    )
     whose.add_argument("--system", action="store_true", help="systemd: a unit of the system")
     parser.add_argument("--run-as", metavar="USER", help="systemd: as whom a unit of the system runs")
     parser.add_argument("--json", action="store_true", help="pm2: file and report, for programs")
@@ -85,9 +87,7 @@ def _exported(config: Config, name: str) -> Export:
         command = (sys.executable, "-P", "-m", *command)
     env = {key: value for key, value in app.env.items() if not isinstance(value, Secret)}
     values = {
-        key: getattr(app, key)
-        for key in _MAPPED & SECTIONS["apps"].keys.keys()
-        if key not in ("command", "env")
+        key: getattr(app, key) for key in _MAPPED & SECTIONS["apps"].keys.keys() if key not in ("command", "env")
     }
     return Export(
         name=name,

@@ -128,7 +128,9 @@ def _without_secrets(apps: Sequence[Imported]) -> tuple[list[Imported], dict[str
         written = dict(env) if isinstance(env, dict) else {}
         for name, value in written.items():
             if value and name.isidentifier() and redact_fields({name: value}) != {name: value}:
-                variable = name if secrets.get(name, value) == value else f"{app.name}_{name}".replace("-", "_").upper()
+                variable = (
+                    name if secrets.get(name, value) == value else f"{app.name}_{name}".replace("-", "_").upper()
+                )
                 secrets[variable], written[name] = value, f"env:{variable}"
         cleaned.append(replace(app, settings={**app.settings, **({"env": written} if written else {})}))
     return cleaned, secrets
@@ -151,7 +153,9 @@ def _write(target: Path, text: str, apps: Sequence[Imported], secrets: Mapping[s
     _replace(target, before + text, 0o600)
     notes = [f"written: {target}", *kept]
     if not known and SERVICE not in (app.name for app in apps):
-        notes.append(f"the built-in app {SERVICE} is there no more: where a file names apps, they are all there are")
+        notes.append(
+            f"the built-in app {SERVICE} is there no more: where a file names apps, they are all there are"
+        )
     return notes
 
 

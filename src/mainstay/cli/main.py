@@ -27,6 +27,7 @@ VERBS: Final[Mapping[str, str]] = {
     **{verb: verb for verb in ("logs", "kill", "serve", "ask", "health", "sandbox", "fault")},
     **{verb: verb for verb in ("init", "config", "migrate")},
     **dict.fromkeys(("startup", "unstartup"), "startup"),
+    **dict.fromkeys(("save", "resurrect"), "saved"),
     "import": "importing",
     "export": "export",
 }

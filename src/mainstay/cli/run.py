@@ -21,9 +21,14 @@ _POLL_S = 0.1
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     parser = verbs.add_parser("run", help="keep the configured apps running, in the foreground; Ctrl-C ends them")
-    parser.set_defaults(run=run, started=True)
+    parser.set_defaults(run=run, started=True, boot=False)
     parser = verbs.add_parser(
         "daemon", help="the same, but starts nothing by itself; `start` has it in the background"
+    )
+    parser.add_argument(
+        "--boot",
+        action="store_true",
+        help="the machine starts it: what ran when the last one was told to end goes on",
     )
     parser.set_defaults(run=run, started=False)
 
@@ -41,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     async def supervised() -> None:
         async with asyncio.TaskGroup() as tasks:
             showing = tasks.create_task(_show(config)) if args.started else None
-            await supervise(plan, apps=apps, started=args.started)
+            await supervise(plan, apps=apps, started=args.started, boot=args.boot)
             if showing is not None:
                 showing.cancel()
 

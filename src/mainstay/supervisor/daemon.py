@@ -24,7 +24,7 @@ from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.machine import step
-from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
+from mainstay.supervisor.model import Child, Ended, Instance, instance_name, is_wanted
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Source, policy, sources
 from mainstay.supervisor.processes import send, send_group
@@ -81,10 +81,18 @@ class Supervisor:
         collector: writes their output to their logs.
         lifecycle: is told what happens.
         kept: what the last daemon has left; None if there was none.
+        boot: whether the machine has started this daemon: what the last one has ended with itself goes on then.
     """
 
     def __init__(
-        self, plan: Plan, *, keeper: Keeper, collector: Collector, lifecycle: Lifecycle, kept: LeftBehind | None
+        self,
+        plan: Plan,
+        *,
+        keeper: Keeper,
+        collector: Collector,
+        lifecycle: Lifecycle,
+        kept: LeftBehind | None,
+        boot: bool = False,
     ) -> None:
         self.plan = plan
         self.instances: dict[str, Instance] = {}
@@ -102,14 +110,16 @@ class Supervisor:
         self._turns: dict[str, asyncio.Lock] = {}
         self._logs: set[Path] = set()
         self._save, self._time = asyncio.Event(), asyncio.Event()
+        self._saved = asyncio.Event()
+        self._ended_with_us: tuple[str, ...] = ()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         known = kept.instances if kept is not None and kept.boot == self._boot else {}
-        self._before_boot = frozenset(
+        self._revived = frozenset(
             name
             for name, each in (kept.instances if kept is not None and not known else {}).items()
-            if each.state in ACTIVE or each.state is State.BACKOFF
-        )
+            if is_wanted(each)
+        ) | frozenset(kept.ended if kept is not None and boot else ())
         for name in self._planned():
             self.instances[name] = known.get(name, Instance())
 
@@ -152,8 +162,18 @@ class Supervisor:
             tasks.create_task(self._keep_measuring())
             await self._keep_saving()
 
+    def remember(self) -> None:
+        """All is about to be ended: what is wanted now is what a daemon that the machine starts begins with."""
+        wanted = tuple(name for name, instance in self.instances.items() if is_wanted(instance))
+        self._ended_with_us = self._ended_with_us or wanted
+
     async def drained(self) -> None:
-        """What the apps have said is in their logs, as far as those can be written."""
+        """What the apps have said is in their logs, and how they ended is kept, as far as it can be written."""
+        self._saved.clear()
+        self._save.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                await self._saved.wait()
         for log in self._logs:
             with suppress(KeyError, OSError, TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
@@ -215,7 +235,7 @@ class Supervisor:
             if instance.child is not None:
                 self.feed(name, events.Resumed())
                 self._collect(name)
-            if name in self._before_boot:
+            if name in self._revived:
                 self.feed(name, events.Wanted())
 
     def _adopted(self, name: str, child: Child) -> None:
@@ -335,10 +355,12 @@ class Supervisor:
     async def _keep_saving(self) -> None:
         """Write down what was decided, and only then let the keeper forget what has ended."""
         while True:
+            if not self._save.is_set():
+                self._saved.set()
             await self._save.wait()
             self._save.clear()
             ended, self._ended = self._ended, []
-            kept = LeftBehind(boot=self._boot, instances=dict(self.instances))
+            kept = LeftBehind(boot=self._boot, instances=dict(self.instances), ended=self._ended_with_us)
             try:
                 await asyncio.to_thread(save, self.plan.home, kept)
             except OSError as error:

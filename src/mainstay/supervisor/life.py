@@ -34,18 +34,22 @@ _LOCK: Final = "supervisor.lock"
 _KEEPER_ENDS_S: Final = 10.0
 
 
-async def supervise(plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]], started: bool = False) -> None:
+async def supervise(
+    plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]], started: bool = False, boot: bool = False
+) -> None:
     """Keep the apps of this plan, until told to end.
 
     Args:
         plan: what is asked for now.
         apps: reads the configuration anew.
         started: whether what is to be started by itself is started now.
+        boot: whether the machine has started this: what ran when the last daemon was told to end goes on, and where
+            there never was one, what is to be started by itself is started.
 
     Raises:
         MainstayError: if another daemon has this home, or the keeper can not be had.
     """
-    clock, over = SystemClock(), asyncio.Event()
+    clock, over, notifier = SystemClock(), asyncio.Event(), Notifier()
     plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone(plan.home))
@@ -59,22 +63,27 @@ async def supervise(plan: Plan, *, apps: Callable[[], Mapping[str, AppSettings]]
         collector = Collector(notice=notice)
         collector.start()
         stack.callback(collector.close)
-        supervisor = Supervisor(plan, keeper=keeper, collector=collector, lifecycle=lifecycle, kept=load(plan.home))
+        kept = load(plan.home)
+        supervisor = Supervisor(plan, keeper=keeper, collector=collector, lifecycle=lifecycle, kept=kept, boot=boot)
         verbs = Verbs(supervisor, apps=apps, end=over.set, clock=clock)
         stack.enter_context(listening(plan.home, supervisor.heard))
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(supervisor.run())
+            running = [tasks.create_task(supervisor.run())]
+            if notifier.watchdog_s is not None:
+                running.append(tasks.create_task(notifier.keep_alive()))
             await stack.enter_async_context(serving(plan.home, verbs.handle))
             with _told_to_end() as told:
                 lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid)
-                Notifier().say("READY=1", f"MAINPID={os.getpid()}")
-                if started:
+                notifier.say("READY=1", f"MAINPID={os.getpid()}")
+                if started or (boot and kept is None):
                     await verbs.handle({"do": "start", "wait": False})
                 await _first(over, told)
+            notifier.say("STOPPING=1")
             if not over.is_set():
                 await verbs.stop_all()
             await supervisor.drained()
-            running.cancel()
+            for each in running:
+                each.cancel()
         await end(lambda: strays(keeper.pid, ()), _KEEPER_ENDS_S)
         await keeper.stop(_KEEPER_ENDS_S)
         lifecycle.write("daemon ended", pid=os.getpid())

@@ -31,10 +31,12 @@ class LeftBehind:
     Attributes:
         boot: of which start of the machine the pids and times in it are.
         instances: by their names, ``"web:0"``.
+        ended: those that were wanted when the daemon was told to end, and with it all of them.
     """
 
     boot: str
     instances: Mapping[str, Instance] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
 
 
 def boot_id() -> str:
@@ -80,7 +82,7 @@ def _kept(written: dict[str, Any]) -> LeftBehind:
     if written["v"] != _VERSION:
         raise ValueError(f"it has version {written['v']}, this program reads {_VERSION}")
     instances = {name: _instance(each) for name, each in written["instances"].items()}
-    return LeftBehind(boot=written["boot"], instances=instances)
+    return LeftBehind(boot=written["boot"], instances=instances, ended=tuple(written.get("ended", ())))
 
 
 def _instance(written: dict[str, Any]) -> Instance:

@@ -13,7 +13,7 @@ from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.control import Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
-from mainstay.supervisor.model import Instance, Reason, State
+from mainstay.supervisor.model import Instance, Reason, State, is_wanted
 
 __all__ = ["Verbs"]
 
@@ -84,6 +84,7 @@ class Verbs:
 
     async def stop_all(self) -> None:
         """Stop everything, each in its time."""
+        self._supervisor.remember()
         await self._ask(list(self._supervisor.instances), lambda _: events.Unwanted(), _AT_REST, wait=True)
 
     def _meant(self, names: Iterable[object], *, autostart: bool = False) -> list[str]:
@@ -141,6 +142,7 @@ class Verbs:
             "processes": taken[0].processes if taken else None,
             "detail": instance.detail,
             "status": instance.status,
+            "wanted": is_wanted(instance),
             "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
             "ended": str(instance.ended) if instance.ended else None,
             "command": list(settings.command),

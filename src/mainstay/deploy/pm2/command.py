@@ -18,8 +18,8 @@ Look = Callable[[str, str], Script]
 """What the script (second) is in that directory (first)."""
 
 _BY_EXTENSION: Final = {
-    ".sh": "bash", ".py": "python3", ".rb": "ruby", ".php": "php", ".pl": "perl", ".js": "node", ".coffee": "coffee",
-    ".ls": "lsc", ".ts": "bun", ".tsx": "bun",
+    ".sh": "bash", ".py": "python3", ".rb": "ruby", ".php": "php", ".pl": "perl", ".js": "node",
+    ".coffee": "coffee", ".ls": "lsc", ".ts": "bun", ".tsx": "bun",
 }  # fmt: skip
 _NODE: Final = ("node", "bun")
 _SHELL: Final = "the script has a space, so it is a line for the shell, and PM2 does not use this either"

@@ -15,7 +15,7 @@ Value = str | int | bool | Sequence[str] | Sequence[int] | Mapping[str, str]
 
 _LEAST_UPTIME_MS: Final = 100
 _SIGNAL: Final = "PM2 has one signal for all apps: start it with PM2_KILL_SIGNAL={}"
-_SECRET: Final = "{} left out: PM2 passes its own environment on, so set it before `pm2 start`"
+_LEFT_OUT: Final = "{} left out: PM2 passes its own environment on, so set it before `pm2 start`"
 _NOT_SO: Final = "PM2 has nothing like it"
 
 
@@ -46,7 +46,11 @@ class _Exported:
         program, *arguments = app.command
         cwd = posixpath.normpath(posixpath.join(app.directory, app.cwd))
         # A script with a space would be a line for the shell.
-        yield from (("name", app.name), ("script", program if " " not in program else "env"), ("interpreter", "none"))
+        yield from (
+            ("name", app.name),
+            ("script", program if " " not in program else "env"),
+            ("interpreter", "none"),
+        )
         yield "args", [*([program] if " " in program else []), *arguments]
         yield "cwd", cwd
         # Without a mode, PM2 takes any program whose interpreter is node for one of a cluster.
@@ -54,7 +58,7 @@ class _Exported:
         if app.env:
             yield "env", dict(app.env)
         if app.secrets:
-            self._note("env", Verdict.CHANGED, "env", _SECRET.format(", ".join(app.secrets)))
+            self._note("env", Verdict.CHANGED, "env", _LEFT_OUT.format(", ".join(app.secrets)))
 
     def _restarts(self) -> Iterator[tuple[str, Value]]:
         app = self.app
@@ -85,7 +89,9 @@ class _Exported:
         if app.ready == READY_BY_MESSAGE:
             yield from (("wait_ready", True), ("listen_timeout", _milliseconds(app.ready_timeout)))
         elif app.ready != "started":
-            self._note("ready", Verdict.UNSUPPORTED, note="PM2 knows node's message only: ready once it has started")
+            self._note(
+                "ready", Verdict.UNSUPPORTED, note="PM2 knows node's message only: ready once it has started"
+            )
 
     def _logs(self) -> Iterator[tuple[str, Value]]:
         app = self.app

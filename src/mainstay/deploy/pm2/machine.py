@@ -1,7 +1,7 @@
 """What does an ecosystem file of PM2 mean here?
 
-Pure. `translate` gives the apps as they are written into ``mainstay.toml``, and one `Entry` for each setting that the
-file has: nothing is dropped in silence. Where PM2's default is another one than ours, PM2's is written out.
+Pure. `translate` gives the apps as they are written into ``mainstay.toml``, and one `Entry` for each setting that
+the file has: nothing is dropped in silence. Where PM2's default is another one than ours, PM2's is written out.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ def translate(
         env: the name of an environment of the file, whose ``env_NAME`` is added to ``env``.
 
     Raises:
-        ConfigError: with one line for each value that PM2 itself would not take, for an unknown environment, and for
+        ConfigError: with one line for each: a value that PM2 itself would not take, an environment that is not there,
             two apps of one name.
     """
     apps = _apps(config)
@@ -60,13 +60,14 @@ def translate(
 
 def _apps(config: object) -> list[Mapping[str, object]]:
     """An ecosystem, a list of apps, or one app by itself."""
-    found = config
-    if isinstance(config, Mapping):
-        found = config.get("apps") or config.get("pm2") or config
-    listed = found if isinstance(found, list) else [found]
-    if not listed or not all(isinstance(app, Mapping) and app for app in listed):
-        raise ConfigError('this is no ecosystem file: it has no app; write it like {"apps": [{"script": "app.js"}]}')
-    return listed
+    found = (config.get("apps") or config.get("pm2") or config) if isinstance(config, Mapping) else config
+    listed: list[object] = found if isinstance(found, list) else [found]
+    apps = [app for app in listed if isinstance(app, Mapping) and app]
+    if not apps or len(apps) < len(listed):
+        raise ConfigError(
+            'this is no ecosystem file: it has no app; write it like {"apps": [{"script": "app.js"}]}'
+        )
+    return apps
 
 
 def _check_environment(env: str, apps: Sequence[Mapping[str, object]]) -> None:
@@ -104,7 +105,7 @@ def _translated(
     attempt("script", partial(take_command, made, look))
     for key, apply in RULES.items():
         if key in written:
-            attempt(key, partial(apply, made, written[key]))
+            attempt(key, partial(apply, made, key, written[key]))
     for key in written:
         if key not in RULES and key not in _NAMED_APART:
             attempt(key, partial(rest, made, key, written[key]))
@@ -115,7 +116,7 @@ def _translated(
 
 
 def _canonical(app: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str]]:
-    """The settings by their first names, and how each was spelled; of two spellings the first name wins, as in PM2."""
+    """The settings by their first names, and how each was spelled; the first name wins, as in PM2."""
     written: dict[str, object] = {}
     spelled: dict[str, str] = {}
     for key in sorted(app, key=lambda key: key not in KEYS):

@@ -50,7 +50,8 @@ import(pathToFileURL(process.argv[1])).then(module => {
 _EVALUATE: Final = """
 const text = require('fs').readFileSync(process.argv[1], 'utf8')
 try {
-  process.stdout.write(JSON.stringify(require('vm').runInNewContext(`(${text}\\n)`, {}, { timeout: 1000 })) || 'null')
+  const config = require('vm').runInNewContext(`(${text}\\n)`, {}, { timeout: 1000 })
+  process.stdout.write(JSON.stringify(config) || 'null')
 } catch (error) {
   process.stderr.write('\\n' + error.message + '\\n')
   process.exitCode = 1
@@ -72,7 +73,9 @@ def read(path: Path) -> object:
     if path.suffix in _SCRIPTS:
         return _by_node(path, _IMPORT)
     if path.suffix in (".yml", ".yaml"):
-        raise ConfigError(f"{path}: YAML is not read: make JSON of it, e.g. `npx js-yaml {path.name} > ecosystem.json`")
+        raise ConfigError(
+            f"{path}: YAML is not read: make JSON of it, e.g. `npx js-yaml {path.name} > ecosystem.json`"
+        )
     try:
         return json.loads(_without(_COMMA_AT_END, _without(_COMMENT, text)))
     except RecursionError:
