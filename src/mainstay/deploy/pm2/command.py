@@ -55,7 +55,7 @@ def _interpreted(app: Translation, script: str, look: Look) -> list[str]:
 
 
 def _interpreter(app: Translation, script: str, kind: Script) -> str:
-    if app.written.get("exec_interpreter"):
+    if "exec_interpreter" in app.written:
         program, at, _ = as_text(app.written["exec_interpreter"]).partition("@")
         app.take("exec_interpreter", "command", changed=_VERSION if at else "")
         return program
@@ -64,10 +64,10 @@ def _interpreter(app: Translation, script: str, kind: Script) -> str:
 
 
 def _words(app: Translation, key: str) -> list[str]:
-    if not app.written.get(key):
+    if key not in app.written:
         return []
     app.take(key, "command")
-    return as_words(app.written[key])
+    return as_words(app.written[key]) if app.written[key] else []
 
 
 def runs_on_node(words: list[str]) -> bool:

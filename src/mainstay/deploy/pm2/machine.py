@@ -38,7 +38,7 @@ def translate(
         env: the name of an environment of the file, whose ``env_NAME`` is added to ``env``.
 
     Raises:
-        ConfigError: with one line for each: a value that PM2 itself would not take, an environment that is not there,
+        ConfigError: one line for each: a value that PM2 itself would not take, an environment that is not there,
             two apps of one name.
     """
     apps = _apps(config)
@@ -106,6 +106,9 @@ def _translated(
     for key, apply in RULES.items():
         if key in written:
             attempt(key, partial(apply, made, key, written[key]))
+    for key in app:
+        if app[key] is not None and key not in spelled.values():
+            made.refuse_spelling(key)
     for key in written:
         if key not in RULES and key not in _NAMED_APART:
             attempt(key, partial(rest, made, key, written[key]))

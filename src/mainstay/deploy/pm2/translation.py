@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mainstay.deploy.pm2.model import Entry, Place, Setting, Verdict
+from mainstay.deploy.pm2.model import ALIASES, Entry, Place, Setting, Verdict
 
 __all__ = ["Translation"]
 
@@ -54,6 +54,11 @@ class Translation:
     def refuse(self, key: str, note: str) -> None:
         """It is not taken."""
         self._report(key, Verdict.UNSUPPORTED, "", note)
+
+    def refuse_spelling(self, spelling: str) -> None:
+        """It says again what another spelling says already."""
+        note = f"{ALIASES[spelling]} is there, which PM2 takes in its place"
+        self.entries.append(Entry(app=self.name, key=spelling, verdict=Verdict.UNSUPPORTED, note=note))
 
     def _report(self, key: str, verdict: Verdict, becomes: str, note: str) -> None:
         self.entries.append(
