@@ -132,13 +132,13 @@ def test_the_real_pm2_takes_it_without_a_warning_and_runs_it_as_it_was_asked(rea
     file, _ = ecosystem([app, other])
     (real.home / "ecosystem.config.json").write_text(json.dumps(file))
     assert real.warnings("ecosystem.config.json") == []
-    listed = json.loads(real.run("jlist").splitlines()[-1])
+    listed = sorted(json.loads(real.run("jlist").splitlines()[-1]), key=lambda each: each["name"])
     assert [(each["name"], each["pm2_env"]["status"]) for each in listed] == [
-        ("web", "online"),
-        ("web", "online"),
         ("later", "stopped"),
+        ("web", "online"),
+        ("web", "online"),
     ]
-    kept = listed[0]["pm2_env"]
+    kept = listed[-1]["pm2_env"]
     assert {key: kept[key] for key in ("max_memory_restart", "kill_timeout", "max_restarts", "exec_mode", "A")} == {
         "max_memory_restart": 500 * 1024**2,
         "kill_timeout": 5000,

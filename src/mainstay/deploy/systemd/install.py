@@ -91,9 +91,10 @@ def _check_owner(path: Path, project: str) -> None:
 
 
 def _refused(path: Path, error: OSError, manager: Manager) -> MainstayError:
-    what = f"{path}: {error.strerror}"
-    instead = "see whose the directory is" if manager.is_user else "run it with sudo, or with --user"
-    return MainstayError(f"{what}; {instead}")
+    instead = (
+        "" if manager.is_user or not isinstance(error, PermissionError) else "; run it with sudo, or with --user"
+    )
+    return MainstayError(f"{path}: {error.strerror}{instead}")
 
 
 def _told(manager: Manager, *verbs: tuple[str, ...]) -> list[list[str]]:
