@@ -100,7 +100,7 @@ class Pm2:
         return ran.stdout + ran.stderr
 
     def warnings(self, file: str) -> list[str]:
-        """Of starting it, but for those that PM2 has for every file: it is not running yet, and has a new directory."""
+        """Of starting it, but for those that PM2 has for every file: it does not run yet, in a new directory."""
         said = re.sub(r"\x1b\[\d+m", "", self.run("start", file))
         warned = [line for line in said.splitlines() if "[WARN]" in line]
         return [line for line in warned if not re.search("not running, starting|Folder does not exist", line)]

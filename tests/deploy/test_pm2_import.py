@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import types
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mainstay.deploy.pm2.keys import RULES
 from mainstay.deploy.pm2.machine import translate
 from mainstay.deploy.pm2.model import ALIASES, KEYS, Entry, Imported, Place, Script, Verdict
 from mainstay.errors import ConfigError
+from mainstay.units import parse_duration
 
 PLACE = Place(home="/home/me", cores=8)
 FILES = {"app": Script.BINARY, "tool": Script.TEXT}
@@ -50,7 +52,7 @@ def settings(**app: object) -> dict[str, Any]:
         (
             {"script": "a.js", "node_args": "--max-old-space-size=300 -r x"},
             ["node", "--max-old-space-size=300", "-r", "x", "a.js"],
-        ),  # fmt: skip  # noqa: E501
+        ),
         ({"script": "make run && true"}, ["bash", "-c", "make run && true"]),
         ({"cmd": "run.sh"}, ["bash", "run.sh"]),
     ],
@@ -92,7 +94,7 @@ def test_a_script_is_started_with_the_words_with_which_pm2_starts_it(
         (
             {"env": {"A": 1, "B": True, "C": {"d": "é"}}, "port": 80},
             {"env": {"A": "1", "B": "true", "C": '{"d": "é"}', "PORT": "80"}},
-        ),  # fmt: skip  # noqa: E501
+        ),
         ({"script": "a.py", "env": {"A": "1"}}, {"env": {"A": "1", "PYTHONUNBUFFERED": "1"}}),
     ],
 )
@@ -218,7 +220,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
 APPS = st.fixed_dictionaries({"script": st.just("a.js")}, optional=VALUES)
 
 
-def complete(module: Any, app: dict[str, object]) -> None:
+def complete(module: types.ModuleType, app: dict[str, object]) -> None:
     """Each setting is in the report once; what is taken as a setting of ours is written, and fits it."""
     [made], entries = module.translate({"apps": [app]}, place=PLACE, look=look)
     assert sorted(entry.key for entry in entries) == sorted(key for key, each in app.items() if each is not None)
@@ -250,23 +252,25 @@ def test_each_setting_is_reported_once_and_what_is_written_can_be_read(app: dict
 def test_a_wrong_line_is_seen(before: str, after: str) -> None:
     wrong = mutant(machine, before, after)
     with pytest.raises((AssertionError, KeyError)):
-        complete(wrong, {"script": "a.js", "name": "web", "args": "--x", "vizion": True})
-        complete(wrong, {"script": "a.js", "exec": "b.js", "maxRestarts": None})
-        same_command(wrong, {"script": "a.js", "exec": "b.js"})
+        everything_right(wrong)
 
 
-def same_command(module: Any, app: dict[str, object]) -> None:
+def test_of_two_spellings_the_first_name_wins_as_in_pm2() -> None:
+    everything_right(machine)
+
+
+def everything_right(module: types.ModuleType) -> None:
+    complete(module, {"script": "a.js", "name": "web", "args": "--x", "vizion": True})
+    complete(module, {"script": "a.js", "exec": "b.js", "maxRestarts": None})
+    same_command(module, {"script": "a.js", "exec": "b.js"})
+
+
+def same_command(module: types.ModuleType, app: dict[str, object]) -> None:
     """Of two spellings the first name wins, as in PM2."""
     [made], _ = module.translate([app], place=PLACE, look=look)
     assert made.settings["command"] == ["node", "a.js"]
 
 
-def test_of_two_spellings_the_first_name_wins_as_in_pm2() -> None:
-    same_command(machine, {"exec": "b.js", "script": "a.js"})
-
-
 @given(st.integers(0, 10**9))
 def test_milliseconds_are_read_back_as_they_were(milliseconds: int) -> None:
-    from mainstay.units import parse_duration
-
     assert round(parse_duration(units.as_milliseconds(milliseconds)) * 1000) == milliseconds

@@ -49,7 +49,7 @@ def test_an_empty_list_does_not_replace_a_full_one(tmp_path: Path) -> None:
 def test_a_disk_that_takes_nothing_leaves_what_was_saved(tmp_path: Path) -> None:
     keep(tmp_path, SOME)
     (tmp_path / "saved.json.new").mkdir()
-    with pytest.raises(OSError, match="saved.json.new"):
+    with pytest.raises(OSError, match=r"saved\.json\.new"):
         keep(tmp_path, OTHERS)
     assert find(tmp_path).wanted == SOME
 

@@ -116,9 +116,9 @@ def test_the_unit_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_where_it_may_not_be_written_one_line_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MainstayError, match="x.service: File exists$"):
+    with pytest.raises(MainstayError, match=r"x\.service: File exists$"):
         install(unit_text(UNIT), "x.service", "/srv/bot", manager(tmp_path / "file"))
-    with pytest.raises(MainstayError, match="x.service: Permission denied; run it with sudo, or with --user$"):
+    with pytest.raises(MainstayError, match=r"x\.service: Permission denied; run it with sudo, or with --user$"):
         install(unit_text(UNIT), "x.service", "/srv/bot", manager(Path("/sys/kernel")))  # root may not either
 
 
