@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.supervisor.test_daemon import DEADLINE_S, Home, gone, home, kill
 
+from mainstay.supervisor.client import Daemon
+
 __all__ = ["home"]
 
 SLEEPING: dict[str, object] = {"command": ["sleep", "600"]}
@@ -56,8 +58,11 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 def running(home: Home) -> set[str]:
     """Those that run, once all are as they are meant to be."""
-    found = home.until(lambda found: all(each["state"] in ("ready", "stopped") for each in found.values()))
-    return {name for name, each in found.items() if each["state"] == "ready"}
+    with Daemon(home.directory / ".mainstay") as talk:
+        while True:
+            found = {each["name"]: each["state"] for each in talk.ask("list")}
+            if set(found.values()) <= {"ready", "stopped"}:
+                return {name for name, state in found.items() if state == "ready"}
 
 
 def test_what_ran_when_the_machine_went_down_is_started_with_it_again(home: Home, systemd: Systemd) -> None:
