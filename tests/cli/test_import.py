@@ -146,7 +146,7 @@ def test_a_secret_goes_to_where_secrets_are_and_is_not_shown(
 def test_a_file_that_would_be_wrong_is_not_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ecosystem(here)
     for before, says in (
-        ("[service]\nport = 'x'\n", "service.port"),
+        ("[service]\nport = 'x'\n", "mainstay.toml:2: service.port"),
         ("apps = { a = { command = 'x' } }\n", "added"),
     ):
         (here / "mainstay.toml").write_text(before)
@@ -177,7 +177,7 @@ def test_without_a_file_the_error_says_what_is_looked_for(here: Path, capsys: py
 def test_what_is_exported_to_pm2_is_read_back_by_import(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mainstay.toml").write_text(
         '[apps.web]\ncommand = "mainstay serve"\nready = "notify"\nlog_keep = 9\nmemory_limit = "1GiB"\n'
-        'env = { KEY = "env:SOME_KEY", A = "1" }\n'
+        'env = { KEY = "env:SOME_KEY", A = "1", API_KEY = "in-clear" }\n'
     )
     (here / ".env").write_text("SOME_KEY=abcdef\n")
     assert main(["export", "pm2", "--output", "ecosystem.config.json"]) == 0
@@ -186,6 +186,7 @@ def test_what_is_exported_to_pm2_is_read_back_by_import(here: Path, capsys: pyte
     assert "log_keep" in err
     text = (here / "ecosystem.config.json").read_text()
     assert "abcdef" not in text
+    assert "in-clear" not in text
     [app] = json.loads(text)["apps"]
     assert (app["script"], app["args"]) == (sys.executable, ["-P", "-m", "mainstay", "serve"])
     assert main(["export", "pm2", "--output", "ecosystem.config.json"]) == 2

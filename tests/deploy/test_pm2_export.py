@@ -37,6 +37,10 @@ def test_what_has_a_counterpart_comes_back_the_same_by_an_import() -> None:
         log_timestamps=True,
         out_file="out.log",
         error_file="/var/log/err.log",
+        instance_var="NR",
+        increment_var="PORT",
+        user="bot",
+        group="www",
     )
     file, _ = ecosystem([app])
     [back], entries = translate(file, place=Place(), look=lambda directory, script: Script.MISSING)
@@ -59,7 +63,10 @@ def test_what_has_a_counterpart_comes_back_the_same_by_an_import() -> None:
         "error_file": "/var/log/err.log",
         "log_timestamps": True,
         "stop_signal": "SIGINT",
-        "instance_var": "NODE_APP_INSTANCE",
+        "instance_var": "NR",
+        "increment_var": "PORT",
+        "user": "bot",
+        "group": "www",
     }
     assert all(entry.verdict is not Verdict.UNSUPPORTED for entry in entries)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from mainstay.cli.importing import report
+from mainstay.cli.importing import looks_secret, report
 from mainstay.cli.running import configured
 from mainstay.cli.startup import directory, is_user_unit, unit
 from mainstay.config.model import Config
@@ -85,7 +85,11 @@ def _exported(config: Config, name: str) -> Export:
     command = tuple(app.command)
     if command[0] == "mainstay":
         command = (sys.executable, "-P", "-m", *command)
-    env = {key: value for key, value in app.env.items() if not isinstance(value, Secret)}
+    env = {
+        key: value
+        for key, value in app.env.items()
+        if not isinstance(value, Secret) and not looks_secret(key, value)
+    }
     values = {
         key: getattr(app, key) for key in _MAPPED & SECTIONS["apps"].keys.keys() if key not in ("command", "env")
     }
@@ -94,7 +98,7 @@ def _exported(config: Config, name: str) -> Export:
         command=command,
         directory=str(directory(config)),
         env=env,
-        secrets=tuple(key for key, value in app.env.items() if isinstance(value, Secret)),
+        secrets=tuple(key for key in app.env if key not in env),
         others=tuple(_others(app)),
         **values,
     )

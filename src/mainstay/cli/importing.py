@@ -22,7 +22,7 @@ from mainstay.deploy.toml import app_table
 from mainstay.errors import ConfigError
 from mainstay.logs.redact import redact_fields
 
-__all__ = ["add", "report", "run"]
+__all__ = ["add", "looks_secret", "report", "run"]
 
 _DOTENV: Final = ".env"
 _NEXT: Final = "next: mainstay config check, then mainstay start"
@@ -127,13 +127,18 @@ def _without_secrets(apps: Sequence[Imported]) -> tuple[list[Imported], dict[str
         env = app.settings.get("env")
         written = dict(env) if isinstance(env, dict) else {}
         for name, value in written.items():
-            if value and name.isidentifier() and redact_fields({name: value}) != {name: value}:
+            if name.isidentifier() and looks_secret(name, value):
                 variable = (
                     name if secrets.get(name, value) == value else f"{app.name}_{name}".replace("-", "_").upper()
                 )
                 secrets[variable], written[name] = value, f"env:{variable}"
         cleaned.append(replace(app, settings={**app.settings, **({"env": written} if written else {})}))
     return cleaned, secrets
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Whether a variable of this name and value is one that nobody should read."""
+    return bool(value) and redact_fields({name: value}) != {name: value}
 
 
 def _write(target: Path, text: str, apps: Sequence[Imported], secrets: Mapping[str, str]) -> list[str]:
@@ -179,6 +184,8 @@ def _check(target: Path, text: str, secrets: Mapping[str, str]) -> None:
         tomllib.loads(text)
         _replace(trial, text, 0o600)
         load(trial, environ={**os.environ, **secrets})
+    except ConfigError as error:
+        raise ConfigError(*(problem.replace(trial.name, target.name) for problem in error.problems)) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{target.name}: this can not be added to it: {error}; show it without --write") from None
     finally:

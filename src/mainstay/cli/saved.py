@@ -66,8 +66,9 @@ def run_resurrect(args: argparse.Namespace) -> int:
 def _as_many(talk: Daemon, wanted: Mapping[str, bool]) -> Iterable[str]:
     """As many instances of each app as there were; gives what can not be done."""
     there = _counts(each["name"] for each in talk.ask("list", names=[]))
+    running = {name.rpartition(":")[0] for name, is_wanted in wanted.items() if is_wanted}
     for app, count in _counts(wanted).items():
-        if app in there and there[app] != count:
+        if app in running and app in there and there[app] != count:
             try:
                 talk.ask("scale", names=[app], to=str(count), wait=False)
             except MainstayError as error:

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"written: {path}")
     _say(left)
     whose = "systemctl --user" if manager.is_user else "systemctl"
-    print(f"it starts with the machine; now: {whose} start {name} (after `mainstay kill`, if a supervisor runs)")
+    print(f"to start it now: {whose} start {name} (after `mainstay kill`, if a supervisor runs)")
     if manager.is_user:
         print(f"a user's units run while that user is logged in; always: loginctl enable-linger {_whoami()}")
     return 0

@@ -111,7 +111,7 @@ class Supervisor:
         self._logs: set[Path] = set()
         self._save, self._time = asyncio.Event(), asyncio.Event()
         self._saved = asyncio.Event()
-        self._ended_with_us: tuple[str, ...] = ()
+        self._wanted_at_end: tuple[str, ...] = ()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         known = kept.instances if kept is not None and kept.boot == self._boot else {}
@@ -119,7 +119,7 @@ class Supervisor:
             name
             for name, each in (kept.instances if kept is not None and not known else {}).items()
             if is_wanted(each)
-        ) | frozenset(kept.ended if kept is not None and boot else ())
+        ) | frozenset(kept.wanted_at_end if kept is not None and boot else ())
         for name in self._planned():
             self.instances[name] = known.get(name, Instance())
 
@@ -165,7 +165,7 @@ class Supervisor:
     def remember(self) -> None:
         """All is about to be ended: what is wanted now is what a daemon that the machine starts begins with."""
         wanted = tuple(name for name, instance in self.instances.items() if is_wanted(instance))
-        self._ended_with_us = self._ended_with_us or wanted
+        self._wanted_at_end = self._wanted_at_end or wanted
 
     async def drained(self) -> None:
         """What the apps have said is in their logs, and how they ended is kept, as far as it can be written."""
@@ -360,7 +360,7 @@ class Supervisor:
             await self._save.wait()
             self._save.clear()
             ended, self._ended = self._ended, []
-            kept = LeftBehind(boot=self._boot, instances=dict(self.instances), ended=self._ended_with_us)
+            kept = LeftBehind(boot=self._boot, instances=dict(self.instances), wanted_at_end=self._wanted_at_end)
             try:
                 await asyncio.to_thread(save, self.plan.home, kept)
             except OSError as error:

@@ -31,12 +31,12 @@ class LeftBehind:
     Attributes:
         boot: of which start of the machine the pids and times in it are.
         instances: by their names, ``"web:0"``.
-        ended: those that were wanted when the daemon was told to end, and with it all of them.
+        wanted_at_end: those that were wanted when the daemon was told to end, and all of them with it.
     """
 
     boot: str
     instances: Mapping[str, Instance] = field(default_factory=dict)
-    ended: tuple[str, ...] = ()
+    wanted_at_end: tuple[str, ...] = ()
 
 
 def boot_id() -> str:
@@ -82,7 +82,8 @@ def _kept(written: dict[str, Any]) -> LeftBehind:
     if written["v"] != _VERSION:
         raise ValueError(f"it has version {written['v']}, this program reads {_VERSION}")
     instances = {name: _instance(each) for name, each in written["instances"].items()}
-    return LeftBehind(boot=written["boot"], instances=instances, ended=tuple(written.get("ended", ())))
+    at_end = tuple(written.get("wanted_at_end", ()))
+    return LeftBehind(boot=written["boot"], instances=instances, wanted_at_end=at_end)
 
 
 def _instance(written: dict[str, Any]) -> Instance:

@@ -57,6 +57,14 @@ class _Exported:
         yield from (("exec_mode", "fork"), ("instances", app.instances))
         if app.env:
             yield "env", dict(app.env)
+        for key, value in (
+            ("instance_var", app.instance_var),
+            ("increment_var", app.increment_var),
+            ("uid", app.user),
+            ("gid", app.group),
+        ):
+            if value:
+                yield key, value
         if app.secrets:
             self._note("env", Verdict.CHANGED, "env", _LEFT_OUT.format(", ".join(app.secrets)))
 

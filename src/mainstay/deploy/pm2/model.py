@@ -156,4 +156,8 @@ class Export:
     out_file: str = ""
     error_file: str = ""
     cron_restart: str = ""
+    instance_var: str = ""
+    increment_var: str = ""
+    user: str = ""
+    group: str = ""
     others: tuple[str, ...] = ()
