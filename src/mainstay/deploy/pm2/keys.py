@@ -10,7 +10,7 @@ from typing import Final
 
 from mainstay.deploy.pm2.absent import ABSENT, MOOT
 from mainstay.deploy.pm2.command import runs_on_node
-from mainstay.deploy.pm2.model import ALIASES, KEYS, READY_BY_MESSAGE, Setting
+from mainstay.deploy.pm2.model import KEYS, READY_BY_MESSAGE, Setting
 from mainstay.deploy.pm2.translation import Translation
 from mainstay.deploy.pm2.units import (
     as_bool,
@@ -273,5 +273,5 @@ def fill_in(app: Translation) -> None:
 
 
 def _hint(key: str) -> str:
-    hint = nearest(key, (*KEYS, *ALIASES))
+    hint = nearest(key, KEYS)
     return hint if hint.startswith("; did") else ""

@@ -50,7 +50,7 @@ import(pathToFileURL(process.argv[1])).then(module => {
 _EVALUATE: Final = """
 const text = require('fs').readFileSync(process.argv[1], 'utf8')
 try {
-  const config = require('vm').runInNewContext(`(${text}\\n)`, {}, { timeout: 1000 })
+  const config = require('vm').runInThisContext(`(${text}\\n)`, { timeout: 1000 })
   process.stdout.write(JSON.stringify(config) || 'null')
 } catch (error) {
   process.stderr.write('\\n' + error.message + '\\n')
@@ -81,9 +81,13 @@ def read(path: Path) -> object:
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
     except ValueError as error:
-        if shutil.which("node") is None:
-            raise ConfigError(f"{path}: is not JSON: {error}") from None
-    return _by_node(path, _EVALUATE)  # PM2 takes it for JavaScript: names without quotes, and the like
+        flaw = f"{path}: is not JSON: {error}"
+    if shutil.which("node") is None:
+        raise ConfigError(flaw)
+    try:
+        return _by_node(path, _EVALUATE)  # PM2 takes it for JavaScript: names without quotes, and the like
+    except ConfigError as error:
+        raise ConfigError(f"{flaw}; and as JavaScript: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def _without(pattern: re.Pattern[str], text: str) -> str:
