@@ -1,14 +1,9 @@
 """What is exported, PM2 takes without a warning, and it says the same as before."""
 
 import json
-import os
-import re
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
+from tests.deploy.conftest import Pm2
 
 from mainstay.deploy.pm2.export import ecosystem
 from mainstay.deploy.pm2.machine import translate
@@ -87,40 +82,6 @@ def test_a_program_with_a_space_in_its_name_is_no_line_for_the_shell() -> None:
     assert back.settings["command"] == ["env", "/opt/my app/run", "x"]
 
 
-class Pm2:
-    """The real one, with a home of its own."""
-
-    def __init__(self, program: str, home: Path) -> None:
-        self.program, self.home = program, home
-
-    def run(self, *words: str) -> str:
-        ran = subprocess.run(
-            [self.program, *words],
-            cwd=self.home,
-            env={**os.environ, "PM2_HOME": str(self.home / "pm2"), "PM2_DISCRETE_MODE": "true"},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert ran.returncode == 0, ran
-        return ran.stdout + ran.stderr
-
-    def warnings(self, file: str) -> list[str]:
-        """Of starting it, but for those that PM2 has for every file: it does not run yet, in a new directory."""
-        said = re.sub(r"\x1b\[\d+m", "", self.run("start", file))
-        warned = [line for line in said.splitlines() if "[WARN]" in line]
-        return [line for line in warned if not re.search("not running, starting|Folder does not exist", line)]
-
-
-@pytest.fixture
-def real(pm2: str, tmp_path: Path) -> Iterator[Pm2]:
-    made = Pm2(pm2, tmp_path)
-    made.run("ping")
-    yield made
-    made.run("kill")
-
-
 def test_the_real_pm2_takes_it_without_a_warning_and_runs_it_as_it_was_asked(real: Pm2) -> None:
     app = replace(
         APP,
@@ -139,7 +100,7 @@ def test_the_real_pm2_takes_it_without_a_warning_and_runs_it_as_it_was_asked(rea
     file, _ = ecosystem([app, other])
     (real.home / "ecosystem.config.json").write_text(json.dumps(file))
     assert real.warnings("ecosystem.config.json") == []
-    listed = sorted(json.loads(real.run("jlist").splitlines()[-1]), key=lambda each: each["name"])
+    listed = real.listed()
     assert [(each["name"], each["pm2_env"]["status"]) for each in listed] == [
         ("later", "stopped"),
         ("web", "online"),

@@ -1,6 +1,8 @@
 """Nothing of an ecosystem file is dropped in silence, and what is taken means what it meant."""
 
 import json
+import os
+import shutil
 import subprocess
 import types
 from pathlib import Path
@@ -9,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.deploy.conftest import Pm2
 from tests.mutants import mutant
 
 from mainstay.config.schema import SECTIONS
 from mainstay.config.values import fit
-from mainstay.deploy.pm2 import machine, units
+from mainstay.deploy.pm2 import machine, reading, units
 from mainstay.deploy.pm2.absent import ABSENT, MOOT
 from mainstay.deploy.pm2.keys import RULES
 from mainstay.deploy.pm2.machine import translate
@@ -188,6 +191,43 @@ def test_the_settings_and_their_aliases_are_those_of_the_real_pm2(pm2: str, node
     aliases = {alias: key for key, each in schema.items() for alias in each["alias"] if alias != key}
     assert set(schema) == KEYS
     assert ALIASES.items() >= aliases.items()
+
+
+SCRIPTS: list[dict[str, object]] = [
+    {"script": "a.js", "args": '--x \'a b\' "c d" --e="f g" h"i j"', "node_args": "--no-warnings"},
+    {"script": "./sub/b.py", "args": ["x", "y z"]},
+    {"script": "c.sh"},
+    {"script": "d", "interpreter": "bash"},
+    {"script": "e"},
+    {"script": "sleep", "args": "600"},
+    {"script": "./program", "interpreter": "none", "args": "600"},
+    {"script": "sleep 600 && true"},
+    {"script": "f.mjs"},
+]
+
+
+def test_the_real_pm2_starts_every_script_with_the_same_words(real: Pm2) -> None:
+    (real.home / "sub").mkdir()
+    for name in ("a.js", "sub/b.py", "c.sh", "d", "e", "f.mjs"):
+        (real.home / name).write_text("")
+    (real.home / "program").symlink_to(os.path.realpath("/bin/sleep"))
+    apps = [{**app, "name": f"app{n}", "exec_mode": "fork", "autostart": False} for n, app in enumerate(SCRIPTS)]
+    (real.home / "ecosystem.json").write_text(json.dumps(apps))
+    assert real.warnings("ecosystem.json") == []
+    ours, _ = translate(apps, place=PLACE, look=lambda _, script: reading.look(str(real.home), script))
+
+    def words(command: list[str]) -> list[str]:
+        """With the paths that they lead to."""
+        found = [shutil.which(word) or str(real.home / word) for word in command]
+        return [path if Path(path).exists() else word for word, path in zip(command, found, strict=True)]
+
+    for made, theirs in zip(ours, real.listed(), strict=True):
+        env = theirs["pm2_env"]
+        interpreter = [] if env["exec_interpreter"] == "none" else [env["exec_interpreter"], *env["node_args"]]
+        interpreter = ["python3" if word == "python" else word for word in interpreter]
+        assert words(list(made.settings["command"])) == words(
+            [*interpreter, env["pm_exec_path"], *env.get("args", [])]
+        )
 
 
 VALUES: dict[str, st.SearchStrategy[object]] = {

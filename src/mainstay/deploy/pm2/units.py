@@ -5,7 +5,6 @@ Each of these raises ValueError, saying what PM2 allows.
 
 import json
 import re
-import shlex
 from typing import Final
 
 from mainstay.units import format_duration, format_size
@@ -23,6 +22,8 @@ __all__ = [
 ]
 
 _SIZE: Final = {"G": 1024**3, "M": 1024**2, "K": 1024}
+_WORD: Final = re.compile(r"""[^\s"'=]+=(?:"[^"]*"|'[^']*')|"[^"]*"|'[^']*'|\S+""")
+"""PM2 keeps the quotes behind a ``=``, so they are part of what the program gets."""
 _TIME_MS: Final = {"h": 3_600_000, "m": 60_000, "s": 1000}
 
 
@@ -59,14 +60,11 @@ def as_text(written: object) -> str:
 
 
 def as_words(written: object) -> list[str]:
-    """A list of words, or a text that is split into them."""
+    """A list of words, or a text that is split into them: quotes count around a word, or behind its ``=``."""
     if isinstance(written, list):
         return [as_variable(word) for word in written]
-    text = as_text(written)
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return text.split()
+    words = _WORD.findall(as_text(written))
+    return [word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'" else word for word in words]
 
 
 def as_milliseconds(written: object) -> str:
