@@ -198,7 +198,7 @@ def test_what_is_exported_to_pm2_is_read_back_by_import(here: Path, capsys: pyte
 def test_the_number_of_an_instance_is_where_a_program_of_pm2_looks_for_it(project: Project) -> None:
     shell = "echo nr $NODE_APP_INSTANCE port $PORT; exec sleep 600"
     app = {"script": "sh", "args": ["-c", shell], "instances": 2, "increment_var": "PORT", "port": 3000}
-    ecosystem(project.path, instance_var="NODE_APP_INSTANCE", **app)
+    ecosystem(project.path, **app)
     assert project.run("import", "--write").returncode == 0
     try:
         project.run("start")

@@ -80,7 +80,7 @@ def test_a_script_is_started_with_the_words_with_which_pm2_starts_it(
         ({"kill_timeout": 5000}, {"stop_timeout": "5s", "stop_signal": "SIGINT"}),
         ({}, {"stop_timeout": "1600ms", "stop_signal": "SIGINT"}),
         ({"exp_backoff_restart_delay": 100}, {"backoff_base": "100ms", "backoff_cap": "15s"}),
-        ({"instances": "max"}, {"instances": 8, "instance_var": "NODE_APP_INSTANCE"}),
+        ({"instances": "max"}, {"instances": 8}),
         ({"instances": 0}, {"instances": 8}),
         ({"instances": -1}, {"instances": 7}),
         ({"instances": "2", "instance_var": "NR"}, {"instances": 2, "instance_var": "NR"}),

@@ -16,7 +16,7 @@ from mainstay.deploy.systemd.machine import unit_text
 from mainstay.deploy.systemd.model import Unit, unit_name
 from mainstay.errors import ConfigError
 
-__all__ = ["add", "is_user_unit", "run", "unit"]
+__all__ = ["add", "directory", "is_user_unit", "run", "unit"]
 
 _SYSTEM: Final = "etc/systemd/system"
 _PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "TZ")

@@ -101,7 +101,7 @@ class AppSettings:
     env: Mapping[str, Secret | str] = setting({}, help="More environment variables, or others; values are secret.")
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
     instance_var: str = setting(
-        "", help="The environment variable that has the number of the instance, from 0; none by default."
+        "NODE_APP_INSTANCE", help="The environment variable that has the number of the instance, from 0."
     )
     increment_var: str = setting(
         "", help="The variable of `env` that is a number, and larger by one for each instance, like a port."

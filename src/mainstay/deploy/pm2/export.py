@@ -63,7 +63,7 @@ class _Exported:
             ("uid", app.user),
             ("gid", app.group),
         ):
-            if value:
+            if value and (key, value) != ("instance_var", "NODE_APP_INSTANCE"):
                 yield key, value
         if app.secrets:
             self._note("env", Verdict.CHANGED, "env", _LEFT_OUT.format(", ".join(app.secrets)))

@@ -268,8 +268,6 @@ def fill_in(app: Translation) -> None:
     app.settings["stop_signal"] = "SIGINT"
     if app.place.directory:
         app.settings.setdefault("cwd", app.place.directory)
-    if app.settings.get("instances", 1) != 1 and runs_on_node(app.command):
-        app.settings.setdefault("instance_var", "NODE_APP_INSTANCE")
 
 
 def _hint(key: str) -> str:

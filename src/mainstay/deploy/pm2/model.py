@@ -156,7 +156,7 @@ class Export:
     out_file: str = ""
     error_file: str = ""
     cron_restart: str = ""
-    instance_var: str = ""
+    instance_var: str = "NODE_APP_INSTANCE"
     increment_var: str = ""
     user: str = ""
     group: str = ""
