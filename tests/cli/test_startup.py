@@ -27,7 +27,7 @@ def test_a_unit_of_the_system_is_written_below_the_root_and_removed(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "root"
-    assert main(["startup", "--system", "--root", str(root)]) == 0
+    assert main(["startup", "--system", "--root", str(root), "--config", "../bot/mainstay.toml"]) == 0
     assert files(tmp_path) == {"bot/mainstay.toml", "root/etc/systemd/system/mainstay-bot.service"}
     text = (root / "etc/systemd/system/mainstay-bot.service").read_text()
     owner = pwd.getpwuid(os.geteuid()).pw_name

@@ -11,7 +11,7 @@ from typing import Final
 
 from mainstay.cli.importing import looks_secret, report
 from mainstay.cli.running import configured
-from mainstay.cli.startup import directory, is_user_unit, unit
+from mainstay.cli.startup import directory, unit
 from mainstay.config.model import Config
 from mainstay.config.schema import SECTIONS
 from mainstay.deploy.pm2.export import ecosystem
@@ -51,8 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Write it to standard output or into the file; the report goes to standard error."""
     config = configured(args)
     if args.what == "systemd":
-        user = None if is_user_unit(args) else args.run_as or directory(config).owner()
-        return _give(args, unit_text(unit(config, user=user)), [])
+        return _give(args, unit_text(unit(config, args)), [])
     file, entries = ecosystem([_exported(config, name) for name in config.apps])
     if args.json:
         print(json.dumps({"ecosystem": file, "report": [asdict(each) for each in entries]}, indent=2))
@@ -91,12 +90,15 @@ def _exported(config: Config, name: str) -> Export:
         if not isinstance(value, Secret) and not looks_secret(key, value)
     }
     values = {
-        key: getattr(app, key) for key in _MAPPED & SECTIONS["apps"].keys.keys() if key not in ("command", "env")
+        key: getattr(app, key)
+        for key in _MAPPED & SECTIONS["apps"].keys.keys()
+        if key not in ("command", "cwd", "env")
     }
     return Export(
         name=name,
         command=command,
         directory=str(directory(config)),
+        cwd=str(Path(app.cwd).expanduser()),
         env=env,
         secrets=tuple(key for key in app.env if key not in env),
         others=tuple(_others(app)),

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{name!r} can not be the name of a unit: write letters, digits, '-', '_' and '.'")
     if args.verb == "unstartup":
         return _unstartup(args, name, project, manager)
-    text = unit_text(unit(config, user=None if manager.is_user else args.run_as or _owner(project)))
+    text = unit_text(unit(config, args))
     if args.dry_run:
         print(f"# {manager.directory / name}\n{text}", end="")
         return 0
@@ -107,19 +107,24 @@ def _manager(args: argparse.Namespace) -> Manager:
 
 def directory(config: Config) -> Path:
     """Of the project."""
-    return (config.file.parent if config.file else Path.cwd()).absolute()
+    return _plain(config.file.parent if config.file else Path.cwd())
 
 
-def unit(config: Config, *, user: str | None) -> Unit:
-    """The unit of this project; ``user``: as whom it runs, None for a unit of a user."""
+def _plain(path: Path) -> Path:
+    """Absolute, and without steps back."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  resolve() would leave the directory that was typed
+
+
+def unit(config: Config, args: argparse.Namespace) -> Unit:
+    """The unit of this project."""
     project = directory(config)
     if "\n" in str(project):
         raise ConfigError(f"{str(project)!r}: systemd can not have a directory with a line break in its name")
     return Unit(
         directory=str(project),
         command=(sys.executable, "-P", "-m", "mainstay"),
-        arguments=("--config", str(config.file)) if config.file else (),
-        user=user or "",
+        arguments=("--config", str(_plain(config.file))) if config.file else (),
+        user="" if is_user_unit(args) else args.run_as or _owner(project),
         stop_s=max((app.stop_timeout for app in config.apps.values()), default=0.0),
         environment=_environment(config, project),
     )
@@ -127,13 +132,18 @@ def unit(config: Config, *, user: str | None) -> Unit:
 
 def _environment(config: Config, project: Path) -> Mapping[str, str]:
     found = {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
-    if config.home != project / ".mainstay":
-        found["MAINSTAY_HOME"] = str(config.home)
+    home = _plain(config.home)
+    if home != project / ".mainstay":
+        found["MAINSTAY_HOME"] = str(home)
     return found
 
 
 def _owner(project: Path) -> str:
-    return pwd.getpwuid(project.stat().st_uid).pw_name
+    """A name, or a number that has none; systemd takes both."""
+    try:
+        return project.owner()
+    except KeyError:
+        return str(project.stat().st_uid)
 
 
 def _whoami() -> str:
