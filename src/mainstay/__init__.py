@@ -31,6 +31,7 @@ The house, from the roof to the ground; a room imports only what lies below it:
 ``containment``           what becomes of an error that nobody caught?
 ``sandbox``               what if it fails? (a platform and a model that misbehave on command)
 ``supervisor``            are the processes as asked?
+``deploy``                how does it come from PM2, or go to systemd?
 ``recovery``              what is done about one failed call?
 ``models``                which model answers, at what price?
 ``inbox``                 which accepted messages are not finished yet?

@@ -171,6 +171,24 @@ def test_the_checklist_names_every_check_of_the_doctor() -> None:
 
 
 @pytest.mark.anyio
+async def test_the_way_from_pm2_works(tmp_path: Path) -> None:
+    page = ROOT / "docs/how-to/move-from-pm2.md"
+    (tmp_path / "ecosystem.config.json").write_text(blocks(page, "json")[0])
+    (tmp_path / "server.py").write_text("import time\ntime.sleep(600)\n")
+    try:
+        said = [await typed(words, tmp_path) for words in commands(page)]
+    finally:
+        await typed(["mainstay", "kill"], tmp_path)
+    shown, written, checked, _, listed, saved, unit = said
+    assert re.search(r"^bot +max_memory_restart +changed", shown, re.MULTILINE)
+    assert re.search(r"^- +deploy +not supported", written, re.MULTILINE)
+    assert "mainstay.toml: right" in checked
+    assert re.search(r"^bot:0 +ready", listed, re.MULTILINE)
+    assert "1 of 1 instances are to run" in saved
+    assert "ExecStart=" in unit
+
+
+@pytest.mark.anyio
 async def test_the_way_to_an_mcp_server_works(tmp_path: Path) -> None:
     page = ROOT / "docs/how-to/use-mcp-servers.md"
     ours, theirs = blocks(page, "toml")

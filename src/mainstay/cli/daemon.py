@@ -1,6 +1,6 @@
 """How does the supervisor begin, with as little in its memory as can be?
 
-A program of its own: ``python -I -S daemon.py [started] [shown=…] [handed=…] PLAN_FD``. `mainstay daemon` reads the
+A program of its own: ``python -I -S daemon.py [started] [boot] [shown=…] [handed=…] PLAN_FD``. `mainstay daemon` reads the
 configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`), and becomes this, where
 nothing is imported but the standard library and what the daemon needs. Only who shows what the apps say, as
 `mainstay run` does, has the rest of the package.
@@ -57,7 +57,7 @@ def _main(words: "list[str]") -> int:
         handed = next((Handed.parse(word[7:]) for word in words if word.startswith("handed=")), None)
         _name()
         shown = next((word[6:] for word in words if word.startswith("shown=")), "")
-        keep, failed = supervise(asked, started="started" in words, handed=handed), ""
+        keep, failed = supervise(asked, started="started" in words, boot="boot" in words, handed=handed), ""
         while update := asyncio.run(_shown(asked, keep, shown) if shown else keep):
             try:
                 execute(update)

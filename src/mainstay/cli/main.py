@@ -28,6 +28,10 @@ VERBS: Final[Mapping[str, str]] = {
     **{verb: verb for verb in ("logs", "kill", "update", "serve", "ask", "health", "sandbox", "fault")},
     **{verb: verb for verb in ("init", "config", "migrate", "backup", "restore")},
     "doctor": "doctor.command",
+    **dict.fromkeys(("startup", "unstartup"), "startup"),
+    **dict.fromkeys(("save", "resurrect"), "saved"),
+    "import": "importing",
+    "export": "export",
 }
 """Which module has which verb."""
 ALIASES: Final[Mapping[str, Sequence[str]]] = {

@@ -25,9 +25,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the verbs."""
     parser = verbs.add_parser("run", help="keep the configured apps running, in the foreground; Ctrl-C ends them")
     add_forms(parser)
-    parser.set_defaults(run=run, foreground=True)
+    parser.set_defaults(run=run, foreground=True, boot=False)
     parser = verbs.add_parser(
         "daemon", help="the same, but starts nothing by itself; `start` has it in the background"
+    )
+    parser.add_argument(
+        "--boot",
+        action="store_true",
+        help="the machine starts it: what ran when the last one was told to end goes on",
     )
     parser.set_defaults(run=run, foreground=False)
     for each in verbs.choices["run"], verbs.choices["daemon"]:
@@ -40,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     fd = os.memfd_create("plan") if args.plan_to is None else args.plan_to
     form = form_of(args) if args.foreground else None
     config = configured(args)
-    if args.foreground and args.plan_to is None and not args.check:
+    if (args.foreground or args.boot) and args.plan_to is None and not args.check:
         migrated(config, ())
     write(asked(config, args.verb, form), fd)
     command = program(shown=form.name.lower() if form else "")
@@ -48,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(command), flush=True)
         _become([*command, "check", str(fd)], fd)
     if args.plan_to is None:
-        _become([*command, *(["started"] if args.foreground else []), str(fd)], fd)
+        words = ["started"] if args.foreground else ["boot"] if args.boot else []
+        _become([*command, *words, str(fd)], fd)
     return 0
 
 

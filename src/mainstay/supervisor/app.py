@@ -129,6 +129,12 @@ class AppSettings:
     group: str = setting("", help="Its group, by name or number; by default that of `user`.", parse=_account)
     umask: str = setting("022", help="What nobody else may do with the files that it makes.", parse=_umask)
     instances: int = setting(1, help="How many of it run at once.", parse=_instances)
+    instance_var: str = setting(
+        "NODE_APP_INSTANCE", help="The environment variable that has the number of the instance, from 0."
+    )
+    increment_var: str = setting(
+        "", help="The variable of `env` that is a number, and larger by one for each instance, like a port."
+    )
     autostart: bool = setting(True, help="Whether `mainstay start` without a name starts it.")  # noqa: FBT003
     autorestart: bool = setting(True, help="Whether it is started again when it has ended by itself.")  # noqa: FBT003
     stop_exit_codes: tuple[int, ...] = setting(

@@ -24,8 +24,8 @@ NOT_INHERITED: Final = frozenset(
     {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", MARKER, STACKS}
 )
 """What the daemon's own environment says of these is meant for the daemon; what an instance has of them is ours."""
-_NUMBER: Final = ("MAINSTAY_INSTANCE_ID", "NODE_APP_INSTANCE")
-"""Which of its app's instances it is; the second is what PM2's programs know."""
+_NUMBER: Final = "MAINSTAY_INSTANCE_ID"
+"""Which of its app's instances it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,9 @@ def launch(
     who = identity(settings.user, settings.group)
     cwd = directory / Path(settings.cwd).expanduser()
     env = {key: value for key, value in environ.items() if key not in NOT_INHERITED}
-    env |= dict.fromkeys(_NUMBER, str(number_of(name)))
     env |= who.environ() if who is not None else {}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}
+    env |= _numbered(number_of(name), settings, env)
     if settings.listen:
         env["LISTEN_FDNAMES"] = ":".join(address.replace(":", "-") for address in settings.listen)
     env[MARKER] = marker(name, begun_s, home)
@@ -75,6 +75,17 @@ def launch(
         env[STACKS] = str(place(home, run_of(name, begun_s)))
     umask = int(settings.umask, 8)
     return Launch(argv=_words(settings.command), cwd=cwd, env=env, umask=umask, identity=who)
+
+
+def _numbered(number: int, settings: AppSettings, env: Mapping[str, str]) -> dict[str, str]:
+    """What is different from one instance of an app to the next."""
+    found = {_NUMBER: str(number)}
+    if settings.instance_var:
+        found[settings.instance_var] = str(number)
+    if settings.increment_var:
+        first = env.get(settings.increment_var, "0")
+        found[settings.increment_var] = str(int(first) + number) if first.isdecimal() else str(number)
+    return found
 
 
 def _words(command: Sequence[str]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spaw
 from mainstay.supervisor.evidence import discard, found, keep_only, prepare
 from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step, succeed
-from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State
+from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State, is_wanted
 from mainstay.supervisor.naming import Role, app_of, beside, number_of, run_of, slot_of
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.fifo import written_by
@@ -91,6 +91,7 @@ class Supervisor:
         lifecycle: is told what happens.
         kept: what the last daemon has left; None if there was none.
         clock: says when it is time for cron.
+        boot: whether the machine has started this daemon: what the last one has ended with itself goes on then.
 
     Attributes:
         instances: all runs, by name.
@@ -108,6 +109,7 @@ class Supervisor:
         lifecycle: Lifecycle,
         kept: LeftBehind | None,
         clock: Clock,
+        boot: bool = False,
     ) -> None:
         self.plan = plan
         self.roster = kept.roster if kept is not None else Roster()
@@ -130,17 +132,18 @@ class Supervisor:
         self._turns: dict[str, asyncio.Lock] = {}
         self._logs: set[Path] = set()
         self._save, self._saved, self._time = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._wanted_at_end: tuple[str, ...] = ()
         self._moved = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._channels = Channels(keeper, self._said_ready)
         self._commands = Commands(keeper, plan.home, self._tasks, self._ended_early)
         self._probing = Probing(tasks=self._tasks, ask=self._ask, feed=self.feed, now=boottime)
         known = kept.instances if kept is not None and kept.boot == self._boot else {}
-        self._before_boot = frozenset(
+        self._revived = frozenset(
             name
             for name, each in (kept.instances if kept is not None and not known else {}).items()
-            if each.state in ACTIVE or each.state is State.BACKOFF
-        )
+            if is_wanted(each)
+        ) | frozenset(kept.wanted_at_end if kept is not None and boot else ())
         self._know(known)
         rolls = kept.rolls if kept is not None and known else ()
         self.reloads = Reloads(
@@ -266,7 +269,19 @@ class Supervisor:
 
     def _left_behind(self) -> LeftBehind:
         roster = self.roster.remember(self.plan.apps, map(app_of, self.instances))
-        return LeftBehind(boot=self._boot, instances=dict(self.instances), rolls=self.reloads.rolls, roster=roster)
+        return LeftBehind(
+            boot=self._boot,
+            instances=dict(self.instances),
+            rolls=self.reloads.rolls,
+            roster=roster,
+            wanted_at_end=self._wanted_at_end,
+        )
+
+    def remember(self) -> None:
+        """All is about to be ended: what is wanted now is what a daemon that the machine starts begins with."""
+        slots = ((name, each) for name, each in self.instances.items() if name == slot_of(name))
+        wanted = tuple(name for name, instance in slots if is_wanted(instance))
+        self._wanted_at_end = self._wanted_at_end or wanted
 
     async def drained(self) -> None:
         """What the apps have said is in their logs, and what was decided is written down, as far as that can be."""
@@ -401,7 +416,7 @@ class Supervisor:
                 self._perform(name, Spawn())  # the last daemon did not come to it
             elif instance.state is State.STOPPING:
                 self.feed(name, events.NotSpawned(detail="nobody has come to it"))
-            if name in self._before_boot:
+            if name in self._revived:
                 self.feed(name, events.Wanted())
             if self.is_surplus(name):
                 self.feed(name, events.Unwanted())
@@ -586,6 +601,8 @@ class Supervisor:
     async def _keep_saving(self) -> None:
         """Write down what was decided, and only then let the keeper forget what has ended."""
         while True:
+            if not self._save.is_set():
+                self._saved.set()
             await self._save.wait()
             self._save.clear()
             ended, self._ended = self._ended, []

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -41,27 +41,16 @@ _KEEPER_ENDS_S: Final = 10.0
 _TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-@dataclass(slots=True)
-class _Over:
-    """Why it does not go on, once ``event`` is set: it was told to end, or other code is to go on."""
-
-    event: asyncio.Event = field(default_factory=asyncio.Event)
-    stopped: bool = False
-    update: Update | None = None
-
-    def has_stopped(self) -> None:
-        self.stopped = True
-        self.event.set()
-
-
 async def supervise(
-    asked: Asked, *, started: bool = False, handed: Handed | None = None, failed: str = ""
+    asked: Asked, *, started: bool = False, boot: bool = False, handed: Handed | None = None, failed: str = ""
 ) -> Update | None:
     """Keep the apps of this plan, until told to end.
 
     Args:
         asked: what is asked for now, and how it is read anew.
         started: whether what is to be started by itself is started now.
+        boot: whether the machine has started this: what ran when the last daemon was told to end goes on, and where
+            there never was one, what is to be started by itself is started.
         handed: what is left of the code that this process has run until now.
         failed: why that was not replaced by other code, but goes on.
 
@@ -71,7 +60,7 @@ async def supervise(
     Raises:
         MainstayError: if another daemon has this home, or the keeper can not be had.
     """
-    home, code, over = asked.plan.home, of_daemon(), _Over()
+    home, code, over, notifier = asked.plan.home, of_daemon(), _Over(), Notifier()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(_told_to_end(over.event))
@@ -80,13 +69,15 @@ async def supervise(
         keeper = await Keeper.connect(home)
         stack.callback(keeper.close)
         collector = stack.enter_context(_collecting(lifecycle))
+        kept = load(home)
         supervisor = Supervisor(
             asked.plan,
             keeper=keeper,
             collector=collector,
             lifecycle=lifecycle,
-            kept=load(home),
+            kept=kept,
             clock=SystemClock(),
+            boot=boot,
         )
 
         async def update() -> None:
@@ -101,12 +92,14 @@ async def supervise(
             stack.enter_context(listening_abroad(home, supervisor.heard))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(supervisor.run())
-            burying = tasks.create_task(bury_orphans())
+            beside = [tasks.create_task(bury_orphans())]
+            if notifier.watchdog_s is not None:
+                beside.append(tasks.create_task(notifier.keep_alive()))
             control = serving(home, verbs.handle, inherited=handed.control if handed else None)
             served = await stack.enter_async_context(control)
             lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid, code=code.decode())
-            Notifier().say("READY=1", f"MAINPID={os.getpid()}")
-            if started:
+            notifier.say("READY=1", f"MAINPID={os.getpid()}")
+            if started or (boot and kept is None):
                 await verbs.handle({"do": "start", "wait": False})
             if handed is not None:
                 lifecycle.write("updated", **await report(handed, failed, keeper, code))
@@ -117,11 +110,12 @@ async def supervise(
             if over.update is not None:
                 over.update = replace(over.update, handed=await _hand_over(supervisor, served, lock, notify))
             else:
+                notifier.say("STOPPING=1")
                 if not over.stopped:
                     await verbs.stop_all()
                 await supervisor.drained()
-            running.cancel()
-            burying.cancel()
+            for each in (running, *beside):
+                each.cancel()
         if over.update is not None:
             await asyncio.get_running_loop().shutdown_default_executor()  # it may be saving just now
             supervisor.save()

@@ -17,6 +17,7 @@ __all__ = [
     "Reason",
     "Restart",
     "State",
+    "is_wanted",
 ]
 
 _NAMES: Final = {
@@ -47,6 +48,7 @@ class State(StrEnum):
     """It has ended, and that is how it was meant."""
 
 
+_WANTED: Final = frozenset({State.STARTING, State.READY, State.UNHEALTHY, State.BACKOFF, State.ERRORED})
 ACTIVE: Final = frozenset({State.STARTING, State.READY, State.UNHEALTHY, State.STOPPING})
 """The states in which there is a process."""
 
@@ -156,3 +158,8 @@ class Instance:
     ended: Ended | None = None
     detail: str = ""
     status: str = ""
+
+
+def is_wanted(instance: Instance) -> bool:
+    """Whether it is to run, as far as anybody has said: what a reboot starts again, and `mainstay save` keeps."""
+    return instance.again if instance.state is State.STOPPING else instance.state in _WANTED

@@ -35,12 +35,14 @@ class LeftBehind:
         instances: all runs, by their names, ``"web:0"``.
         rolls: the reloads that go on.
         roster: which instances there are to be, where that is not what the configuration says.
+        wanted_at_end: those that were wanted when the daemon was told to end, and all of them with it.
     """
 
     boot: str
     instances: Mapping[str, Instance] = field(default_factory=dict)
     rolls: tuple[Roll, ...] = ()
     roster: Roster = field(default_factory=Roster)
+    wanted_at_end: tuple[str, ...] = ()
 
 
 def boot_id() -> str:
@@ -93,7 +95,8 @@ def _kept(written: dict[str, Any]) -> LeftBehind:
         deleted=tuple(roster.get("deleted", ())),
         remains={app: Remains(**each) for app, each in roster.get("remains", {}).items()},
     )
-    return LeftBehind(boot=written["boot"], instances=instances, rolls=rolls, roster=kept)
+    at_end = tuple(written.get("wanted_at_end", ()))
+    return LeftBehind(boot=written["boot"], instances=instances, rolls=rolls, roster=kept, wanted_at_end=at_end)
 
 
 def _instance(written: dict[str, Any]) -> Instance:

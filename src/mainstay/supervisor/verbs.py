@@ -14,7 +14,7 @@ from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.control import LATER, Request
 from mainstay.supervisor.daemon import Supervisor, boottime
 from mainstay.supervisor.events import Event
-from mainstay.supervisor.model import Instance, Reason, Restart, State
+from mainstay.supervisor.model import Instance, Reason, Restart, State, is_wanted
 from mainstay.supervisor.naming import app_of, number_of, slot_of
 from mainstay.supervisor.output.model import Flushed, Source
 from mainstay.supervisor.probes.machine import Tally
@@ -106,6 +106,7 @@ class Verbs:
 
     async def stop_all(self) -> None:
         """Stop everything, each in its time."""
+        self._supervisor.remember()
         await self._stop(self._meant([]), "everything was stopped", wait=True)
 
     def _meant(self, names: Iterable[object]) -> list[str]:
@@ -261,6 +262,7 @@ class Verbs:
             "processes": taken[0].processes if taken else None,
             "detail": instance.detail or (_GONE if app_of(name) in self._supervisor.removed else ""),
             "status": instance.status,
+            "wanted": is_wanted(instance),
             "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
             "ended": str(instance.ended) if instance.ended else None,
             "probes": [self._probe(kind, tally, now_s) for kind, tally in self._supervisor.probes(name).items()],
