@@ -1,0 +1,119 @@
+"""A project directory whose apps are supervised: what its user types, and what is seen from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mainstay.notify import MARKER
+from mainstay.supervisor.client import Daemon
+
+DEADLINE_S = 60.0
+
+
+class Supervised:
+    """A project directory, and the command in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.home = directory / ".mainstay"
+
+    def configure(self, **apps: dict[str, object]) -> None:
+        lines = []
+        for name, settings in apps.items():
+            lines += [f"[apps.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+        (self.directory / "mainstay.toml").write_text("\n".join(lines))
+
+    def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """What somebody types."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mainstay", *words],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert code is None or done.returncode == code, done
+        return done
+
+    def instances(self) -> dict[str, dict[str, Any]]:
+        """What `mainstay list --json` shows, at a tenth of its price."""
+        with Daemon(self.home, timeout_s=DEADLINE_S) as daemon:
+            return {each["name"]: each for each in daemon.ask("list", names=[])}
+
+    def until(self, holds: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
+        until_s = time.monotonic() + DEADLINE_S
+        while not holds(found := self.instances()):
+            assert time.monotonic() < until_s, found
+            time.sleep(0.02)
+        return found
+
+    def lifecycle(self) -> list[dict[str, Any]]:
+        path = self.home / "lifecycle.log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def daemon(self) -> int:
+        return int([line for line in self.lifecycle() if line["what"] == "daemon"][-1]["pid"])
+
+    def log(self, app: str, stream: str = "out") -> str:
+        path = self.home / "logs" / f"{app}-0.{stream}.log"
+        return path.read_text() if path.exists() else ""
+
+    def numbers(self, app: str) -> list[int]:
+        return [int(line) for line in self.log(app).split()]
+
+    def everybody(self, name: str = "") -> set[int]:
+        """All who were started for this instance, or any, and live: as /proc says, not the supervisor."""
+        wanted = f"{MARKER}={name}@{self.home}\0".encode() if name else f"@{self.home}\0".encode()
+        found = set()
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdecimal() and wanted in (entry / "environ").read_bytes():
+                    found.add(int(entry.name))
+        return {pid for pid in found if not gone(pid)}
+
+
+@contextmanager
+def supervised(directory: Path) -> Iterator[Supervised]:
+    """A project of which nothing is left when the block is over."""
+    made = Supervised(directory)
+    try:
+        yield made
+    finally:
+        made.run("kill", code=None)
+        left = made.everybody()
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert not left
+
+
+def python(code: str, **settings: object) -> dict[str, object]:
+    return {"command": [sys.executable, "-c", code], **settings}
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait for it; fails after a deadline that only a broken program reaches."""
+    until_s = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: gone(pid))
