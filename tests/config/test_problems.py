@@ -43,6 +43,13 @@ GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
             '[storage]\nurl = "mysql://h/d"\n',
             "mainstay.toml:2: storage.url: this version keeps",
         ),
+        ("[apps.web]\ninstances = 2\n", "mainstay.toml:1: apps.web.command: is missing"),
+        ("[apps.web]\ncommand = []\n", "mainstay.toml:2: apps.web.command: [] is not a command: write it like"),
+        ('[apps.web]\ncommand = ""\n', "mainstay.toml:2: apps.web.command: '' is not a command: write it like"),
+        ('[apps.web]\ncommand = ["", "x"]\n', "apps.web.command: ['', 'x'] is not a command"),
+        ("[apps.web]\ncommand = [1]\n", "mainstay.toml:2: apps.web.command: [1] is not a command"),
+        ('[apps.web]\ncommand = "sh -c \\"x"\n', "can not be split into words: No closing quotation"),
+        ('[apps.web]\ncommand = ["redis-server", "--save", ""]\n', ""),
         ("[models.primary]\n", "mainstay.toml:1: models.primary.base_url: is not an address"),
         ("[models.primary]\n", "mainstay.toml:1: models.primary.model: is missing"),
         (

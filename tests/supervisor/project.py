@@ -25,10 +25,15 @@ class Supervised:
         self.home = directory / ".mainstay"
 
     def configure(self, **apps: dict[str, object]) -> None:
-        lines = []
+        (self.directory / "mainstay.toml").unlink(missing_ok=True)
         for name, settings in apps.items():
-            lines += [f"[apps.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
-        (self.directory / "mainstay.toml").write_text("\n".join(lines))
+            self.add(name, **settings)
+
+    def add(self, name: str, **settings: object) -> None:
+        """One more app."""
+        lines = [f"[apps.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+        with (self.directory / "mainstay.toml").open("a") as file:
+            file.write("\n".join([*lines, ""]))
 
     def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """What somebody types."""

@@ -1,13 +1,13 @@
-"""Programs of others are kept as their users expect: real servers, with the processes that they start themselves."""
+"""Programs of others are kept as their users expect: real servers, with the processes that they start."""
 
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -93,7 +93,17 @@ class Program:
 
 
 def redis(directory: Path, port: int) -> Program:
-    command = [needs("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+    command = [
+        needs("redis-server"),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(directory),
+    ]
     says = r"Ready to accept connections"
     return Program(name="redis", port=port, command=command, asked=redis_asked, processes=1, says=says)
 
@@ -119,4 +129,96 @@ def gunicorn(directory: Path, port: int) -> Program:
 
 
 MAKERS = {maker.__name__: maker for maker in (redis, nginx, node, gunicorn)}
-PRESENT = [name for name in MAKERS if name == "gunicorn" or shutil.which(name)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
+    """One supervisor for all of them."""
+    with supervised(tmp_path_factory.mktemp("programs")) as world:
+        yield world
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def program(world: Supervised, request: pytest.FixtureRequest) -> Program:
+    directory = world.directory / request.param
+    directory.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    made = MAKERS[request.param](directory, port)
+    world.add(made.name, command=made.command, cwd=made.name, stop_timeout="5s")
+    assert re.search(rf"^{made.instance} +ready", world.run("start", made.name).stdout, re.MULTILINE)
+    until(made.serves)
+    return made
+
+
+def session(leader: int) -> set[int]:
+    """The living processes in the session that this one has begun, as /proc says."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdecimal() and os.getsid(int(entry.name)) == leader and not gone(int(entry.name)):
+                found.add(int(entry.name))
+    return found
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main_process(world: Supervised, program: Program) -> int:
+    return int(world.instances()[program.instance]["pid"])
+
+
+def whole_tree(world: Supervised, program: Program) -> set[int]:
+    """All its processes, once all are there."""
+    main = main_process(world, program)
+    until(lambda: len(session(main)) == program.processes)
+    return session(main)
+
+
+def test_what_it_says_is_in_its_log(world: Supervised, program: Program) -> None:
+    assert program.serves()
+    until(lambda: re.search(program.says, world.log(program.name) + world.log(program.name, "err")))
+
+
+def test_the_memory_of_all_its_processes_is_shown(world: Supervised, program: Program) -> None:
+    tree = whole_tree(world, program)
+    shown = world.until(lambda now: now[program.instance]["processes"] == len(tree))[program.instance]
+    if len(tree) > 1:
+        assert shown["memory_bytes"] > max(map(resident_bytes, tree))
+    assert re.search(rf"^{program.instance} +ready .* \d+\.\d MiB", world.run("list").stdout, re.MULTILINE)
+
+
+def test_it_goes_on_serving_as_the_same_processes_when_the_supervisor_is_killed(
+    world: Supervised, program: Program
+) -> None:
+    tree = whole_tree(world, program)
+    kill(world.daemon())
+    assert program.serves()
+    world.run("start", program.name)
+    assert program.serves()
+    assert whole_tree(world, program) == tree
+    assert world.instances()[program.instance]["restarts"] == 0
+
+
+def test_a_kill_of_its_main_process_leaves_no_worker_and_it_serves_again(
+    world: Supervised, program: Program
+) -> None:
+    before, tree = main_process(world, program), whole_tree(world, program)
+    os.kill(before, signal.SIGKILL)
+    world.until(lambda now: now[program.instance]["pid"] not in (before, None))
+    assert all(map(gone, tree))
+    until(program.serves)
+    [restart] = world.instances()[program.instance]["history"]
+    assert (restart["reason"], restart["detail"]) == ("signal", "killed by SIGKILL")
+
+
+def test_a_stop_leaves_nothing_of_it(world: Supervised, program: Program) -> None:
+    tree = whole_tree(world, program)
+    world.run("stop", program.name)
+    assert all(map(gone, tree))
+    assert not program.serves()
+    assert world.instances()[program.instance]["ended"] == "exit code 0" or program.name == "node"
+    world.run("start", program.name)
+    until(program.serves)

@@ -7,7 +7,7 @@ before anything is raised: a configuration is corrected in one round, not in one
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -148,10 +148,11 @@ def _named(section: str, written: Mapping[str, object], loading: _Loading) -> di
 def _build(section: Section, tables: Mapping[str, Mapping[str, Any]], loading: _Loading) -> Any:  # noqa: ANN401
     """The room's settings; of a section with many tables a mapping of them."""
     built = {table: _settings(section, table, written, loading) for table, written in tables.items()}
-    return built if section.named else built[""]
+    return {table: made for table, made in built.items() if made is not None} if section.named else built[""]
 
 
-def _settings(section: Section, table: str, written: Mapping[str, Any], loading: _Loading) -> object:
+def _settings(section: Section, table: str, written: Mapping[str, Any], loading: _Loading) -> object | None:
+    """None where something is missing that has no default; that is a problem then."""
     path = (section.name, table) if table else (section.name,)
     prefix = ".".join(path)
     _refuse_unknown_keys(section, path, written, loading)
@@ -168,7 +169,11 @@ def _settings(section: Section, table: str, written: Mapping[str, Any], loading:
     for name, key in section.keys.items():
         if name in chosen:
             _take(key, f"{prefix}.{name}", *chosen[name], values, loading)
-    return section.settings(**values)
+    missing = [name for name, key in section.keys.items() if key.default is MISSING and name not in values]
+    loading.problems.extend(
+        f"{loading.document.place(*path)}: {prefix}.{name}: is missing" for name in missing if name not in chosen
+    )
+    return None if missing else section.settings(**values)
 
 
 def _is_written(document: Document, path: Iterable[str]) -> bool:

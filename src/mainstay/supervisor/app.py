@@ -52,7 +52,7 @@ def _command(written: object) -> tuple[str, ...]:
         words = shlex.split(written) if isinstance(written, str) else written
     except ValueError as error:
         raise ValueError(f"{written!r} can not be split into words: {error}") from None
-    if not isinstance(words, Sequence) or not words or not all(isinstance(word, str) and word for word in words):
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words) or not any(words[:1]):
         raise ValueError(f'{written!r} is not a command: write it like "mainstay serve" or ["mainstay", "serve"]')
     return tuple(words)
 
