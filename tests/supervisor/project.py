@@ -86,11 +86,10 @@ class Supervised:
 
 
 @contextmanager
-def supervised(directory: Path) -> Iterator[Supervised]:
-    """A project of which nothing is left when the block is over."""
-    made = Supervised(directory)
+def supervised(made: Supervised) -> Iterator[None]:
+    """Nothing of the project runs when the block is over."""
     try:
-        yield made
+        yield
     finally:
         made.run("kill", code=None)
         left = made.everybody()

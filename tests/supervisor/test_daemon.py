@@ -49,7 +49,8 @@ while True:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Supervised]:
-    with supervised(tmp_path) as made:
+    made = Supervised(tmp_path)
+    with supervised(made):
         yield made
 
 

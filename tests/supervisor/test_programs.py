@@ -134,7 +134,8 @@ MAKERS = {maker.__name__: maker for maker in (redis, nginx, node, gunicorn)}
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
     """One supervisor for all of them."""
-    with supervised(tmp_path_factory.mktemp("programs")) as world:
+    world = Supervised(tmp_path_factory.mktemp("programs"))
+    with supervised(world):
         yield world
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mainstay.cli.logs import configured_sources, show
 from mainstay.cli.running import configured
 from mainstay.config.model import Config
+from mainstay.errors import only_told
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.output.reader import Reader
 
@@ -47,7 +48,13 @@ def run(args: argparse.Namespace) -> int:
 
     directory = config.file.parent if config.file else Path.cwd()
     plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
-    asyncio.run(supervised())
+    try:
+        asyncio.run(supervised())
+    except BaseExceptionGroup as group:
+        told = only_told(group)
+        if told is None:
+            raise
+        raise told from None
     return 0
 
 

@@ -29,6 +29,7 @@ class Daemon:
 
     Raises:
         NoDaemon: when none runs there.
+        MainstayError: it is another user's.
     """
 
     def __init__(self, home: Path, *, timeout_s: float = 10.0) -> None:
@@ -39,6 +40,9 @@ class Daemon:
         except (FileNotFoundError, ConnectionRefusedError):
             self._socket.close()
             raise NoDaemon(f"no supervisor runs for {home}: `mainstay start` starts one") from None
+        except PermissionError:
+            self._socket.close()
+            raise MainstayError(f"{home / SOCKET} is another user's: ask its supervisor as that user") from None
         self._file = self._socket.makefile("rwb")
 
     def ask(self, do: str, *, timeout_s: float | None = None, **details: object) -> Any:  # noqa: ANN401  JSON

@@ -112,6 +112,9 @@ class Supervisor:
         )
         for name in self._planned():
             self.instances[name] = known.get(name, Instance())
+        for child in keeper.children if kept is None else ():  # what was decided is lost; that they run tells it
+            if child.name in self.instances:
+                self.instances[child.name] = Instance(state=State.STARTING)
 
     def _planned(self) -> list[str]:
         return [
