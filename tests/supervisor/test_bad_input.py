@@ -45,8 +45,8 @@ if os.fork():
 os.setsid()
 if os.fork():
     os._exit(0)
-if len(sys.argv) < 2:
-    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", sys.orig_argv[-1], "again"], {})
+print(os.getpid(), flush=True)
+os.execve("/bin/sleep", ["sleep", "600"], {})
 """
 STUBBORN: Final = """
 import signal, time
@@ -330,3 +330,15 @@ def test_another_user_is_told_whose_supervisor_it_is(world: World, verb: str) ->
     said = f"mainstay: {world.home}/supervisor.sock is another user's: ask its supervisor as that user\n"
     assert (done.returncode, done.stderr) == (1, said)
     world.unharmed()
+
+
+def test_the_end_of_the_supervisor_is_also_that_of_one_that_has_hidden_from_it(tmp_path: Path) -> None:
+    home = Supervised(tmp_path)
+    with supervised(home):
+        home.configure(hiding=python(AWAY_WITHOUT_A_NAME))
+        home.run("start")
+        until(lambda: home.log("hiding").endswith("\n"))
+        hidden = int(home.log("hiding"))
+        until(lambda: Path(f"/proc/{hidden}/environ").read_bytes() == b"")
+        home.run("kill")
+        assert gone(hidden)

@@ -148,7 +148,7 @@ def test_one_that_takes_too_much_memory_is_started_again(home: Supervised) -> No
     found = home.until(lambda now: bool(now["web:0"]["history"]))
     restart = found["web:0"]["history"][0]
     assert restart["reason"] == "memory"
-    assert "100MiB" in restart["detail"]
+    assert "more than 100.0 MiB" in restart["detail"]
 
 
 def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Supervised) -> None:

@@ -38,4 +38,5 @@ def run(args: argparse.Namespace) -> int:
     with started(config) if args.verb == "start" else daemon(config) as talk:
         answer = talk.ask(args.verb, names=args.names, wait=not args.no_wait, timeout_s=_PATIENCE_S, **details)
     done(answer, as_json=args.json)
-    return int(any(each["state"] == "errored" for each in answer))
+    failed = {"errored", "backoff"} if args.verb in ("start", "restart") else {"errored"}
+    return int(any(each["state"] in failed for each in answer))
