@@ -75,28 +75,32 @@ class Supervised:
         return [int(line) for line in self.log(app).split()]
 
     def everybody(self, name: str = "") -> set[int]:
-        """All who were started for this instance, or any, and live: as /proc says, not the supervisor."""
-        wanted = f"{MARKER}={name}@{self.home}\0".encode() if name else f"@{self.home}\0".encode()
+        """All who live and were started for this instance, or here at all: as /proc says, not the supervisor."""
+        marked = f"{MARKER}={name}@{self.home}\0".encode() if name else f"@{self.home}\0".encode()
         found = set()
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
-                if entry.name.isdecimal() and wanted in (entry / "environ").read_bytes():
+                if entry.name.isdecimal() and (
+                    marked in (entry / "environ").read_bytes()
+                    or (not name and f"{self.directory}/".encode() in (entry / "cmdline").read_bytes())
+                ):
                     found.add(int(entry.name))
         return {pid for pid in found if not gone(pid)}
 
 
 @contextmanager
 def supervised(made: Supervised) -> Iterator[None]:
-    """Nothing of the project runs when the block is over."""
+    """Nothing of the project runs when the block is over, nor does its supervisor."""
     try:
         yield
     finally:
         made.run("kill", code=None)
-        left = made.everybody()
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        assert not left
+        try:
+            until(lambda: not made.everybody())
+        finally:
+            for pid in made.everybody():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def python(code: str, **settings: object) -> dict[str, object]:
