@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -93,9 +92,7 @@ def test_a_loop_of_crashes_gets_slower_until_it_is_given_up_and_is_begun_anew_by
         if line["what"] in at and line["pid"] is None:
             at[line["what"]].append(datetime.fromisoformat(line["at"]).timestamp())
     waited = [begun - ended for ended, begun in zip(at["backoff"], at["starting"][1:], strict=True)]
-    assert len(waited) == 5
-    assert min(waited) >= 0.1
-    assert all(before < after for before, after in pairwise(waited))
+    assert all(each >= least for each, least in zip(waited, (0.1, 0.15, 0.3, 0.6, 1.2), strict=True)), waited
     said = home.run("list").stdout
     assert re.search(
         r"^crash:0 +errored .*given up after 5 restarts in a row with less than 10s", said, re.MULTILINE
@@ -114,7 +111,7 @@ def test_a_leak_ends_in_peace_and_everybody_is_told_why(home: Supervised) -> Non
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    home.configure(leaking=python(LEAKING, port, memory_limit="100MB"))
+    home.configure(leaking=python(LEAKING, port, memory_limit="100MB", stop_timeout="60s"))
     home.run("start")
     until(lambda: answers(port))
     before = home.instances()["leaking:0"]["pid"]
@@ -143,7 +140,7 @@ def test_one_that_hangs_is_shown_to_hang_for_as_long_as_it_is_there(home: Superv
     hung = home.until(lambda now: now["deaf:0"]["state"] == "stopping")["deaf:0"]
     assert hung["detail"] == "hung: nothing heard for 300ms"
     assert not gone(hung["pid"])
-    after = home.until(lambda now: bool(now["deaf:0"]["history"]))["deaf:0"]
+    after = home.until(lambda now: now["deaf:0"]["pid"] != hung["pid"])["deaf:0"]
     assert (after["history"][0]["reason"], after["ended"]) == ("hang", "killed by SIGKILL")
     assert gone(hung["pid"])
     assert hung["detail"] in [line.get("detail") for line in home.lifecycle() if line["what"] == "stopping"]
