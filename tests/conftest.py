@@ -4,9 +4,13 @@ import os
 import types
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
 import pytest
+
+from mainstay.notify import MARKER
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +34,19 @@ def lark() -> types.ModuleType:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(load).result()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_is_left(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """No program that a supervisor has started in one of these tests lives on when they are over."""
+    yield
+    marker, here = f"{MARKER}=".encode(), f"@{tmp_path_factory.getbasetemp()}/".encode()
+    left = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            left[entry.name] = [each for each in variables if each.startswith(marker) and here in each]
+    assert not {pid: who for pid, who in left.items() if who}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

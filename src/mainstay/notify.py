@@ -53,11 +53,10 @@ class Notifier:
     async def keep_alive(self) -> None:
         """Say that the event loop is alive, twice as often as is asked for, until cancelled.
 
-        From the loop itself, so that a loop that is blocked is silent. Only where there is a `watchdog_s`.
+        From the loop itself, so that a loop that is blocked is silent. Returns at once if nobody wants to hear it.
         """
-        assert self.watchdog_s is not None
         loop = asyncio.get_running_loop()
-        while True:
+        while self.watchdog_s is not None:
             self.say("WATCHDOG=1")
             self.alive_s = loop.time()
             await asyncio.sleep(min(self.watchdog_s / 2, _AT_MOST_S))

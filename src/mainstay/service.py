@@ -24,7 +24,7 @@ from mainstay.containment.ending import Ending
 from mainstay.containment.model import Origin
 from mainstay.containment.parts import Parts
 from mainstay.containment.reporter import Reporter
-from mainstay.errors import MainstayError
+from mainstay.errors import only_told
 from mainstay.events import Event, ServiceReady, ServiceStopping
 from mainstay.health import http as health_http
 from mainstay.health import observe
@@ -71,7 +71,7 @@ async def serve(
     try:
         await _serve(config, announce, observers, end_by)
     except BaseExceptionGroup as group:
-        told = _only_told(group)
+        told = only_told(group)
         if told is None:
             raise
         raise told from None
@@ -155,15 +155,6 @@ async def _serve(
     if ending.failure is not None:
         raise ending.failure
     announce("stopped")
-
-
-def _only_told(group: BaseExceptionGroup[BaseException]) -> MainstayError | None:
-    """The line for the reader, out of the groups that tasks wrap it in; None if anything else went wrong too."""
-    _, rest = group.split(MainstayError)
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if rest is None and isinstance(error, MainstayError) else None
 
 
 def _observe(bus: Bus, monitor: HealthMonitor, observers: Sequence[Callable[[Event], None]]) -> None:

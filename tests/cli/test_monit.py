@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.cli.emulator import Terminal
-from tests.supervisor.test_daemon import Home, kill
+from tests.supervisor.project import Supervised, kill
 
 from mainstay.cli.monit.drawing import frame, spark
 from mainstay.cli.monit.machine import heard, missed, pressed, settled
@@ -26,8 +26,8 @@ Opened = Callable[..., Terminal]
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
     yield made
     made.run("kill", code=None)
 
@@ -46,7 +46,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
         each.close()
 
 
-def test_it_draws_obeys_keys_and_gives_the_terminal_back(home: Home, opened: Opened) -> None:
+def test_it_draws_obeys_keys_and_gives_the_terminal_back(home: Supervised, opened: Opened) -> None:
     home.configure(web={"command": TALKING, "instances": 2}, other={"command": ["sleep", "600"]})
     home.run("start")
     terminal = opened()
@@ -81,7 +81,7 @@ def test_it_draws_obeys_keys_and_gives_the_terminal_back(home: Home, opened: Ope
 
 
 def test_it_waits_for_a_supervisor_that_died_and_follows_the_size_of_the_terminal(
-    home: Home, opened: Opened
+    home: Supervised, opened: Opened
 ) -> None:
     home.configure(web={"command": TALKING})
     home.run("start")

@@ -155,6 +155,11 @@ def in_a_thread_while_the_loop_is_held_up() -> None:
         time.sleep(1)
 
 
+def holding_up_the_loop() -> None:
+    while True:
+        time.sleep(1)
+
+
 def below_python() -> None:
     ctypes.string_at(0)
 

@@ -64,6 +64,27 @@ async def made(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Projec
         yield made
 
 
+@pytest.fixture(scope="module")
+async def to_be_ended(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Project]:
+    few = '\n[containment]\nmax_errors = 3\nwindow = "5s"\n'
+    async with running(tmp_path_factory.mktemp("ended"), few) as made:
+        yield made
+
+
+@pytest.fixture
+async def mortal(to_be_ended: Project) -> Project:
+    """One that a test may end: it runs, its log is empty, and nobody has put a file there yet."""
+    made = to_be_ended
+    (made.directory / "go").unlink(missing_ok=True)
+    os.truncate(made.directory / "service.log", 0)
+    try:
+        async with visiting(made) as http:
+            await http.get("/livez")
+    except httpx2.ConnectError:
+        await made.start(INSTALLED, "serve")
+    return made
+
+
 def lines(made: Project) -> list[dict[str, Any]]:
     return [json.loads(line) for line in made.log().splitlines() if line.startswith("{")]
 
@@ -178,46 +199,45 @@ async def failing(made: Project) -> None:
     ],
 )
 async def test_what_leaves_a_hole_lets_answers_finish_and_ends_the_process_with_its_reason(
-    tmp_path: Path, fault: str, reason: str
+    mortal: Project, fault: str, reason: str
 ) -> None:
-    few = '\n[containment]\nmax_errors = 3\nwindow = "5s"\n'
-    async with running(tmp_path, few) as made:
-        slow = await made.sandbox.say("slowly", sender=nobody())
-        await begun(made, slow.message_id)
-        cause = await made.sandbox.say(fault, sender=nobody())
-        await failing(made)
-        async with visiting(made) as http:
-            assert (await http.get("/livez")).status_code == 200
-            assert (await http.get("/readyz")).status_code == 503
-        late = await made.sandbox.say("are you still there?", sender=nobody())
+    made = mortal
+    slow = await made.sandbox.say("slowly", sender=nobody())
+    await begun(made, slow.message_id)
+    cause = await made.sandbox.say(fault, sender=nobody())
+    await failing(made)
+    async with visiting(made) as http:
+        assert (await http.get("/livez")).status_code == 200
+        assert (await http.get("/readyz")).status_code == 503
+    late = await made.sandbox.say("are you still there?", sender=nobody())
 
-        async def refused() -> bool:
-            tried = [each for each in await made.sandbox.deliveries() if each.event_id == late.event_id]
-            return [attempt.answer for attempt in tried[0].attempts] == ["503"]
+    async def refused() -> bool:
+        tried = [each for each in await made.sandbox.deliveries() if each.event_id == late.event_id]
+        return [attempt.answer for attempt in tried[0].attempts] == ["503"]
 
-        await eventually(refused)
-        os.kill(made.pid, signal.SIGTERM)
-        (tmp_path / "go").touch()
-        assert await made.ended() == 1
-        [complaint] = complaints(made)
-        assert complaint.startswith(f"mainstay: {reason}")
-        line, *more = told(made, "[FATAL] Uncaught exception: RuntimeError: boom *** token=***")
-        assert not more or fault == "in the channel always"  # which goes on failing while the service drains
-        assert line["level"] == "critical"
-        assert "RuntimeError: boom *** token=***" in line["exception"]
-        assert len(logged(made, "service.failing")) == 1
-        assert SECRET not in made.log()
-        if fault != "in the channel always":
-            assert (await verdict_on(made, slow.message_id)).texts == ("begun and done",)
-
-        await made.start(INSTALLED, "serve")
-        await made.sandbox.advance(15)
-        for said in (late, slow, cause):
-            await end_of(made, said.message_id)
-            verdict = await verdict_on(made, said.message_id)
-            assert (verdict.outcomes, verdict.unfinished) == (1, 0)
-        assert (await delivery_of(made, late.event_id)).state == "acknowledged"
+    await eventually(refused)
+    os.kill(made.pid, signal.SIGTERM)
+    (made.directory / "go").touch()
+    assert await made.ended() == 1
+    [complaint] = complaints(made)
+    assert complaint.startswith(f"mainstay: {reason}")
+    line, *more = told(made, "[FATAL] Uncaught exception: RuntimeError: boom *** token=***")
+    assert not more or fault == "in the channel always"  # which goes on failing while the service drains
+    assert line["level"] == "critical"
+    assert "RuntimeError: boom *** token=***" in line["exception"]
+    assert len(logged(made, "service.failing")) == 1
+    assert SECRET not in made.log()
+    if fault != "in the channel always":
         assert (await verdict_on(made, slow.message_id)).texts == ("begun and done",)
+
+    await made.start(INSTALLED, "serve")
+    await made.sandbox.advance(15)
+    for said in (late, slow, cause):
+        await end_of(made, said.message_id)
+        verdict = await verdict_on(made, said.message_id)
+        assert (verdict.outcomes, verdict.unfinished) == (1, 0)
+    assert (await delivery_of(made, late.event_id)).state == "acknowledged"
+    assert (await verdict_on(made, slow.message_id)).texts == ("begun and done",)
 
 
 @pytest.mark.parametrize(
@@ -236,39 +256,37 @@ async def test_a_process_that_can_not_end_by_itself_is_ended(tmp_path: Path, fau
         assert "Timeout (0:00:01)!" in made.log()
 
 
-async def test_a_server_that_fails_lets_answers_finish_and_ends_the_process(tmp_path: Path) -> None:
-    async with running(tmp_path) as made:
-        slow = await made.sandbox.say("slowly", sender=nobody())
-        await begun(made, slow.message_id)
-        await made.sandbox.say("in the http server", sender=nobody())
-        await failing(made)
-        (tmp_path / "go").touch()
-        assert await made.ended() == 1
-        assert complaints(made)[0].startswith(
-            "mainstay: the HTTP server ended with RuntimeError: boom *** token=***"
-        )
-        assert len(told(made, "[FATAL]")) == 1
-        assert (await verdict_on(made, slow.message_id)).texts == ("begun and done",)
+async def test_a_server_that_fails_lets_answers_finish_and_ends_the_process(mortal: Project) -> None:
+    made = mortal
+    slow = await made.sandbox.say("slowly", sender=nobody())
+    await begun(made, slow.message_id)
+    await made.sandbox.say("in the http server", sender=nobody())
+    await failing(made)
+    (made.directory / "go").touch()
+    assert await made.ended() == 1
+    assert complaints(made)[0].startswith("mainstay: the HTTP server ended with RuntimeError: boom *** token=***")
+    assert len(told(made, "[FATAL]")) == 1
+    assert (await verdict_on(made, slow.message_id)).texts == ("begun and done",)
 
 
-async def test_a_loop_that_is_stopped_ends_the_process_and_loses_no_message(tmp_path: Path) -> None:
-    async with running(tmp_path) as made:
-        said = await made.sandbox.say("stopping the loop", sender=nobody())
-        assert await made.ended() == 1
-        assert len(told(made, "[FATAL] Uncaught exception: RuntimeError: Event loop stopped")) == 1
-        assert made.log().count("Traceback") == 1
-        await made.start(INSTALLED, "serve")
-        await end_of(made, said.message_id)
-        assert (await verdict_on(made, said.message_id)).outcomes == 1
+async def test_a_loop_that_is_stopped_ends_the_process_and_loses_no_message(mortal: Project) -> None:
+    made = mortal
+    said = await made.sandbox.say("stopping the loop", sender=nobody())
+    assert await made.ended() == 1
+    assert len(told(made, "[FATAL] Uncaught exception: RuntimeError: Event loop stopped")) == 1
+    assert made.log().count("Traceback") == 1
+    await made.start(INSTALLED, "serve")
+    await end_of(made, said.message_id)
+    assert (await verdict_on(made, said.message_id)).outcomes == 1
 
 
-async def test_a_crash_below_python_leaves_the_stacks_of_all_threads(tmp_path: Path) -> None:
-    async with running(tmp_path) as made:
-        await made.sandbox.say("below python", sender=nobody())
-        assert await made.ended() == -signal.SIGSEGV
-        assert "Fatal Python error: Segmentation fault" in made.log()
-        assert "in below_python" in made.log()
-        assert made.log().count("Thread 0x") > 1
+async def test_a_crash_below_python_leaves_the_stacks_of_all_threads(mortal: Project) -> None:
+    made = mortal
+    await made.sandbox.say("below python", sender=nobody())
+    assert await made.ended() == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in made.log()
+    assert "in below_python" in made.log()
+    assert made.log().count("Thread 0x") > 1
 
 
 async def test_a_port_that_is_taken_ends_the_start_before_anything_else_began(made: Project) -> None:

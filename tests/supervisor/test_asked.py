@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.supervisor.test_daemon import COUNTING, DEADLINE_S, Home, kill, python
+from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, kill, python
 
 MANY = """
 import time
@@ -23,14 +23,14 @@ SILENT = {"command": ["sleep", "600"]}
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
     yield made
     made.run("kill", code=None)
 
 
 def test_the_environment_is_shown_with_its_origins_and_without_secrets(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: Supervised, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_PASSWORD", "hush-from-the-shell")
     monkeypatch.setenv("UNREMARKABLE", "hush-as-well")
@@ -68,7 +68,7 @@ def test_the_environment_is_shown_with_its_origins_and_without_secrets(
     assert home.run("env", "wep", code=2).stderr == "mainstay: there is no app wep; did you mean web?\n"
 
 
-def test_logs_are_flushed_while_they_are_written_and_when_nothing_runs(home: Home) -> None:
+def test_logs_are_flushed_while_they_are_written_and_when_nothing_runs(home: Supervised) -> None:
     home.configure(web=python(COUNTING), other=python(COUNTING))
     home.run("start")
     home.until(lambda _: len(home.numbers("web")) > 100 and len(home.numbers("other")) > 100)
@@ -95,7 +95,7 @@ def test_logs_are_flushed_while_they_are_written_and_when_nothing_runs(home: Hom
     assert home.run("flush", "wep", code=2).stderr == "mainstay: there is no app wep; did you mean web?\n"
 
 
-def test_a_log_that_can_not_be_written_is_seen_in_every_listing_and_counted(home: Home) -> None:
+def test_a_log_that_can_not_be_written_is_seen_in_every_listing_and_counted(home: Supervised) -> None:
     home.configure(
         web={"command": ["sh", "-c", "echo one; echo two; exec sleep 600"], "out_file": "wrong/web.log"},
         fine=SILENT,
@@ -113,7 +113,7 @@ def test_a_log_that_can_not_be_written_is_seen_in_every_listing_and_counted(home
     assert any(line["what"] == "Dropping" for line in home.lifecycle())
 
 
-def test_a_fifo_that_was_deleted_costs_no_line_even_of_a_daemon_that_came_later(home: Home) -> None:
+def test_a_fifo_that_was_deleted_costs_no_line_even_of_a_daemon_that_came_later(home: Supervised) -> None:
     home.configure(web=python(COUNTING))
     home.run("start")
     shutil.rmtree(home.directory / ".mainstay" / "pipes")
@@ -126,7 +126,7 @@ def test_a_fifo_that_was_deleted_costs_no_line_even_of_a_daemon_that_came_later(
     home.until(lambda _: home.numbers("web")[-1] < seen)
 
 
-def test_the_words_of_others_are_understood(home: Home) -> None:
+def test_the_words_of_others_are_understood(home: Supervised) -> None:
     home.configure(web=SILENT)
     home.run("start")
     head = home.run("list").stdout.split()[:8]
@@ -143,7 +143,7 @@ def test_the_words_of_others_are_understood(home: Home) -> None:
     assert home.run("ping", code=3).stderr.startswith("mainstay: no supervisor runs")
 
 
-def test_what_does_not_start_is_code_1_and_a_reason(home: Home) -> None:
+def test_what_does_not_start_is_code_1_and_a_reason(home: Supervised) -> None:
     home.configure(
         crash={"command": ["sh", "-c", "exit 3"], "ready": "notify", "restart_delay": "600s"}, fine=SILENT
     )
@@ -159,7 +159,7 @@ def test_what_does_not_start_is_code_1_and_a_reason(home: Home) -> None:
 
 
 @pytest.mark.parametrize("form", ["--json", "--raw"])
-def test_in_the_foreground_lines_are_for_machines_where_that_is_asked_for(home: Home, form: str) -> None:
+def test_in_the_foreground_lines_are_for_machines_where_that_is_asked_for(home: Supervised, form: str) -> None:
     """Across rotations: each line once."""
     home.configure(web=python(MANY, log_max_size="100kB", log_keep=100))
     command = [sys.executable, "-m", "mainstay", "run", form]

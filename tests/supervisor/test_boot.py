@@ -10,11 +10,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.supervisor.test_daemon import DEADLINE_S, Home, gone, home, kill
+from tests.supervisor.project import DEADLINE_S, Supervised, gone, kill, supervised
 
 from mainstay.supervisor.client import Daemon
 
-__all__ = ["home"]
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
+    with supervised(made):
+        yield made
+
 
 SLEEPING: dict[str, object] = {"command": ["sleep", "600"]}
 
@@ -56,7 +62,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     made.socket.close()
 
 
-def running(home: Home) -> set[str]:
+def running(home: Supervised) -> set[str]:
     """Those that run, once all are as they are meant to be."""
     with Daemon(home.directory / ".mainstay") as talk:
         while True:
@@ -65,7 +71,7 @@ def running(home: Home) -> set[str]:
                 return {name for name, state in found.items() if state == "ready"}
 
 
-def test_what_ran_when_the_machine_went_down_is_started_with_it_again(home: Home, systemd: Systemd) -> None:
+def test_what_ran_when_the_machine_went_down_is_started_with_it_again(home: Supervised, systemd: Systemd) -> None:
     home.configure(web={**SLEEPING, "instances": 2}, job=SLEEPING, later={**SLEEPING, "autostart": False})
     with systemd.booted():  # for the first time ever
         assert running(home) == {"web:0", "web:1", "job:0"}
@@ -84,7 +90,7 @@ def test_what_ran_when_the_machine_went_down_is_started_with_it_again(home: Home
         assert running(home) == set()
 
 
-def test_one_that_a_person_starts_begins_with_what_that_person_asks_for(home: Home, systemd: Systemd) -> None:
+def test_one_that_a_person_starts_begins_with_what_that_person_asks_for(home: Supervised, systemd: Systemd) -> None:
     home.configure(web=SLEEPING, job=SLEEPING)
     with systemd.booted():
         assert running(home) == {"web:0", "job:0"}
@@ -92,7 +98,7 @@ def test_one_that_a_person_starts_begins_with_what_that_person_asks_for(home: Ho
     assert running(home) == {"job:0"}
 
 
-def test_a_crash_changes_nothing(home: Home, systemd: Systemd) -> None:
+def test_a_crash_changes_nothing(home: Supervised, systemd: Systemd) -> None:
     home.configure(web=SLEEPING, job=SLEEPING)
     with systemd.booted() as daemon:
         home.run("stop", "job")
@@ -103,7 +109,7 @@ def test_a_crash_changes_nothing(home: Home, systemd: Systemd) -> None:
         assert home.instances()["web:0"]["pid"] == before["web:0"]["pid"]
 
 
-def test_systemd_hears_that_the_daemon_is_alive_and_that_it_ends(home: Home, systemd: Systemd) -> None:
+def test_systemd_hears_that_the_daemon_is_alive_and_that_it_ends(home: Supervised, systemd: Systemd) -> None:
     home.configure(web=SLEEPING)
     with systemd.booted(WATCHDOG_USEC="200000") as daemon:
         systemd.hear("WATCHDOG=1")

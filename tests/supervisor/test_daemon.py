@@ -8,20 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, gone, kill, python, supervised
 
-DEADLINE_S = 60.0
-COUNTING = """
-import itertools, time
-for number in itertools.count():
-    print(number, flush=True)
-    time.sleep(0.002)
-"""
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -71,78 +64,14 @@ while True:
 """
 
 
-class Home:
-    """A project directory, and the command in it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def configure(self, **apps: dict[str, object]) -> None:
-        lines = []
-        for name, settings in apps.items():
-            lines += [f"[apps.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
-        (self.directory / "mainstay.toml").write_text("\n".join(lines))
-
-    def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "mainstay", *words],
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        assert code is None or done.returncode == code, done
-        return done
-
-    def instances(self) -> dict[str, dict[str, Any]]:
-        return {each["name"]: each for each in json.loads(self.run("list", "--json").stdout)}
-
-    def until(self, holds: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
-        until_s = time.monotonic() + DEADLINE_S
-        while not holds(found := self.instances()):
-            assert time.monotonic() < until_s, found
-        return found
-
-    def lifecycle(self) -> list[dict[str, Any]]:
-        path = self.directory / ".mainstay" / "lifecycle.log"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def daemon(self) -> int:
-        return int([line for line in self.lifecycle() if line["what"] == "daemon"][-1]["pid"])
-
-    def numbers(self, app: str) -> list[int]:
-        return [
-            int(line) for line in (self.directory / ".mainstay" / "logs" / f"{app}-0.out.log").read_text().split()
-        ]
-
-
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
-    yield made
-    made.run("kill", code=None)
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
+    with supervised(made):
+        yield made
 
 
-def python(code: str, **settings: object) -> dict[str, object]:
-    return {"command": [sys.executable, "-c", code], **settings}
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    until_s = time.monotonic() + DEADLINE_S
-    while not gone(pid):
-        assert time.monotonic() < until_s
-
-
-def test_what_is_configured_runs_until_it_is_stopped(home: Home) -> None:
+def test_what_is_configured_runs_until_it_is_stopped(home: Supervised) -> None:
     home.configure(web=python(COUNTING, instances=2), later=python(COUNTING, autostart=False))
     listed = home.run("start").stdout
     assert re.search(r"^web:0 +ready +\d+", listed, re.MULTILINE)
@@ -162,7 +91,7 @@ def test_what_is_configured_runs_until_it_is_stopped(home: Home) -> None:
     assert gone(found["web:0"]["pid"])
 
 
-def test_a_loop_of_crashes_ends_and_is_begun_anew_by_hand(home: Home) -> None:
+def test_a_loop_of_crashes_ends_and_is_begun_anew_by_hand(home: Supervised) -> None:
     home.configure(crash={"command": ["sh", "-c", "exit 3"], "max_restarts": 2})
     home.run("start", code=None)
     found = home.until(lambda now: now["crash:0"]["state"] == "errored")["crash:0"]
@@ -174,7 +103,7 @@ def test_a_loop_of_crashes_ends_and_is_begun_anew_by_hand(home: Home) -> None:
     home.until(lambda now: now["crash:0"]["restarts"] == 2)
 
 
-def test_one_that_is_killed_is_started_again_and_the_record_says_why(home: Home) -> None:
+def test_one_that_is_killed_is_started_again_and_the_record_says_why(home: Supervised) -> None:
     home.configure(web=python(COUNTING))
     home.run("start")
     before = home.instances()["web:0"]["pid"]
@@ -184,7 +113,7 @@ def test_one_that_is_killed_is_started_again_and_the_record_says_why(home: Home)
     assert (restart["reason"], restart["detail"]) == ("signal", "killed by SIGKILL")
 
 
-def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home: Home) -> None:
+def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home: Supervised) -> None:
     home.configure(web=python(COUNTING))
     home.run("start")
     pid = home.instances()["web:0"]["pid"]
@@ -200,7 +129,7 @@ def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home
     assert numbers == list(range(len(numbers)))
 
 
-def test_how_a_child_ended_while_no_daemon_was_there_is_known_and_it_is_started_again(home: Home) -> None:
+def test_how_a_child_ended_while_no_daemon_was_there_is_known_and_it_is_started_again(home: Supervised) -> None:
     code = "import pathlib, sys, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)\nsys.exit(7)"
     home.configure(web=python(code, cwd=str(home.directory), restart_delay="600s"))
     home.run("start")
@@ -215,7 +144,7 @@ def test_how_a_child_ended_while_no_daemon_was_there_is_known_and_it_is_started_
     assert (found["history"][0]["reason"], found["ended"]) == ("exit", "exit code 7")
 
 
-def test_nothing_is_left_of_one_that_does_not_want_to_end(home: Home) -> None:
+def test_nothing_is_left_of_one_that_does_not_want_to_end(home: Supervised) -> None:
     home.configure(web=python(STUBBORN, stop_timeout="300ms"))
     home.run("start")
     pid = home.instances()["web:0"]["pid"]
@@ -230,16 +159,16 @@ def test_nothing_is_left_of_one_that_does_not_want_to_end(home: Home) -> None:
         assert time.monotonic() < until_s
 
 
-def test_one_that_takes_too_much_memory_is_started_again(home: Home) -> None:
+def test_one_that_takes_too_much_memory_is_started_again(home: Supervised) -> None:
     home.configure(web=python(LEAKING, memory_limit="100MiB"))
     home.run("start")
     found = home.until(lambda now: bool(now["web:0"]["history"]))
     restart = found["web:0"]["history"][0]
     assert restart["reason"] == "memory"
-    assert "100MiB" in restart["detail"]
+    assert "more than 100.0 MiB" in restart["detail"]
 
 
-def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> None:
+def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Supervised) -> None:
     home.configure(web=python(HANGING, ready="notify", watchdog="300ms"))
     assert "well so far" in home.run("start").stdout
     found = home.until(lambda now: bool(now["web:0"]["history"]))
@@ -253,7 +182,7 @@ def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> No
     assert "in stuck" in home.run("describe", "web").stdout
 
 
-def test_who_asks_a_service_that_does_not_answer_hears_what_the_supervisor_knows(home: Home) -> None:
+def test_who_asks_a_service_that_does_not_answer_hears_what_the_supervisor_knows(home: Supervised) -> None:
     home.configure(bot={"command": "mainstay serve", "autostart": False}, other=python(COUNTING))
     with socket.socket() as taken, (home.directory / "mainstay.toml").open("a") as file:
         taken.bind(("127.0.0.1", 0))
@@ -263,7 +192,7 @@ def test_who_asks_a_service_that_does_not_answer_hears_what_the_supervisor_knows
     assert told.endswith("start it with `mainstay serve`; the supervisor says: bot:0 is stopped\n")
 
 
-def test_of_one_that_hangs_and_says_nothing_the_record_names_its_log(home: Home) -> None:
+def test_of_one_that_hangs_and_says_nothing_the_record_names_its_log(home: Supervised) -> None:
     home.configure(web=python("import time; time.sleep(600)", watchdog="300ms"))
     home.run("start")
     home.until(lambda now: bool(now["web:0"]["history"]))
@@ -271,7 +200,7 @@ def test_of_one_that_hangs_and_says_nothing_the_record_names_its_log(home: Home)
     assert re.fullmatch(r"no stacks: see .*/web-0\.err\.log, from byte 0 on", described["history"][0]["stacks"])
 
 
-def test_a_service_that_hangs_has_said_what_its_tasks_were_doing(home: Home) -> None:
+def test_a_service_that_hangs_has_said_what_its_tasks_were_doing(home: Supervised) -> None:
     home.configure(web=python(BLOCKED, ready="notify", watchdog="1s"))
     home.run("start")
     home.until(lambda now: bool(now["web:0"]["history"]))
@@ -282,7 +211,7 @@ def test_a_service_that_hangs_has_said_what_its_tasks_were_doing(home: Home) -> 
     assert re.search(r"task turn 7:\n.*in waits\n", stacks, re.DOTALL)
 
 
-def test_the_end_of_the_daemon_is_the_end_of_everything(home: Home) -> None:
+def test_the_end_of_the_daemon_is_the_end_of_everything(home: Supervised) -> None:
     home.configure(web=python(COUNTING, instances=3))
     home.run("start")
     pids = [each["pid"] for each in home.instances().values()]
@@ -296,7 +225,7 @@ def test_the_end_of_the_daemon_is_the_end_of_everything(home: Home) -> None:
     assert home.lifecycle()[-1]["what"] == "daemon ended"
 
 
-def test_in_the_foreground_it_ends_with_its_apps(home: Home) -> None:
+def test_in_the_foreground_it_ends_with_its_apps(home: Supervised) -> None:
     home.configure(web=python(COUNTING))
     with (home.directory / "shown").open("w") as shown:
         running = subprocess.Popen([sys.executable, "-m", "mainstay", "run"], cwd=home.directory, stdout=shown)
@@ -317,7 +246,7 @@ def test_in_the_foreground_it_ends_with_its_apps(home: Home) -> None:
         running.wait()
 
 
-def test_what_can_not_be_started_says_why_and_the_others_run(home: Home) -> None:
+def test_what_can_not_be_started_says_why_and_the_others_run(home: Supervised) -> None:
     home.configure(
         web=python(COUNTING),
         typo={"command": "no-such-program", "max_restarts": 0},
@@ -330,7 +259,7 @@ def test_what_can_not_be_started_says_why_and_the_others_run(home: Home) -> None
     assert "nowhere" in found["lost:0"]["detail"]
 
 
-def test_a_name_that_is_wrong_is_an_error_with_the_nearest(home: Home) -> None:
+def test_a_name_that_is_wrong_is_an_error_with_the_nearest(home: Supervised) -> None:
     home.configure(web=python(COUNTING))
     home.run("start")
     assert home.run("stop", "webb", code=2).stderr == "mainstay: there is no app webb; did you mean web?\n"
@@ -340,7 +269,7 @@ def test_a_name_that_is_wrong_is_an_error_with_the_nearest(home: Home) -> None:
     assert found["web:0"]["history"][0]["detail"] == "killed by SIGUSR1"
 
 
-def test_what_is_said_next_is_followed(home: Home) -> None:
+def test_what_is_said_next_is_followed(home: Supervised) -> None:
     home.configure(web=python(COUNTING))
     home.run("start")
     words = [sys.executable, "-m", "mainstay", "logs", "-f", "-n", "0", "web"]
@@ -351,7 +280,7 @@ def test_what_is_said_next_is_followed(home: Home) -> None:
     assert seen == list(range(seen[0], seen[0] + 500))
 
 
-def test_the_last_lines_are_shown_whether_or_not_anything_runs(home: Home) -> None:
+def test_the_last_lines_are_shown_whether_or_not_anything_runs(home: Supervised) -> None:
     home.configure(talk={"command": ["sh", "-c", "echo 你好; echo oops >&2"], "autorestart": False})
     home.run("start")
     log = home.directory / ".mainstay" / "logs" / "talk-0.err.log"

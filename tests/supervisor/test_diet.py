@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.supervisor.test_daemon import COUNTING, DEADLINE_S, Home, python
+from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, python
 
 import mainstay
 
@@ -52,8 +52,8 @@ print(json.dumps(sorted(sys.modules)))
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
     yield made
     made.run("kill", code=None)
 
@@ -69,7 +69,9 @@ def test_the_daemon_imports_neither_the_configuration_nor_what_is_large() -> Non
     assert not {name for name in modules if name in HEAVY}
 
 
-def test_what_is_secret_gets_to_the_child_and_into_no_file_argument_or_environment_on_its_way(home: Home) -> None:
+def test_what_is_secret_gets_to_the_child_and_into_no_file_argument_or_environment(
+    home: Supervised,
+) -> None:
     (home.directory / ".env").write_text("DEEP=a-well-kept-secret\n")
     (home.directory / ".env").chmod(0o600)
     (home.directory / "mainstay.toml").write_text(
@@ -86,7 +88,9 @@ def test_what_is_secret_gets_to_the_child_and_into_no_file_argument_or_environme
     assert not [text for text in told + kept if b"a-well-kept-secret" in text]
 
 
-def test_what_was_changed_in_the_configuration_is_read_when_it_is_used_and_told_if_it_is_wrong(home: Home) -> None:
+def test_what_was_changed_in_the_configuration_is_read_when_it_is_used_or_told_if_wrong(
+    home: Supervised,
+) -> None:
     home.configure(web=python(COUNTING))
     home.run("start")
     home.configure(web=python(COUNTING), more=python(COUNTING))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.supervisor.test_daemon import DEADLINE_S, Home
+from tests.supervisor.project import DEADLINE_S, Supervised
 
 from mainstay.errors import ConfigError
 from mainstay.supervisor.identity import identity
@@ -26,14 +26,14 @@ exec sleep 600
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
     yield made
     made.run("kill", code=None)
 
 
 @as_root
-def test_it_is_the_user_with_the_user_s_groups_and_surroundings(home: Home) -> None:
+def test_it_is_the_user_with_the_user_s_groups_and_surroundings(home: Supervised) -> None:
     home.configure(web={"command": ["sh", "-c", WHO], "user": "nobody", "umask": "027", "cwd": "/"})
     home.run("start")
     log = home.directory / ".mainstay" / "logs" / "web-0.out.log"
@@ -68,7 +68,7 @@ async def test_it_is_heard_although_it_may_not_enter_the_home(tmp_path: Path) ->
 
 
 @as_root
-def test_a_number_will_do_and_a_directory_that_it_may_not_enter_is_said_to_be_one(home: Home) -> None:
+def test_a_number_will_do_and_a_directory_that_it_may_not_enter_is_said_to_be_one(home: Supervised) -> None:
     closed = home.directory / "closed"
     closed.mkdir(mode=0o700)
     home.configure(
@@ -108,7 +108,7 @@ def test_who_is_not_known_is_said_in_one_line() -> None:
     assert identity("", "") is None
 
 
-def test_what_is_no_name_is_refused_by_the_configuration(home: Home) -> None:
+def test_what_is_no_name_is_refused_by_the_configuration(home: Supervised) -> None:
     for settings, what in (
         ({"user": "a b"}, "is not a user"),
         ({"umask": "9"}, "is not a umask"),

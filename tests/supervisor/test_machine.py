@@ -47,7 +47,7 @@ BOT = replace(
     ready="notify",
     ready_timeout=10.0,
     watchdog=4.0,
-    memory_limit=100,
+    memory_limit=100 << 20,
 )
 FAILED = Ended(code=1)
 
@@ -655,13 +655,13 @@ def test_without_a_watchdog_silence_means_nothing(daemon: Daemon) -> None:
 def test_two_samples_in_a_row_over_the_limit_restart_and_one_does_not(bot: Daemon) -> None:
     bot.now_s += 20.0
     for size in (101, 100, 101):
-        assert bot.tell(UsesMemory(size_bytes=size)) == ()
-    assert bot.tell(UsesMemory(size_bytes=101)) == (Signal(child=bot.child, name="SIGTERM"),)
+        assert bot.tell(UsesMemory(size_bytes=size << 20)) == ()
+    assert bot.tell(UsesMemory(size_bytes=101 << 20)) == (Signal(child=bot.child, name="SIGTERM"),)
     assert bot.instance.due_s == bot.now_s + 5.0
-    assert bot.tell(UsesMemory(size_bytes=101)) == ()
+    assert bot.tell(UsesMemory(size_bytes=101 << 20)) == ()
     bot.ended(Ended(code=0))
     restart = bot.instance.restarts[-1]
-    assert (restart.reason, restart.detail) == (Reason.MEMORY, "uses 101B of memory, more than 100B")
+    assert (restart.reason, restart.detail) == (Reason.MEMORY, "uses 101.0 MiB of memory, more than 100.0 MiB")
 
 
 # Two at once.

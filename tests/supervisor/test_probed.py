@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.needs import needs
-from tests.supervisor.test_daemon import Home, kill
+from tests.supervisor.project import Supervised, kill
 
 SERVING = """
 import http.server, json, pathlib, sys
@@ -32,7 +32,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answers).serve_forever()
 
 @pytest.fixture
 def home(tmp_path: Path) -> Any:  # noqa: ANN401  a generator of one
-    made = Home(tmp_path)
+    made = Supervised(tmp_path)
     yield made
     made.run("kill", code=None)
 
@@ -40,7 +40,7 @@ def home(tmp_path: Path) -> Any:  # noqa: ANN401  a generator of one
 class Web:
     """A server in the home; each page is a file with its status and content."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Supervised) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.home = home
@@ -70,7 +70,7 @@ class Web:
 
 
 @pytest.fixture
-def web(home: Home) -> Web:
+def web(home: Supervised) -> Web:
     return Web(home)
 
 
@@ -141,7 +141,7 @@ def test_the_trouble_of_others_is_shown_is_no_restart_and_lengthens_the_next_del
     web.home.until(lambda now: now["web:0"]["probes"][0]["passes"] is True)
 
 
-def test_a_command_asks_where_the_app_runs_and_with_its_environment(home: Home) -> None:
+def test_a_command_asks_where_the_app_runs_and_with_its_environment(home: Supervised) -> None:
     words = ["sh", "-c", 'test "$NAME" = web && test -e here && test -z "$NOTIFY_SOCKET"']
     (home.directory / "mainstay.toml").write_text(
         f'[apps.web]\ncommand = "sleep 600"\nenv = {{ NAME = "web" }}\n'
@@ -165,7 +165,7 @@ const timer = setInterval(() => {
 """
 
 
-def test_a_node_program_is_ready_by_its_message_and_does_not_notice_that_the_daemon_dies(home: Home) -> None:
+def test_a_node_program_is_ready_by_its_message_and_does_not_notice_that_the_daemon_dies(home: Supervised) -> None:
     home.configure(node={"command": [needs("node"), "-e", NODE], "ready": "message", "ready_timeout": "60s"})
     home.run("start", "--no-wait")
     log = home.directory / ".mainstay" / "logs" / "node-0.out.log"
@@ -184,7 +184,7 @@ def test_a_node_program_is_ready_by_its_message_and_does_not_notice_that_the_dae
     assert home.instances()["node:0"]["state"] == "ready"
 
 
-def test_a_node_program_that_never_says_so_is_not_ready(home: Home) -> None:
+def test_a_node_program_that_never_says_so_is_not_ready(home: Supervised) -> None:
     command = [needs("node"), "-e", "setInterval(() => {}, 1000)"]
     home.configure(node={"command": command, "ready": "message", "ready_timeout": "300ms", "restart_delay": "600s"})
     home.run("start", "--no-wait")

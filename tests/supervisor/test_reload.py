@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.supervisor.test_daemon import DEADLINE_S, Home, gone, kill
+from tests.supervisor.project import DEADLINE_S, Supervised, gone, kill
 
 from mainstay.supervisor.client import Daemon
 
@@ -49,7 +49,7 @@ while True:
 NOT_THE_SECOND = 'test -e fail && test "$NODE_APP_INSTANCE" = 1 && exit 3; exec sleep 600'
 
 
-class Watched(Home):
+class Watched(Supervised):
     """Is looked at without a command, of which each takes an interpreter."""
 
     def instances(self) -> dict[str, dict[str, Any]]:
@@ -58,7 +58,7 @@ class Watched(Home):
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
+def home(tmp_path: Path) -> Iterator[Supervised]:
     made = Watched(tmp_path)
     yield made
     made.run("kill", code=None)
@@ -109,11 +109,11 @@ def until(holds: Callable[[], bool]) -> None:
         assert time.monotonic() < until_s
 
 
-def pids(home: Home) -> dict[str, int]:
+def pids(home: Supervised) -> dict[str, int]:
     return {name: each["pid"] for name, each in home.instances().items()}
 
 
-def living(home: Home) -> list[int]:
+def living(home: Supervised) -> list[int]:
     """The processes that carry the mark of an instance of this home."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -128,11 +128,13 @@ def living(home: Home) -> list[int]:
     return [pid for pid in found if not gone(pid)]
 
 
-def said(home: Home, what: str, name: str) -> int:
+def said(home: Supervised, what: str, name: str) -> int:
     return sum(each["what"] == what and each.get("name") == name for each in home.lifecycle())
 
 
-def test_nobody_is_refused_while_a_server_is_reloaded_restarted_and_killed_and_the_daemon_too(home: Home) -> None:
+def test_nobody_is_refused_while_a_server_is_reloaded_restarted_and_killed_and_the_daemon(
+    home: Supervised,
+) -> None:
     port = free_port()
     home.configure(web=small(SERVING, listen=[f"127.0.0.1:{port}"], instances=2))
     home.run("start")
@@ -158,7 +160,7 @@ def test_nobody_is_refused_while_a_server_is_reloaded_restarted_and_killed_and_t
     ]
 
 
-def test_a_reload_stops_at_the_first_one_that_fails_and_says_which_and_why(home: Home) -> None:
+def test_a_reload_stops_at_the_first_one_that_fails_and_says_which_and_why(home: Supervised) -> None:
     home.configure(
         web={
             "command": ["sh", "-c", NOT_THE_SECOND],
@@ -183,7 +185,7 @@ def test_a_reload_stops_at_the_first_one_that_fails_and_says_which_and_why(home:
     assert len(living(home)) == 3
 
 
-def test_one_that_does_not_get_ready_in_its_time_does_not_replace_the_one_that_is(home: Home) -> None:
+def test_one_that_does_not_get_ready_in_its_time_does_not_replace_the_one_that_is(home: Supervised) -> None:
     home.configure(web=small(SAYING, "0", "0", ready="notify"))
     home.run("start")
     before = pids(home)
@@ -193,7 +195,7 @@ def test_one_that_does_not_get_ready_in_its_time_does_not_replace_the_one_that_i
     assert len(living(home)) == 1
 
 
-def test_a_reload_takes_the_new_settings_and_starts_what_does_not_run(home: Home) -> None:
+def test_a_reload_takes_the_new_settings_and_starts_what_does_not_run(home: Supervised) -> None:
     home.configure(web=small(SAYING, "0", "0", ready="notify"), other=small(SAYING, "0", "0"))
     home.run("start")
     home.run("stop", "web")
@@ -206,7 +208,7 @@ def test_a_reload_takes_the_new_settings_and_starts_what_does_not_run(home: Home
     assert b"COLOUR=blue" in Path(f"/proc/{found['other:0']['pid']}/environ").read_bytes()
 
 
-def test_a_kill_of_the_daemon_in_any_phase_of_a_reload_ends_in_exactly_one_run(home: Home) -> None:
+def test_a_kill_of_the_daemon_in_any_phase_of_a_reload_ends_in_exactly_one_run(home: Supervised) -> None:
     home.configure(web=small(SAYING, "0.03", "0.03", ready="notify"))
     home.run("start")
     chance = random.Random(4)
@@ -224,7 +226,7 @@ def test_a_kill_of_the_daemon_in_any_phase_of_a_reload_ends_in_exactly_one_run(h
         until(lambda pid=found["web:0"]["pid"]: living(home) == [pid])  # type: ignore[misc]
 
 
-def test_stop_in_the_middle_of_a_reload_ends_both(home: Home) -> None:
+def test_stop_in_the_middle_of_a_reload_ends_both(home: Supervised) -> None:
     home.configure(web=small(SAYING, "0", "0", ready="notify"))
     home.run("start")
     home.configure(web=small(SAYING, "600", "0", ready="notify"))
@@ -243,7 +245,7 @@ def test_stop_in_the_middle_of_a_reload_ends_both(home: Home) -> None:
     assert living(home) == []
 
 
-def test_a_daemon_that_comes_back_knows_what_belongs_to_which_of_two_runs(home: Home) -> None:
+def test_a_daemon_that_comes_back_knows_what_belongs_to_which_of_two_runs(home: Supervised) -> None:
     code = "(setsid sleep 600 & echo $! >> away); exec sleep 600"
     home.configure(web={"command": ["sh", "-c", code], "cwd": str(home.directory), "min_uptime": "600s"})
     home.run("start")
@@ -263,7 +265,9 @@ def test_a_daemon_that_comes_back_knows_what_belongs_to_which_of_two_runs(home: 
     assert sorted(living(home)) == sorted([first, found["web:0"]["pid"]])
 
 
-def test_scale_holds_over_a_death_of_the_daemon_until_the_configuration_says_another_number(home: Home) -> None:
+def test_scale_holds_over_a_death_of_the_daemon_until_the_configuration_says_otherwise(
+    home: Supervised,
+) -> None:
     home.configure(web={"command": ["sleep", "600"], "instances": 2})
     home.run("start")
     before = pids(home)
@@ -287,7 +291,7 @@ def test_scale_holds_over_a_death_of_the_daemon_until_the_configuration_says_ano
     until(lambda: living(home) == [before["web:0"]])
 
 
-def test_what_is_deleted_is_not_shown_until_it_is_started_again(home: Home) -> None:
+def test_what_is_deleted_is_not_shown_until_it_is_started_again(home: Supervised) -> None:
     port = free_port()
     home.configure(web=small(SERVING, listen=[f"127.0.0.1:{port}"]), other={"command": ["sleep", "600"]})
     home.run("start")
@@ -305,7 +309,7 @@ def test_what_is_deleted_is_not_shown_until_it_is_started_again(home: Home) -> N
     assert call(port) == str(pids(home)["web:0"])
 
 
-def test_what_the_configuration_does_not_name_any_more_goes_on_until_it_is_deleted(home: Home) -> None:
+def test_what_the_configuration_does_not_name_any_more_goes_on_until_it_is_deleted(home: Supervised) -> None:
     home.configure(web={"command": ["sleep", "600"], "out_file": "here.log"}, other={"command": ["sleep", "600"]})
     home.run("start")
     before = pids(home)
@@ -325,7 +329,7 @@ def test_what_the_configuration_does_not_name_any_more_goes_on_until_it_is_delet
     assert gone(before["web:0"])
 
 
-def test_a_socket_that_can_not_be_opened_is_a_reason_and_what_is_left_of_one_is_none(home: Home) -> None:
+def test_a_socket_that_can_not_be_opened_is_a_reason_and_what_is_left_of_one_is_none(home: Supervised) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with socket.socket(socket.AF_UNIX) as left:
@@ -344,7 +348,7 @@ def test_a_socket_that_can_not_be_opened_is_a_reason_and_what_is_left_of_one_is_
     assert home.instances()["web:0"]["state"] == "ready"
 
 
-def test_the_sockets_outlive_the_keeper(home: Home) -> None:
+def test_the_sockets_outlive_the_keeper(home: Supervised) -> None:
     port = free_port()
     home.configure(web=small(SERVING, listen=[f"127.0.0.1:{port}"], restart_delay="600s"))
     home.run("start")
@@ -359,12 +363,12 @@ def test_the_sockets_outlive_the_keeper(home: Home) -> None:
         assert caller.recv(100).decode() == str(pids(home)["web:0"])
 
 
-def _child_of(home: Home) -> int:
+def _child_of(home: Supervised) -> int:
     [pid] = living(home)
     return pid
 
 
-def _holds_again(home: Home, before: int) -> bool:
+def _holds_again(home: Supervised, before: int) -> bool:
     """Whether another keeper has a socket that listens."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == before:

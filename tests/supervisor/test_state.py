@@ -63,3 +63,11 @@ def test_a_log_that_can_not_be_written_is_counted_and_stops_nothing(tmp_path: Pa
     lifecycle = Lifecycle(tmp_path / "gone", ManualClock())
     lifecycle.write("restart")
     assert lifecycle.dropped == 1
+
+
+def test_a_log_that_a_loss_of_power_has_cut_short_goes_on_with_a_line_of_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "lifecycle.log"
+    Lifecycle(tmp_path, ManualClock()).write("ready", name="web:0")
+    log.write_bytes(log.read_bytes()[:-10])
+    Lifecycle(tmp_path, ManualClock()).write("stopped", name="web:0")
+    assert [json.loads(line)["what"] for line in log.read_text().splitlines()[1:]] == ["stopped"]

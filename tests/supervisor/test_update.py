@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.supervisor.test_daemon import COUNTING, DEADLINE_S, Home, gone, python
+from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, gone, python
 
 import mainstay
 from mainstay.errors import MainstayError
@@ -27,7 +27,7 @@ ENDS = (
 )  # fmt: skip
 
 
-class Installed(Home):
+class Installed(Supervised):
     """A project whose ``mainstay`` is a copy, which a test may change."""
 
     def __init__(self, directory: Path) -> None:
@@ -63,8 +63,8 @@ class Installed(Home):
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    made = Home(tmp_path)
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    made = Supervised(tmp_path)
     yield made
     made.run("kill", code=None)
 
@@ -104,7 +104,7 @@ def asking(at: Path) -> Iterator[list[str]]:
             each.join()
 
 
-def test_children_go_on_every_line_is_there_once_and_whoever_asks_is_answered(home: Home) -> None:
+def test_children_go_on_every_line_is_there_once_and_whoever_asks_is_answered(home: Supervised) -> None:
     home.configure(
         web=python(COUNTING, instances=3),
         waits={"command": ["sh", "-c", "exit 3"], "restart_delay": "600s"},
@@ -127,7 +127,7 @@ def test_children_go_on_every_line_is_there_once_and_whoever_asks_is_answered(ho
     assert [line["failed"] for line in home.lifecycle() if line["what"] == "updated"] == [""] * 3
 
 
-def test_who_ends_meanwhile_is_seen_to_have_ended_and_how(home: Home) -> None:
+def test_who_ends_meanwhile_is_seen_to_have_ended_and_how(home: Supervised) -> None:
     home.configure(web=python(ENDS, cwd=str(home.directory), instances=10, restart_delay="600s"))
     home.run("start")
     updating = subprocess.Popen([sys.executable, "-m", "mainstay", "update"], cwd=home.directory)
@@ -138,7 +138,7 @@ def test_who_ends_meanwhile_is_seen_to_have_ended_and_how(home: Home) -> None:
     assert {each["restarts"] for each in found.values()} == {0}
 
 
-def test_who_waits_for_something_else_is_told_that_there_was_an_update(home: Home) -> None:
+def test_who_waits_for_something_else_is_told_that_there_was_an_update(home: Supervised) -> None:
     home.configure(never=python("import time; time.sleep(600)", ready="notify", ready_timeout="600s"))
     home.run("start", "--no-wait")
     with Daemon(home.directory / ".mainstay", timeout_s=DEADLINE_S) as waiting:
@@ -217,7 +217,7 @@ def test_a_keeper_that_could_not_go_on_with_the_new_code_stays_what_it_is(instal
     assert found["history"][0]["detail"] == "killed by SIGKILL"
 
 
-def test_in_the_foreground_it_goes_on_showing_what_the_apps_say(home: Home) -> None:
+def test_in_the_foreground_it_goes_on_showing_what_the_apps_say(home: Supervised) -> None:
     home.configure(web=python(COUNTING))
     shown = home.directory / "shown"
     with shown.open("w") as file:

@@ -1,8 +1,8 @@
 """How does the supervisor begin, with as little in its memory as can be?
 
-A program of its own: ``python -I -S daemon.py [started] [boot] [shown=…] [handed=…] PLAN_FD``. `mainstay daemon` reads the
-configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`), and becomes this, where
-nothing is imported but the standard library and what the daemon needs. Only who shows what the apps say, as
+A program of its own: ``python -I -S daemon.py [started] [boot] [shown=…] [handed=…] PLAN_FD``. `mainstay daemon`
+reads the configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`), and becomes this,
+where nothing is imported but the standard library and what the daemon needs. Only who shows what the apps say, as
 `mainstay run` does, has the rest of the package.
 """
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from mainstay.errors import MainstayError
     from mainstay.supervisor.plan import Asked
     from mainstay.supervisor.updating import Update
 
@@ -41,7 +42,7 @@ def _main(words: "list[str]") -> int:
     import asyncio
 
     del sys.modules["ssl"]
-    from mainstay.errors import MainstayError
+    from mainstay.errors import MainstayError, only_told
     from mainstay.supervisor.fingerprint import of_daemon
     from mainstay.supervisor.handed import Handed
     from mainstay.supervisor.life import supervise
@@ -65,11 +66,20 @@ def _main(words: "list[str]") -> int:
                 failed = str(error)
             keep = supervise(asked, handed=update.handed, failed=failed)
     except MainstayError as error:
-        from mainstay.logs.redact import redact
-
-        print("\n".join(f"mainstay: {line}" for line in redact(str(error)).splitlines()), file=sys.stderr)
-        return error.exit_code
+        return _complain(error)
+    except BaseExceptionGroup as group:
+        told = only_told(group)
+        if told is None:
+            raise
+        return _complain(told)
     return 0
+
+
+def _complain(error: "MainstayError") -> int:
+    from mainstay.logs.redact import redact
+
+    print("\n".join(f"mainstay: {line}" for line in redact(str(error)).splitlines()), file=sys.stderr)
+    return error.exit_code
 
 
 def _name() -> None:

@@ -31,6 +31,7 @@ class Daemon:
 
     Raises:
         NoDaemon: when none runs there.
+        MainstayError: it is another user's.
     """
 
     def __init__(self, home: Path, *, timeout_s: float = 10.0) -> None:
@@ -46,6 +47,11 @@ class Daemon:
         except (FileNotFoundError, ConnectionRefusedError):
             self._socket.close()
             raise NoDaemon(f"no supervisor runs for {self._home}: `mainstay start` starts one") from None
+        except PermissionError:
+            self._socket.close()
+            raise MainstayError(
+                f"{self._home / SOCKET} is another user's: ask its supervisor as that user"
+            ) from None
         self._file = self._socket.makefile("rwb")
 
     def ask(self, do: str, *, timeout_s: float | None = None, **details: object) -> Any:  # noqa: ANN401  JSON

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,19 @@ __all__ = ["supervise"]
 _LOCK: Final = "supervisor.lock"
 _KEEPER_ENDS_S: Final = 10.0
 _TO_END: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(slots=True)
+class _Over:
+    """Why it does not go on, once ``event`` is set: it was told to end, or other code is to go on."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: bool = False
+    update: Update | None = None
+
+    def has_stopped(self) -> None:
+        self.stopped = True
+        self.event.set()
 
 
 async def supervise(
@@ -92,9 +105,7 @@ async def supervise(
             stack.enter_context(listening_abroad(home, supervisor.heard))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(supervisor.run())
-            beside = [tasks.create_task(bury_orphans())]
-            if notifier.watchdog_s is not None:
-                beside.append(tasks.create_task(notifier.keep_alive()))
+            beside = [tasks.create_task(bury_orphans()), tasks.create_task(notifier.keep_alive())]
             control = serving(home, verbs.handle, inherited=handed.control if handed else None)
             served = await stack.enter_async_context(control)
             lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid, code=code.decode())

@@ -40,7 +40,7 @@ from mainstay.supervisor.events import (
     Well,
 )
 from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, State
-from mainstay.units import format_duration, format_size
+from mainstay.units import format_duration
 
 __all__ = ["ABORT_GRACE_S", "KILL_AGAIN_S", "step", "succeed"]
 
@@ -224,7 +224,7 @@ def _uses_memory(instance: Instance, size_bytes: int, settings: AppSettings, now
         return replace(instance, over_limit=0), ()
     if instance.over_limit + 1 < _SAMPLES_OVER_LIMIT:
         return replace(instance, over_limit=instance.over_limit + 1), ()
-    detail = f"uses {format_size(size_bytes)} of memory, more than {format_size(limit_bytes)}"
+    detail = f"uses {size_bytes / 2**20:.1f} MiB of memory, more than {limit_bytes / 2**20:.1f} MiB"
     return _stop(instance, Reason.MEMORY, detail, settings, now_s)
 
 

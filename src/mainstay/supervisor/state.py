@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -119,6 +120,10 @@ class Lifecycle:
         self._path = home / _LOG
         self._clock = clock
         self.dropped = 0
+        with suppress(OSError), self._path.open("r+b") as log:
+            log.seek(-1, os.SEEK_END)
+            if log.read() != b"\n":  # a loss of power has cut its last line short
+                log.write(b"\n")
 
     def write(self, what: str, **details: object) -> None:
         """Add one line."""

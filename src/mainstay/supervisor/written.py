@@ -22,7 +22,7 @@ def words(written: object) -> tuple[str, ...]:
         found = shlex.split(written) if isinstance(written, str) else written
     except ValueError as error:
         raise ValueError(f"{written!r} can not be split into words: {error}") from None
-    if not isinstance(found, Sequence) or not found or not all(isinstance(word, str) and word for word in found):
+    if not isinstance(found, Sequence) or not any(found[:1]) or not all(isinstance(word, str) for word in found):
         raise ValueError(f'{written!r} is not a command: write it like "mainstay serve" or ["mainstay", "serve"]')
     return tuple(found)
 
