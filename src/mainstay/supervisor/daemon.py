@@ -22,7 +22,7 @@ from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.command import launch, marker
 from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spawn
-from mainstay.supervisor.keeping import Keeper
+from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, State, instance_name
 from mainstay.supervisor.output.collector import Collector
@@ -103,6 +103,7 @@ class Supervisor:
         self._logs: set[Path] = set()
         self._save, self._time = asyncio.Event(), asyncio.Event()
         self._moved = asyncio.Event()
+        self._decided, self._tried, self._has_tried = 0, 0, asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         known = kept.instances if kept is not None and kept.boot == self._boot else {}
         self._before_boot = frozenset(
@@ -163,6 +164,12 @@ class Supervisor:
         """Return when something has changed."""
         await self._moved.wait()
 
+    async def saved(self) -> None:
+        """Return when all that was decided until now is on the disk, or could not be written there."""
+        decided = self._decided
+        while self._tried < decided:
+            await self._has_tried.wait()
+
     def feed(self, name: str, event: Event) -> None:
         """Something has happened to this instance."""
         before = self.instances[name]
@@ -205,18 +212,30 @@ class Supervisor:
                         name, instance.child, [self._fifo(each) for each in self.sources(name)]
                     )
         for child, kept in listed.items():
-            instance_or_none = self.instances.get(kept.name)
-            if instance_or_none is None or instance_or_none.child not in (None, child):
+            if not self._found(kept.name, child, listed):
                 self._tasks.create_task(self._sweep(child))
-            elif instance_or_none.child is None:
-                self._adopted(kept.name, child)
-                self.feed(kept.name, events.Spawned(child=child))
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
                 self.feed(name, events.Resumed())
                 self._collect(name)
             if name in self._before_boot:
                 self.feed(name, events.Wanted())
+
+    def _found(self, name: str, child: Child, listed: Mapping[Child, Kept]) -> bool:
+        """Whether this child, which the keeper has, is what is to run; it may not have been written down any more."""
+        if name not in self.instances:
+            return False
+        known = self.instances[name].child
+        if known == child:
+            return True
+        if known is not None:
+            before = listed.get(known)
+            if before is None or before.ended is None:
+                return False
+            self._has_ended(name, known, before.ended)  # this one was started after that
+        self._adopted(name, child)
+        self.feed(name, events.Spawned(child=child))
+        return True
 
     def _adopted(self, name: str, child: Child) -> None:
         self._names[child] = name
@@ -229,9 +248,11 @@ class Supervisor:
             case Signal(child=child, name=signal_name):
                 with suppress(OSError):
                     send_group(child, signal.Signals[signal_name])
+                    send_group(child, signal.SIGCONT)  # one that is stopped hears it only when it goes on
             case Abort(child=child):
                 with suppress(OSError):
                     send(child, signal.SIGABRT)
+                    send(child, signal.SIGCONT)
             case Kill(child=child):
                 with suppress(OSError):
                     send_group(child, signal.SIGKILL)
@@ -245,6 +266,8 @@ class Supervisor:
             await work
 
     async def _spawn(self, name: str) -> None:
+        if self.instances[name].child is not None:
+            return  # it was found with the keeper
         event: Event
         plan = self.plan
         try:
@@ -337,6 +360,7 @@ class Supervisor:
         while True:
             await self._save.wait()
             self._save.clear()
+            decided = self._decided
             ended, self._ended = self._ended, []
             kept = LeftBehind(boot=self._boot, instances=dict(self.instances))
             try:
@@ -345,10 +369,17 @@ class Supervisor:
                 self._lifecycle.write("not saved", error=str(error))
                 self._ended = ended + self._ended
                 self._save.set()
+                self._has_saved(decided)
                 await asyncio.sleep(_SAVE_AGAIN_S)
                 continue
+            self._has_saved(decided)
             for child in ended:
                 self._forget(child)
+
+    def _has_saved(self, decided: int) -> None:
+        self._tried = decided
+        tried, self._has_tried = self._has_tried, asyncio.Event()
+        tried.set()
 
     def _forget(self, child: Child) -> None:
         self._keeper.acknowledge(child)
@@ -361,6 +392,7 @@ class Supervisor:
             self._lifecycle.write(
                 after.state, name=name, pid=after.child.pid if after.child else None, detail=after.detail
             )
+        self._decided += 1
         self._save.set()
         self._time.set()
         moved, self._moved = self._moved, asyncio.Event()

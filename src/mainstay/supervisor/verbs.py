@@ -123,6 +123,7 @@ class Verbs:
 
         while wait and not all(is_done(supervisor.instances[name]) for name in asked):
             await supervisor.moved()
+        await supervisor.saved()  # what was answered holds, whatever becomes of this daemon
 
     def _described(self, names: Iterable[str]) -> list[dict[str, Any]]:
         return [self._describe(name) for name in names]

@@ -1,0 +1,102 @@
+"""What happens in a day of supervised programs?
+
+It follows from a seed, so that a day that showed something can be had again: what the programs do, what their users
+ask for, and who is killed.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+__all__ = ["APPS", "LIMITS", "WATCHDOG_S", "Deed", "day"]
+
+WATCHDOG_S = 2.0
+LIMITS = {"busy": 4, "loop": 3}
+"""So many restarts without somebody who asks for them."""
+
+APPS: dict[str, dict[str, Any]] = {
+    "web": {"instances": 2, "ready": "notify", "watchdog": f"{WATCHDOG_S}s", "memory_limit": "64MiB"},
+    "worker": {"instances": 2, "log_compress": False},
+    "busy": {"restart_intensity": LIMITS["busy"]},
+    "loop": {"max_restarts": LIMITS["loop"], "min_uptime": "600s"},
+}
+_UNLIMITED = ("web:0", "web:1", "worker:0", "worker:1")
+_WATCHED = ("web:0", "web:1")
+_EVERY_S = 0.45
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """One thing that happens.
+
+    Attributes:
+        at_s: after the beginning.
+        verb: what a troublemaker is told, what is asked of the daemon, ``kill`` or ``freeze`` for a signal to the
+            program, or ``daemon`` for the end of the daemon.
+        name: of the instance.
+        argument: of what a troublemaker is told; of ``daemon`` how long there is none.
+        meanwhile: what else happens while there is no daemon, or at the same moment.
+    """
+
+    at_s: float
+    verb: str
+    name: str = ""
+    argument: float = 0
+    meanwhile: tuple["Deed", ...] = ()
+
+
+def day(seed: int, seconds: float, *, reloads: bool) -> list[Deed]:
+    """The one of this seed, and so long; each kind of deed once at least, if it is long enough for that."""
+    chance = random.Random(seed)
+    return sorted(_deeds(chance, seconds, reloads=reloads), key=lambda deed: deed.at_s)
+
+
+def _deeds(chance: random.Random, seconds: float, *, reloads: bool) -> Iterator[Deed]:
+    kinds = ["exit", "die", "hang", "freeze", "leak", "flood", "away", "deaf", "kill", "stop", "restart", "busy"]
+    kinds += ["loop", "daemon", "daemon and program", "daemon and deed", "stop and daemon"] + ["reload"] * reloads
+    at_s = 0.5
+    first = chance.sample(kinds, len(kinds))
+    while at_s < seconds:
+        yield from _deed(chance, first.pop() if first else chance.choice(kinds), at_s)
+        at_s += chance.uniform(0.2, 2.0) * _EVERY_S
+
+
+def _deed(chance: random.Random, kind: str, at_s: float) -> Iterator[Deed]:
+    deed = Deed(at_s=at_s, verb=kind, name=chance.choice(_UNLIMITED))
+    back_s = at_s + chance.uniform(0.2, 2.0)
+    away_s = chance.choice((0.0, 0.1, 0.8))
+    match kind:
+        case "exit":
+            yield replace(deed, argument=chance.choice((0, 1, 7)))
+        case "die":
+            yield replace(deed, argument=chance.choice((6, 9, 11)))
+        case "hang" | "freeze":
+            yield replace(deed, name=chance.choice(_WATCHED))
+        case "leak":
+            yield replace(deed, name=chance.choice(_WATCHED), argument=80)
+        case "flood":
+            yield replace(deed, argument=chance.randint(5, 60))
+        case "stop":
+            yield deed
+            yield replace(deed, verb="start", at_s=back_s)
+        case "busy":
+            yield replace(deed, verb=chance.choice(("exit", "die")), name="busy:0", argument=9)
+            if chance.random() < 0.3:
+                yield replace(deed, verb="start", name="busy:0", at_s=back_s)
+        case "loop":
+            yield replace(deed, verb="start", name="loop:0")
+        case "daemon":
+            yield replace(deed, argument=away_s)
+        case "daemon and program":
+            both = replace(deed, verb="kill")
+            yield replace(deed, verb="daemon", argument=away_s, meanwhile=(both,))
+        case "daemon and deed":
+            then = tuple(_deed(chance, chance.choice(("exit", "die", "flood", "away", "hang")), at_s))
+            yield replace(deed, verb="daemon", argument=away_s, meanwhile=then)
+        case "stop and daemon":
+            yield replace(deed, verb="stop")
+            yield replace(deed, verb="daemon", at_s=at_s + 1e-6, argument=away_s)
+            yield replace(deed, verb="start", at_s=back_s)
+        case _:
+            yield deed
