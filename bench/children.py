@@ -1,7 +1,7 @@
 """What do the managed programs do, and when has one of them begun to run?
 
-Each is a shell's few lines, or a small Python where it has to do more than wait, so that its own start does not hide
-the manager's. The first thing that it does is to say its name and its pid into a FIFO that the benchmark reads.
+Each is a shell's few lines, or a small Python where it has to do more than wait, so that its own start does not
+hide the manager's. First of all it says its name and its pid into a FIFO that the benchmark reads.
 """
 
 import os

@@ -10,7 +10,7 @@ from bench.managers import Manager
 from bench.matrix import Line
 from bench.watched import cpu_s
 
-__all__ = ["ROTATE_BYTES", "outputs", "output_apps"]
+__all__ = ["ROTATE_BYTES", "output_apps", "outputs"]
 
 LINES = 2_100_000
 FILLER = b" " + b"the quick brown fox jumps over the lazy dog, again and again; " + b"x" * 24 + b"\n"

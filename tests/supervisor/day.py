@@ -23,6 +23,7 @@ APPS: dict[str, dict[str, Any]] = {
 }
 _UNLIMITED = ("web:0", "web:1", "worker:0", "worker:1")
 _WATCHED = ("web:0", "web:1")
+_ARGUMENTS = {"exit": (0, 1, 7), "die": (6, 9, 11), "leak": (80,), "flood": range(5, 60)}
 _EVERY_S = 0.45
 
 
@@ -63,40 +64,33 @@ def _deeds(chance: random.Random, seconds: float, *, reloads: bool) -> Iterator[
 
 
 def _deed(chance: random.Random, kind: str, at_s: float) -> Iterator[Deed]:
-    deed = Deed(at_s=at_s, verb=kind, name=chance.choice(_UNLIMITED))
-    back_s = at_s + chance.uniform(0.2, 2.0)
-    away_s = chance.choice((0.0, 0.1, 0.8))
+    away_s, back_s = chance.choice((0.0, 0.1, 0.8)), at_s + chance.uniform(0.2, 2.0)
     match kind:
-        case "exit":
-            yield replace(deed, argument=chance.choice((0, 1, 7)))
-        case "die":
-            yield replace(deed, argument=chance.choice((6, 9, 11)))
-        case "hang" | "freeze":
-            yield replace(deed, name=chance.choice(_WATCHED))
-        case "leak":
-            yield replace(deed, name=chance.choice(_WATCHED), argument=80)
-        case "flood":
-            yield replace(deed, argument=chance.randint(5, 60))
-        case "stop":
-            yield deed
-            yield replace(deed, verb="start", at_s=back_s)
+        case "daemon" | "daemon and program" | "daemon and deed":
+            yield Deed(at_s=at_s, verb="daemon", argument=away_s, meanwhile=_meanwhile(chance, kind, at_s))
+        case "stop" | "stop and daemon":
+            stop = _plain(chance, "stop", at_s)
+            yield stop
+            if kind == "stop and daemon":
+                yield Deed(at_s=at_s + 1e-6, verb="daemon", argument=away_s)
+            yield replace(stop, verb="start", at_s=back_s)
         case "busy":
-            yield replace(deed, verb=chance.choice(("exit", "die")), name="busy:0", argument=9)
+            yield Deed(at_s=at_s, verb=chance.choice(("exit", "die")), name="busy:0", argument=9)
             if chance.random() < 0.3:
-                yield replace(deed, verb="start", name="busy:0", at_s=back_s)
+                yield Deed(at_s=back_s, verb="start", name="busy:0")
         case "loop":
-            yield replace(deed, verb="start", name="loop:0")
-        case "daemon":
-            yield replace(deed, argument=away_s)
-        case "daemon and program":
-            both = replace(deed, verb="kill")
-            yield replace(deed, verb="daemon", argument=away_s, meanwhile=(both,))
-        case "daemon and deed":
-            then = tuple(_deed(chance, chance.choice(("exit", "die", "flood", "away", "hang")), at_s))
-            yield replace(deed, verb="daemon", argument=away_s, meanwhile=then)
-        case "stop and daemon":
-            yield replace(deed, verb="stop")
-            yield replace(deed, verb="daemon", at_s=at_s + 1e-6, argument=away_s)
-            yield replace(deed, verb="start", at_s=back_s)
+            yield Deed(at_s=at_s, verb="start", name="loop:0")
         case _:
-            yield deed
+            yield _plain(chance, kind, at_s)
+
+
+def _plain(chance: random.Random, verb: str, at_s: float) -> Deed:
+    name = chance.choice(_WATCHED if verb in ("hang", "freeze", "leak") else _UNLIMITED)
+    return Deed(at_s=at_s, verb=verb, name=name, argument=chance.choice(_ARGUMENTS.get(verb, (0,))))
+
+
+def _meanwhile(chance: random.Random, kind: str, at_s: float) -> tuple[Deed, ...]:
+    if kind == "daemon":
+        return ()
+    verb = "kill" if kind == "daemon and program" else chance.choice(("exit", "die", "flood", "away", "hang"))
+    return (_plain(chance, verb, at_s),)

@@ -54,12 +54,20 @@ class Day:
         self.home = self.directory / ".mainstay"
         for name in ("runs", "told"):
             (self.directory / name).mkdir()
-        program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("troublemaker.py")), str(self.directory)]
+        program = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(__file__).with_name("troublemaker.py")),
+            str(self.directory),
+        ]
         lines = []
         for name, settings in APPS.items():
             command = [*program, "once"] if name == "loop" else program
             lines.append(f"[apps.{name}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in {"command": command, **ALL, **settings}.items()]
+            lines += [
+                f"{key} = {json.dumps(value)}" for key, value in {"command": command, **ALL, **settings}.items()
+            ]
         (self.directory / "mainstay.toml").write_text("\n".join(lines))
         self.witness = Witness(self.directory)
         self.daemon: subprocess.Popen[bytes] | None = None
@@ -135,12 +143,13 @@ class Day:
         self.note(f"  {verb} {name}: {states(answer) if answer else 'done'}")
 
     def _settled(self) -> dict[str, str]:
-        """The states, once nothing hangs any more that is to be restarted; else as they are."""
+        """The states, once each is one that lasts; else as they are after a while."""
         until_s = now_s() + PATIENCE_S
         while True:
             with Daemon(self.home) as talk:
                 found = states(talk.ask("list"))
-            if set(found.values()) <= {"ready", "errored", "stopped"} or now_s() > until_s:
+            is_over = set(found.values()) <= {"ready", "errored", "stopped"} and found["loop:0"] != "ready"
+            if is_over or now_s() > until_s:
                 return found
             time.sleep(0.1)
 

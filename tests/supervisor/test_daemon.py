@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mainstay.supervisor.client import Daemon
 
 DEADLINE_S = 60.0
 COUNTING = """
@@ -110,6 +112,17 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+@contextmanager
+def supervised(home: Home) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon, which starts nothing by itself, and has ended at the end of the block."""
+    words = [sys.executable, "-m", "mainstay", "daemon"]
+    with subprocess.Popen(words, cwd=home.directory) as daemon:
+        until_s = time.monotonic() + DEADLINE_S
+        while all((line["what"], line.get("pid")) != ("daemon", daemon.pid) for line in home.lifecycle()):
+            assert time.monotonic() < until_s
+        yield daemon
 
 
 def kill(pid: int) -> None:
@@ -223,6 +236,34 @@ def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> No
     restart = found["web:0"]["history"][0]
     assert restart["reason"] == "hang"
     assert "in stuck" in home.run("logs", "--err", "-n", "100").stdout
+
+
+def test_one_that_is_stopped_leaves_its_stacks_too(home: Home) -> None:
+    home.configure(web=python(HANGING, ready="notify", watchdog="2s"))
+    home.run("start")
+    os.kill(home.instances()["web:0"]["pid"], signal.SIGSTOP)
+    found = home.until(lambda now: bool(now["web:0"]["history"]))
+    assert (found["web:0"]["history"][0]["reason"], found["web:0"]["ended"]) == ("hang", "killed by SIGABRT")
+
+
+def test_one_that_is_stopped_hears_that_it_is_to_end(home: Home) -> None:
+    home.configure(web=python(COUNTING, stop_timeout="60s"))
+    home.run("start")
+    os.kill(home.instances()["web:0"]["pid"], signal.SIGSTOP)
+    home.run("stop")
+    assert home.instances()["web:0"]["ended"] == "killed by SIGTERM"
+
+
+def test_what_was_answered_holds_if_the_daemon_is_killed_at_that_moment(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    for verb, state in (("start", "ready"), ("stop", "stopped"), ("start", "ready"), ("stop", "stopped")):
+        with supervised(home) as daemon, Daemon(home.directory / ".mainstay") as talk:
+            talk.ask(verb, names=["web"])
+            daemon.kill()
+        with supervised(home) as daemon, Daemon(home.directory / ".mainstay") as talk:
+            [found] = talk.ask("list")
+            daemon.kill()
+        assert found["state"] == state
 
 
 def test_the_end_of_the_daemon_is_the_end_of_everything(home: Home) -> None:

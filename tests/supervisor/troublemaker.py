@@ -1,9 +1,12 @@
 """A program that does what it is told, and keeps a record of itself that outlives any kill of it.
 
-``python -I -S troublemaker.py DIRECTORY [once]``: run by itself, with nothing of the package. Each run has a file in
-``DIRECTORY/runs`` that it has mapped: when it was last alive, and which numbered lines it was about to write and has
-written. So what must be in its log is known, whoever killed it when. ``DIRECTORY/told/NAME`` tells it what to do.
+``python -I -S troublemaker.py DIRECTORY [once]``: run by itself, with nothing of the package. Each run has a file
+in ``DIRECTORY/runs`` that it has mapped: when it was last alive, which numbered lines it was about to write, and
+which it has written. So what must be in its log is known, whoever killed it when. ``DIRECTORY/told/NAME`` tells it
+what to do.
 """
+
+# ruff: noqa: PTH123, PTH104  pathlib takes longer than all the rest
 
 import mmap
 import os
@@ -12,6 +15,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 
 RECORD = struct.Struct("<ddQQQd")
 """Began, was alive last (CLOCK_BOOTTIME), is about to write so many lines, has, why it ends, hangs since."""
@@ -114,10 +118,8 @@ def main():
     run, kept = Run(directory, name, "run"), []
 
     def say(text):
-        try:
+        with suppress(OSError):  # nobody may be there to hear it
             way.sendto(text, os.environ["NOTIFY_SOCKET"])
-        except OSError:
-            pass  # nobody is there to hear it
 
     run.write(1)
     if sys.argv[2:] == ["once"]:

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,9 @@ class Evidence:
     logs: dict[str, bytes] = field(repr=False)
 
     def of(self, name: str) -> list[Run]:
-        return sorted((run for run in self.runs if (run.kind, run.name) == ("run", name)), key=lambda run: run.began_s)
+        return sorted(
+            (run for run in self.runs if (run.kind, run.name) == ("run", name)), key=lambda run: run.began_s
+        )
 
     @property
     def names(self) -> list[str]:
@@ -138,7 +141,11 @@ def marked(home: Path) -> Iterator[str]:
 
 
 class Witness:
-    """Looks on, from `start` to `stop`. ``parents`` are those who have to reap: the keeper and the daemon."""
+    """Looks on, from `start` to `stop`.
+
+    Attributes:
+        parents: those who have to reap: the keeper and the daemon.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.runs: dict[str, Run] = {}
@@ -161,7 +168,9 @@ class Witness:
     def running(self, name: str) -> Run | None:
         """The run of this instance that is alive now."""
         self.look()
-        return next((run for run in self.runs.values() if run.kind == "run" and run.name == name and not run.gone_s), None)
+        return next(
+            (run for run in self.runs.values() if run.kind == "run" and run.name == name and not run.gone_s), None
+        )
 
     def _look_on(self) -> None:
         looked_s = now_s()
@@ -209,7 +218,11 @@ class Witness:
         for name, run in self.runs.items():
             record = RECORD.unpack((self._records / name).read_bytes())
             run.began_s, run.alive_s, run.meant, run.done, run.command, run.hung_s = record
-        stayed = [(seen[0], f"{key[0]} stayed a zombie") for key, seen in self.zombies.items() if seen[-1] - seen[0] > ZOMBIE_S]
+        stayed = [
+            (seen[0], f"{key[0]} stayed a zombie")
+            for key, seen in self.zombies.items()
+            if seen[-1] - seen[0] > ZOMBIE_S
+        ]
         return list(self.runs.values()), stayed
 
 
@@ -255,12 +268,15 @@ def _lines(name: str, runs: Iterable[Run], log: bytes) -> Iterator[Problem]:
             wrong = next(at for at, number in enumerate(found) if at != number)
             yield run.began_s, f"after line {wrong - 1} of {name} {run.id} comes line {found[wrong]}"
         elif not run.done <= len(found) <= run.meant:
-            yield run.last_s, f"{name} {run.id} has written {run.done} to {run.meant} lines, in its log are {len(found)}"
+            yield (
+                run.last_s,
+                f"{name} {run.id} has written {run.done} to {run.meant} lines, in its log are {len(found)}",
+            )
 
 
 def _one_at_a_time(name: str, seen: Evidence) -> Iterator[Problem]:
     runs = seen.of(name)
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in pairwise(runs):
         overlaps = later.began_s < earlier.last_s
         if overlaps and not any(_touches(ask, later) for ask in seen.asks if ask.verb == "reload"):
             yield later.began_s, f"{name} {later.id} runs beside {earlier.id}"
@@ -293,7 +309,7 @@ def _begins(name: str, seen: Evidence) -> Iterator[Problem]:
     limit = LIMITS.get(name.partition(":")[0])
     if limit is not None:
         starts_s = [float("-inf"), *(ask.from_s for ask in asks if ask.verb == "start"), float("inf")]
-        for from_s, to_s in zip(starts_s, starts_s[1:], strict=False):
+        for from_s, to_s in pairwise(starts_s):
             count = sum(from_s <= run.began_s < to_s for run in runs)
             if count > 1 + limit:
                 yield from_s, f"{name} was started {count} times, where only {limit} restarts are allowed"

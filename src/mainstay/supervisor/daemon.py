@@ -222,7 +222,7 @@ class Supervisor:
                 self.feed(name, events.Wanted())
 
     def _found(self, name: str, child: Child, listed: Mapping[Child, Kept]) -> bool:
-        """Whether this child, which the keeper has, is what is to run; it may not have been written down any more."""
+        """Whether this child of the keeper is what is to run; that may not have been written down any more."""
         if name not in self.instances:
             return False
         known = self.instances[name].child
