@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -112,6 +113,42 @@ async def test_the_kernel_s_word_about_who_calls_is_what_counts(home: Path) -> N
     )
     told, _ = await stranger.communicate()
     assert told.strip() == b"refused"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_a_socket_that_somebody_else_has_put_there_is_not_talked_to(tmp_path: Path) -> None:
+    for path in (*tmp_path.parents[:-2], tmp_path):
+        os.chmod(path, 0o777)  # noqa: PTH101
+    code = (
+        "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1])\n"
+        "s.listen(); print('there', flush=True); c, _ = s.accept(); print(c.recv(100))"
+    )
+    stranger = await asyncio.create_subprocess_exec(
+        "/usr/bin/env", "python3", "-c", code, str(tmp_path / SOCKET), stdout=asyncio.subprocess.PIPE
+    )
+    assert stranger.stdout is not None
+    assert await stranger.stdout.readline() == b"there\n"
+    with pytest.raises(MainstayError, match=r"supervisor\.sock can not be used: .* another user .*; remove it$"):
+        Daemon(tmp_path)
+    assert await stranger.stdout.readline() == b"b''\n"
+    assert await stranger.wait() == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+async def test_who_may_not_open_the_socket_is_told_so_in_one_line(home: Path) -> None:
+    for path in (*home.parents[:-2], home):
+        os.chmod(path, 0o755)  # noqa: PTH101
+    code = (
+        "import os, sys; from pathlib import Path; from mainstay.supervisor.client import Daemon\n"
+        "os.setuid(65534)\n"
+        "try: Daemon(Path(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    stranger = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(home), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await stranger.communicate()
+    assert said.decode() == f"MainstayError {home / SOCKET} can not be used: [Errno 13] Permission denied\n"
 
 
 async def test_where_nobody_listens_the_caller_is_told_what_to_do(tmp_path: Path) -> None:

@@ -41,6 +41,20 @@ faulthandler.enable()
 Notifier().say("READY=1", "STATUS=well so far")
 stuck()
 """
+WELL = """
+import faulthandler, time
+from mainstay.notify import Notifier
+
+def well():
+    while True:
+        notifier.say("WATCHDOG=1")
+        time.sleep(0.1)
+
+faulthandler.enable()
+notifier = Notifier()
+notifier.say("READY=1")
+well()
+"""
 LEAKING = """
 import time
 kept = []
@@ -190,6 +204,37 @@ def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home
     assert numbers == list(range(len(numbers)))
 
 
+def test_what_was_started_while_nothing_could_be_written_down_goes_on_under_the_next_daemon(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    first = home.instances()["web:0"]["pid"]
+    (home.directory / ".mainstay" / "supervisor.new").mkdir()
+    kill(first)
+    second = home.until(lambda now: now["web:0"]["state"] == "ready")["web:0"]["pid"]
+    kill(home.daemon())
+    (home.directory / ".mainstay" / "supervisor.new").rmdir()
+    home.run("start")
+    found = home.instances()["web:0"]
+    assert first != second == found["pid"]
+    assert (found["restarts"], found["ended"]) == (1, "killed by SIGKILL")
+
+
+def test_a_state_that_was_cut_is_said_in_one_line_and_nothing_is_touched(home: Home) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    pid = home.instances()["web:0"]["pid"]
+    kill(home.daemon())
+    kept = home.directory / ".mainstay" / "supervisor.json"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-9])
+    [said] = home.run("start", code=1).stderr.splitlines()
+    assert "supervisor.json can not be read" in said
+    assert not gone(pid)
+    kept.write_bytes(whole)
+    home.run("start")
+    assert home.instances()["web:0"]["pid"] == pid
+
+
 def test_how_a_child_ended_while_no_daemon_was_there_is_known_and_it_is_started_again(home: Home) -> None:
     code = "import pathlib, sys, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.01)\nsys.exit(7)"
     home.configure(web=python(code, cwd=str(home.directory), restart_delay="600s"))
@@ -239,11 +284,12 @@ def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Home) -> No
 
 
 def test_one_that_is_stopped_leaves_its_stacks_too(home: Home) -> None:
-    home.configure(web=python(HANGING, ready="notify", watchdog="2s"))
+    home.configure(web=python(WELL, ready="notify", watchdog="3s"))
     home.run("start")
     os.kill(home.instances()["web:0"]["pid"], signal.SIGSTOP)
-    found = home.until(lambda now: bool(now["web:0"]["history"]))
-    assert (found["web:0"]["history"][0]["reason"], found["web:0"]["ended"]) == ("hang", "killed by SIGABRT")
+    found = home.until(lambda now: bool(now["web:0"]["history"]))["web:0"]
+    assert (found["history"][0]["reason"], found["ended"]) == ("hang", "killed by SIGABRT")
+    assert "in well" in home.run("logs", "--err", "-n", "100").stdout
 
 
 def test_one_that_is_stopped_hears_that_it_is_to_end(home: Home) -> None:
@@ -289,7 +335,8 @@ def test_in_the_foreground_it_ends_with_its_apps(home: Home) -> None:
         while not (home.lifecycle() and home.lifecycle()[-1]["what"] == "ready"):
             assert time.monotonic() < until_s
         pid = home.instances()["web:0"]["pid"]
-        assert "another supervisor has" in home.run("run", code=1).stderr
+        [said] = home.run("run", code=1).stderr.splitlines()
+        assert "another supervisor has" in said
         running.send_signal(signal.SIGTERM)
         assert running.wait(DEADLINE_S) == 0
         assert gone(pid)

@@ -10,12 +10,12 @@ from tests.supervisor.day import LIMITS, day
 from tests.supervisor.living import Day, told
 from tests.supervisor.witness import Ask, Evidence, Run, judge
 
-from mainstay.supervisor import verbs
+from mainstay.cli.main import VERBS
 
 pytestmark = pytest.mark.timeout(400)
 
 MOST_OF_A_MINUTE_S = 48
-RELOADS = "reload" in getattr(verbs, "VERBS", ())
+RELOADS = "reload" in VERBS
 
 
 def lived_through(directory: Path, seed: int, seconds: float) -> Evidence:

@@ -1,6 +1,7 @@
 """How does a command ask the daemon?"""
 
 import json
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Final, Self
 
 from mainstay.errors import ConfigError, MainstayError
 from mainstay.supervisor.address import SOCKET, VERSION, reachable
+from mainstay.supervisor.wire import peer
 
 __all__ = ["Daemon", "NoDaemon"]
 
@@ -29,6 +31,7 @@ class Daemon:
 
     Raises:
         NoDaemon: when none runs there.
+        MainstayError: when it can not be reached, or is not the daemon of whoever has the home.
     """
 
     def __init__(self, home: Path, *, timeout_s: float = 10.0) -> None:
@@ -36,9 +39,13 @@ class Daemon:
         self._socket.settimeout(timeout_s)
         try:
             self._socket.connect(reachable(home / SOCKET))
+            _trusted(self._socket, home)
         except (FileNotFoundError, ConnectionRefusedError):
             self._socket.close()
             raise NoDaemon(f"no supervisor runs for {home}: `mainstay start` starts one") from None
+        except (OSError, MainstayError) as error:
+            self._socket.close()
+            raise MainstayError(f"{home / SOCKET} can not be used: {error}") from None
         self._file = self._socket.makefile("rwb")
 
     def ask(self, do: str, *, timeout_s: float | None = None, **details: object) -> Any:  # noqa: ANN401  JSON
@@ -80,3 +87,10 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _trusted(connected: socket.socket, home: Path) -> None:
+    """Whoever may write in the home may have put a socket there."""
+    pid, user = peer(connected)
+    if user not in (os.geteuid(), home.stat().st_uid, 0):
+        raise MainstayError(f"it is that of another user (process {pid}, user {user}); remove it")
