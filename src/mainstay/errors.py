@@ -31,6 +31,7 @@ __all__ = [
     "StorageError",
     "StorageUnavailable",
     "nearest",
+    "only_told",
 ]
 
 
@@ -121,3 +122,12 @@ def nearest(wrong: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def only_told(group: BaseExceptionGroup[BaseException]) -> MainstayError | None:
+    """The line for the reader, out of the groups that tasks wrap it in; None if anything else went wrong too."""
+    _, rest = group.split(MainstayError)
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if rest is None and isinstance(error, MainstayError) else None

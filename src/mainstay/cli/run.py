@@ -10,7 +10,7 @@ from pathlib import Path
 from mainstay.cli.logs import configured_sources, show
 from mainstay.cli.running import configured
 from mainstay.config.model import Config
-from mainstay.errors import MainstayError
+from mainstay.errors import only_told
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.output.reader import Reader
 
@@ -50,19 +50,12 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
     try:
         asyncio.run(supervised())
-    except ExceptionGroup as errors:
-        known, others = errors.split(MainstayError)
-        if known is None or others is not None:
+    except BaseExceptionGroup as group:
+        told = only_told(group)
+        if told is None:
             raise
-        raise _first(known) from None
+        raise told from None
     return 0
-
-
-def _first(errors: ExceptionGroup[MainstayError]) -> MainstayError:
-    error: MainstayError | ExceptionGroup[MainstayError] = errors
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _show(config: Config) -> None:

@@ -31,7 +31,7 @@ class Daemon:
 
     Raises:
         NoDaemon: when none runs there.
-        MainstayError: when it can not be reached, or is not the daemon of whoever has the home.
+        MainstayError: it is another user's.
     """
 
     def __init__(self, home: Path, *, timeout_s: float = 10.0) -> None:
@@ -39,13 +39,13 @@ class Daemon:
         self._socket.settimeout(timeout_s)
         try:
             self._socket.connect(reachable(home / SOCKET))
-            _trusted(self._socket, home)
         except (FileNotFoundError, ConnectionRefusedError):
             self._socket.close()
             raise NoDaemon(f"no supervisor runs for {home}: `mainstay start` starts one") from None
-        except (OSError, MainstayError) as error:
+        except PermissionError:
             self._socket.close()
-            raise MainstayError(f"{home / SOCKET} can not be used: {error}") from None
+            raise MainstayError(f"{home / SOCKET} is another user's: ask its supervisor as that user") from None
+        _trusted(self._socket, home)
         self._file = self._socket.makefile("rwb")
 
     def ask(self, do: str, *, timeout_s: float | None = None, **details: object) -> Any:  # noqa: ANN401  JSON
@@ -93,4 +93,5 @@ def _trusted(connected: socket.socket, home: Path) -> None:
     """Whoever may write in the home may have put a socket there."""
     pid, user = peer(connected)
     if user not in (os.geteuid(), home.stat().st_uid, 0):
-        raise MainstayError(f"it is that of another user (process {pid}, user {user}); remove it")
+        connected.close()
+        raise MainstayError(f"{home / SOCKET} is a socket of another user (process {pid}): remove it")
