@@ -26,6 +26,7 @@ BIN = Path(sys.executable).parent
 PM2_BIN = BIN.parent / "peers" / "node_modules" / ".bin" / "pm2"
 MARK = "MAINSTAY_BENCH"
 COMMAND_S = 120.0
+ENDS_S = 15.0
 
 
 def alive(pid: int) -> bool:
@@ -322,16 +323,26 @@ def managed(kind: type[Manager], directory: Path, apps: Sequence[App]) -> Iterat
             try:
                 yield manager
             finally:
-                manager.end()
-                _clear(manager)
+                _end(manager)
     finally:
         shutil.rmtree(manager.home, ignore_errors=True)
 
 
-def _clear(manager: Manager) -> None:
-    """Whatever the manager has left behind."""
+def _end(manager: Manager) -> None:
+    """With whatever the manager leaves behind."""
+    try:
+        own = manager.pids
+    except (OSError, IndexError):  # its daemon was never there
+        own = []
+    manager.end()
+    until_s = time.perf_counter() + ENDS_S
+    while any(map(alive, own)) and time.perf_counter() < until_s:
+        time.sleep(0.01)
     mark = f"{MARK}={manager.home}".encode()
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
+                own.append(int(entry.name))
+    for pid in filter(alive, own):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -9,14 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["APPS", "LIMITS", "WATCHDOG_S", "Deed", "day"]
+__all__ = ["APPS", "LIMITS", "READY_S", "WATCHDOG_S", "Deed", "day"]
 
 WATCHDOG_S = 2.0
+READY_S = 8.0
 LIMITS = {"busy": 4, "loop": 3}
 """So many restarts without somebody who asks for them."""
 
 APPS: dict[str, dict[str, Any]] = {
-    "web": {"instances": 2, "ready": "notify", "watchdog": f"{WATCHDOG_S}s", "memory_limit": "64MiB"},
+    "web": {
+        "instances": 2,
+        "ready": "notify",
+        "ready_timeout": f"{READY_S}s",
+        "watchdog": f"{WATCHDOG_S}s",
+        "memory_limit": "64MiB",
+    },
     "worker": {"instances": 2, "log_compress": False},
     "busy": {"restart_intensity": LIMITS["busy"]},
     "loop": {"max_restarts": LIMITS["loop"], "min_uptime": "600s"},

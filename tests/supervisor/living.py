@@ -47,7 +47,7 @@ class Day:
     directory: Path
     journal: list[tuple[float, str]] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
-    up: list[float] = field(default_factory=list)
+    up: list[tuple[float, float]] = field(default_factory=list)
     commands: int = 0
 
     def __post_init__(self) -> None:
@@ -86,6 +86,7 @@ class Day:
             self._ask("kill", "")
             assert self.daemon is not None
             self.daemon.wait(PATIENCE_S)
+            self.up[-1] = (self.up[-1][0], now_s())
             left = list(marked(self.home))
         finally:
             self._end()
@@ -170,7 +171,7 @@ class Day:
             assert self.daemon.poll() is None, (self.directory / "daemon.log").read_text()[-2000:]
             assert now_s() < until_s, "the daemon does not start"
             time.sleep(0.01)
-        self.up.append(now_s())
+        self.up.append((now_s(), float("inf")))
         self.witness.parents = listening
         self.note(f"  the daemon is {self.daemon.pid}")
 
@@ -185,6 +186,7 @@ class Day:
 
     def _kill_daemon(self) -> None:
         assert self.daemon is not None
+        self.up[-1:] = [(up_s, now_s()) for up_s, _ in self.up[-1:]]
         self.daemon.kill()
         self.daemon.wait()
 
@@ -209,11 +211,11 @@ class Day:
         """What was done, and what the daemon has done, at that time."""
         lines = [*self.journal, *((when, f"    {line}") for when, line in self._lifecycle())]
         near = sorted((when, what) for when, what in lines if abs(when - at_s) < AROUND_S)
-        return "\n".join(f"{when - self.up[0]:9.3f} {what}" for when, what in near)
+        return "\n".join(f"{when - self.up[0][0]:9.3f} {what}" for when, what in near)
 
 
 def told(day: Day, seed: int, problems: list[Problem]) -> str:
     """For whoever has to find out."""
-    began_s = day.up[0]
+    began_s = day.up[0][0]
     lines = [f"{at_s - began_s:9.3f} {what}" for at_s, what in problems[:20]]
     return f"seed {seed}, {len(problems)} problems:\n" + "\n".join(lines) + f"\n\n{day.around(problems[0][0])}"

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,27 @@ async def test_ready_and_status_come_from_the_process_that_says_so(tmp_path: Pat
         (os.getpid(), {"READY": "1", "STATUS": "all is well = good"}),
         (child.pid, {"STOPPING": "1"}),
     ]
+
+
+async def test_what_is_said_once_arrives_however_much_others_have_to_say(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as busy:
+        busy.bind(str(tmp_path / SOCKET))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / SOCKET)})
+        for _ in range(1000):
+            notifier.say("WATCHDOG=1")
+        begun = threading.Event()
+
+        def say() -> None:
+            begun.set()
+            notifier.say("READY=1")
+
+        saying = asyncio.get_running_loop().run_in_executor(None, say)
+        begun.wait(30)
+        heard = b""
+        async with asyncio.timeout(30):
+            while heard != b"READY=1":
+                heard = await asyncio.get_running_loop().sock_recv(busy, 100)
+        await saying
 
 
 async def test_the_watchdog_is_fed_from_the_loop_twice_as_often_as_asked(tmp_path: Path) -> None:

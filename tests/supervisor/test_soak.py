@@ -47,7 +47,7 @@ def test_the_trouble_was_of_every_kind(a_minute: Evidence) -> None:
 
 def one(seen: Evidence, name: str, began_s: float = 0.0, lives_s: float = 1.0, kind: str = "run") -> Run:
     """Somebody more, who was there from the beginning of the day on, or so much later."""
-    at_s = seen.up[0] + began_s
+    at_s = seen.up[0][0] + began_s
     run = Run(kind=kind, name=name, id=f"{len(seen.runs)}.1", began_s=at_s, alive_s=at_s, gone_s=at_s + lives_s)
     seen.runs.append(run)
     return run
@@ -89,7 +89,7 @@ def one_that_died_with_the_daemon(seen: Evidence) -> None:
 
 def one_that_was_not_stopped(seen: Evidence) -> None:
     stop = next(ask for ask in seen.asks if ask.verb == "stop")
-    one(seen, stop.name, stop.to_s - seen.up[0] + 0.01).struck = True
+    one(seen, stop.name, stop.to_s - seen.up[0][0] + 0.01).struck = True
 
 
 def one_that_runs_on_although_stop_has_said_that_it_does_not(seen: Evidence) -> None:
@@ -104,22 +104,25 @@ def one_restart_too_many(seen: Evidence) -> None:
 
 
 def a_hang_that_nobody_sees(seen: Evidence) -> None:
+    seen.up = [(seen.up[0][0], seen.up[-1][1])]
     run = one(seen, "web:9", lives_s=120.0)
     run.hung_s, run.command = run.began_s, 1
 
 
 def a_frozen_one_that_nobody_sees(seen: Evidence) -> None:
+    seen.up = [(seen.up[0][0], seen.up[-1][1])]
     run = one(seen, "web:9", lives_s=120.0)
     run.frozen_s, run.struck = run.began_s, True
 
 
 def one_that_has_left_and_stays(seen: Evidence) -> None:
+    seen.up = [(seen.up[0][0], seen.up[-1][1])]
     one(seen, "worker:9").struck = True
     one(seen, "worker:9", began_s=0.5, lives_s=120.0, kind="away")
 
 
 def a_zombie(seen: Evidence) -> None:
-    seen.zombies.append((seen.up[0], "7 stayed a zombie"))
+    seen.zombies.append((seen.up[0][0], "7 stayed a zombie"))
 
 
 def one_that_outlives_the_end(seen: Evidence) -> None:
@@ -154,9 +157,9 @@ def test_the_judge_objects_to(a_minute: Evidence, forge: Callable[[Evidence], No
 
 def test_the_judge_counts_no_time_in_which_the_machine_did_nothing(a_minute: Evidence) -> None:
     seen = deepcopy(a_minute)
-    seen.up = seen.up[:1]
     a_hang_that_nobody_sees(seen)
-    seen.late.append((seen.up[0] + 1.0, 118.0))
+    seen.up = [(seen.up[0][0], seen.up[0][0] + 200.0)]
+    seen.late.append((seen.up[0][0] + 1.0, 118.0))
     assert not [what for _, what in judge(seen) if "web:9" in what]
 
 

@@ -124,7 +124,9 @@ def main():
     run.write(1)
     if sys.argv[2:] == ["once"]:
         sys.exit(1)
+    way.settimeout(1.0)  # it is said only once
     say(b"READY=1")
+    way.setblocking(False)
     while True:
         say(b"WATCHDOG=1")
         run.write(1)

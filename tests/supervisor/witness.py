@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.supervisor.day import LIMITS, WATCHDOG_S
+from tests.supervisor.day import LIMITS, READY_S, WATCHDOG_S
 from tests.supervisor.troublemaker import RECORD
 
 __all__ = ["Ask", "Evidence", "Problem", "Run", "Witness", "judge", "marked", "now_s"]
@@ -86,7 +86,7 @@ class Evidence:
     """Of one day, after the end of everything.
 
     Attributes:
-        up: since when there was a daemon, each time.
+        up: from when to when there was a daemon, each time.
         late: when the witness could not look, and for how long.
         zombies: children of the keeper or the daemon that were not reaped.
         left: what was there after the end.
@@ -95,7 +95,7 @@ class Evidence:
 
     runs: list[Run]
     asks: list[Ask]
-    up: list[float]
+    up: list[tuple[float, float]]
     late: list[tuple[float, float]]
     zombies: list[Problem]
     left: list[str]
@@ -112,13 +112,17 @@ class Evidence:
         return sorted({run.name for run in self.runs})
 
     def allowed_s(self, since_s: float, seconds: float) -> float:
-        """Until when something has to be over that may take so long while there is a daemon and a machine."""
-        until_s = since_s
-        for up_s in [since_s, *(each for each in self.up if each > since_s)]:
-            if up_s > until_s:
-                break
-            until_s = up_s + seconds + sum(took_s for at_s, took_s in self.late if up_s <= at_s <= up_s + seconds)
-        return until_s
+        """Until when something has to be over that takes so long while there is a daemon, and a machine for it.
+
+        A daemon that comes after another one begins to wait anew; where each was killed too soon, for ever.
+        """
+        for up_s, down_s in self.up:
+            from_s = max(since_s, up_s)
+            late = (took_s for at_s, took_s in self.late if at_s <= from_s + seconds and at_s + took_s >= from_s)
+            until_s = from_s + seconds + sum(late)
+            if until_s <= down_s:
+                return until_s
+        return float("inf")
 
 
 def alive(run: Run) -> bool:
@@ -239,7 +243,7 @@ def logged(path: Path) -> bytes:
 
 def judge(seen: Evidence) -> list[Problem]:
     """What should not have been, and when."""
-    problems = [*seen.zombies, *((seen.up[-1], f"{each} is left after the end") for each in seen.left)]
+    problems = [*seen.zombies, *((seen.up[-1][1], f"{each} is left after the end") for each in seen.left)]
     for name in seen.names:
         problems += [
             *_lines(name, seen.of(name), seen.logs.get(name, b"")),
@@ -318,7 +322,9 @@ def _begins(name: str, seen: Evidence) -> Iterator[Problem]:
 def _hangs(name: str, seen: Evidence) -> Iterator[Problem]:
     for run in seen.of(name):
         hung_s = run.hung_s or run.frozen_s
-        if hung_s and run.gone_s > seen.allowed_s(hung_s, WATCHDOG_S + BOUND_S):
+        heard = any(up_s <= run.began_s and hung_s <= down_s for up_s, down_s in seen.up)
+        patience_s = WATCHDOG_S if heard else READY_S  # where "ready" may be lost, it is waited for
+        if hung_s and run.gone_s > seen.allowed_s(hung_s, patience_s + BOUND_S):
             yield hung_s, f"{name} {run.id} hung, and was there for {run.gone_s - hung_s:.2f} s"
 
 
