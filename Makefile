@@ -5,6 +5,7 @@ BIN := .venv/bin
 BOT := .venv/installed-bot
 DEV := .venv/installed-dev
 BENCH := .venv-bench/installed
+PEERS := .venv-bench/peers/installed
 
 # $(call install,LOCK,ENVIRONMENT): uv where the machine has it, else the standard library's venv and pip; both check
 # every hash of the lock.
@@ -34,6 +35,13 @@ $(BENCH): requirements/bench.txt pyproject.toml
 	$(call install,requirements/bench.txt,.venv-bench)
 	@touch $@
 
+$(PEERS): bench/peers/package.json bench/peers/package-lock.json $(BENCH)
+	@mkdir -p $(@D) && cp bench/peers/*.json $(@D)
+	@if command -v npm >/dev/null 2>&1; then \
+	  npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent; \
+	else echo "mainstay: there is no npm, so PM2 is not measured"; fi
+	@touch $@
+
 .PHONY: run
 run: $(BOT) ## start the service with its sandbox, supervised, in the foreground; Ctrl-C stops it
 	@exec $(BIN)/mainstay run
@@ -54,7 +62,7 @@ check: $(DEV) ## lint, types, import contracts, spelling, generated references
 	@$(BIN)/python -m tests.agents.fault_matrix
 
 .PHONY: bench
-bench: $(BENCH) ## measure, with peers in the same run (its own environment, 700 MB); nothing here is a test
+bench: $(BENCH) $(PEERS) ## measure, with peers in the same run (its own environment, 700 MB); nothing here is a test
 	@.venv-bench/bin/python -m bench
 
 .PHONY: soak

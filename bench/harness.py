@@ -8,10 +8,10 @@ ratio. Budgets are printed next to the figures, and nothing fails: a benchmark i
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["Row", "Table", "interleaved", "ns_per_call", "show"]
+__all__ = ["Row", "Table", "interleaved", "ns_per_call", "number", "verdicts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,24 @@ class Table:
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
+    def lines(self) -> Iterator[str]:
+        """Of a report."""
+        yield f"\n{self.title}"
+        measured = [row for row in self.rows if row.values]
+        first = measured[0].median if measured else 1.0
+        medians = {row.label: row.median for row in measured}
+        width = max(len(row.label) for row in self.rows)
+        for row in self.rows:
+            if not row.values:
+                yield f"  {row.label:{width}}  {row.note}"
+                continue
+            span = f"[{number(min(row.values))} - {number(max(row.values))}]"
+            ratio = f"{row.median / first:.2f}x"
+            verdict = "  ".join(verdicts(row, medians, self.unit))
+            line = f"  {row.label:{width}}  {number(row.median):>9} {self.unit:3} {span:22} {ratio:>8}  {verdict}"
+            yield f"{line}  {row.note}".rstrip()
+        yield from (f"  {note}" for note in self.notes)
+
 
 def interleaved(cases: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
     """The values of each case, measured by turns, after one round that does not count."""
@@ -81,29 +99,10 @@ def _loop(call: Callable[[], object], times: int) -> float:
     return (time.perf_counter_ns() - began) / times
 
 
-def show(tables: Iterable[Table]) -> Iterable[str]:
-    """The lines of a report."""
-    for table in tables:
-        yield f"\n{table.title}"
-        measured = [row for row in table.rows if row.values]
-        first = measured[0].median if measured else 1.0
-        medians = {row.label: row.median for row in measured}
-        width = max(len(row.label) for row in table.rows)
-        for row in table.rows:
-            if not row.values:
-                yield f"  {row.label:{width}}  {row.note}"
-                continue
-            span = f"[{_number(min(row.values))} - {_number(max(row.values))}]"
-            ratio = f"{row.median / first:.2f}x"
-            verdict = "  ".join(_verdicts(row, medians, table.unit))
-            line = f"  {row.label:{width}}  {_number(row.median):>9} {table.unit:3} {span:22} {ratio:>8}  {verdict}"
-            yield f"{line}  {row.note}".rstrip()
-        yield from (f"  {note}" for note in table.notes)
-
-
-def _verdicts(row: Row, medians: Mapping[str, float], unit: str) -> Iterable[str]:
+def verdicts(row: Row, medians: Mapping[str, float], unit: str) -> Iterable[str]:
+    """How the median compares with what it should be; ``medians`` are those of the other rows."""
     if row.budget is not None:
-        yield f"{_judged(row.median <= row.budget)} budget {_number(row.budget)} {unit}"
+        yield f"{_judged(row.median <= row.budget)} budget {number(row.budget)} {unit}"
     if row.at_most is not None and row.at_most[1] in medians:
         share, other = row.at_most
         ratio = row.median / medians[other]
@@ -114,5 +113,6 @@ def _judged(kept: bool) -> str:
     return "kept" if kept else "MISSED"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, or all that are before the point."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -23,6 +23,7 @@ STACKS: Final = "MAINSTAY_STACKS"
 """The environment variable that names a file: whoever hangs, and still can, writes there what it was doing."""
 
 _AT_MOST_S: Final = 10.0
+_ROOM_S: Final = 1.0
 
 
 class Notifier:
@@ -45,9 +46,14 @@ class Notifier:
         self.watchdog_s = int(usec) / 1e6 if meant else None
 
     def say(self, *lines: str) -> None:
-        """Send, e.g. ``READY=1`` and ``STATUS=all is well``; a supervisor that does not take it is none of ours."""
+        """Send, e.g. ``READY=1`` and ``STATUS=all is well``; a supervisor that does not take it is none of ours.
+
+        The kernel keeps ten such lines (net.unix.max_dgram_qlen) for one who is busy: what is said only once waits
+        for a moment until there is room.
+        """
         if self._address:
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as way:
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
+                way.settimeout(0.0 if lines == ("WATCHDOG=1",) else _ROOM_S)
                 way.sendto("\n".join(lines).encode(), self._address)
 
     async def keep_alive(self) -> None:

@@ -114,6 +114,25 @@ async def test_the_kernel_s_word_about_who_calls_is_what_counts(home: Path) -> N
     assert told.strip() == b"refused"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_a_socket_that_somebody_else_has_put_there_is_not_talked_to(tmp_path: Path) -> None:
+    for path in (*tmp_path.parents[:-2], tmp_path):
+        os.chmod(path, 0o777)  # noqa: PTH101
+    code = (
+        "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1])\n"
+        "s.listen(); print('there', flush=True); c, _ = s.accept(); print(c.recv(100))"
+    )
+    stranger = await asyncio.create_subprocess_exec(
+        "/usr/bin/env", "python3", "-c", code, str(tmp_path / SOCKET), stdout=asyncio.subprocess.PIPE
+    )
+    assert stranger.stdout is not None
+    assert await stranger.stdout.readline() == b"there\n"
+    with pytest.raises(MainstayError, match=r"supervisor\.sock is a socket of another user .*: remove it$"):
+        Daemon(tmp_path)
+    assert await stranger.stdout.readline() == b"b''\n"
+    assert await stranger.wait() == 0
+
+
 async def test_where_nobody_listens_the_caller_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoDaemon, match=r"no supervisor runs for .*`mainstay start` starts one"):
         Daemon(tmp_path)

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, gone, kill, python, supervised
+
+from mainstay.supervisor.client import Daemon
 
 STUBBORN = """
 import os, signal, subprocess, sys, time
@@ -55,6 +57,20 @@ async def main():
 
 asyncio.run(main())
 """
+WELL = """
+import faulthandler, time
+from mainstay.notify import Notifier
+
+def well():
+    while True:
+        notifier.say("WATCHDOG=1")
+        time.sleep(0.1)
+
+faulthandler.enable()
+notifier = Notifier()
+notifier.say("READY=1")
+well()
+"""
 LEAKING = """
 import time
 kept = []
@@ -69,6 +85,17 @@ def home(tmp_path: Path) -> Iterator[Supervised]:
     made = Supervised(tmp_path)
     with supervised(made):
         yield made
+
+
+@contextmanager
+def begun(home: Supervised) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon, which starts nothing by itself, and has ended at the end of the block."""
+    words = [sys.executable, "-m", "mainstay", "daemon"]
+    with subprocess.Popen(words, cwd=home.directory) as daemon:
+        until_s = time.monotonic() + DEADLINE_S
+        while all((line["what"], line.get("pid")) != ("daemon", daemon.pid) for line in home.lifecycle()):
+            assert time.monotonic() < until_s
+        yield daemon
 
 
 def test_what_is_configured_runs_until_it_is_stopped(home: Supervised) -> None:
@@ -127,6 +154,39 @@ def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home
     home.until(lambda _: len(home.numbers("web")) > seen)
     numbers = home.numbers("web")
     assert numbers == list(range(len(numbers)))
+
+
+def test_what_was_started_while_nothing_could_be_written_goes_on_under_the_next_daemon(
+    home: Supervised,
+) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    first = home.instances()["web:0"]["pid"]
+    (home.directory / ".mainstay" / "supervisor.new").mkdir()
+    kill(first)
+    second = home.until(lambda now: now["web:0"]["state"] == "ready")["web:0"]["pid"]
+    kill(home.daemon())
+    (home.directory / ".mainstay" / "supervisor.new").rmdir()
+    home.run("start")
+    found = home.instances()["web:0"]
+    assert first != second == found["pid"]
+    assert (found["restarts"], found["ended"]) == (1, "killed by SIGKILL")
+
+
+def test_a_state_that_was_cut_is_said_in_one_line_and_nothing_is_touched(home: Supervised) -> None:
+    home.configure(web=python(COUNTING))
+    home.run("start")
+    pid = home.instances()["web:0"]["pid"]
+    kill(home.daemon())
+    kept = home.directory / ".mainstay" / "supervisor.json"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-9])
+    [said] = home.run("start", code=1).stderr.splitlines()
+    assert "supervisor.json can not be read" in said
+    assert not gone(pid)
+    kept.write_bytes(whole)
+    home.run("start")
+    assert home.instances()["web:0"]["pid"] == pid
 
 
 def test_how_a_child_ended_while_no_daemon_was_there_is_known_and_it_is_started_again(home: Supervised) -> None:
@@ -211,6 +271,35 @@ def test_a_service_that_hangs_has_said_what_its_tasks_were_doing(home: Supervise
     assert re.search(r"task turn 7:\n.*in waits\n", stacks, re.DOTALL)
 
 
+def test_one_that_is_stopped_leaves_its_stacks_too(home: Supervised) -> None:
+    home.configure(web=python(WELL, ready="notify", watchdog="3s"))
+    home.run("start")
+    os.kill(home.instances()["web:0"]["pid"], signal.SIGSTOP)
+    found = home.until(lambda now: bool(now["web:0"]["history"]))["web:0"]
+    assert (found["history"][0]["reason"], found["ended"]) == ("hang", "killed by SIGABRT")
+    assert "in well" in home.run("logs", "--err", "-n", "100").stdout
+
+
+def test_one_that_is_stopped_hears_that_it_is_to_end(home: Supervised) -> None:
+    home.configure(web=python(COUNTING, stop_timeout="60s"))
+    home.run("start")
+    os.kill(home.instances()["web:0"]["pid"], signal.SIGSTOP)
+    home.run("stop")
+    assert home.instances()["web:0"]["ended"] == "killed by SIGTERM"
+
+
+def test_what_was_answered_holds_if_the_daemon_is_killed_at_that_moment(home: Supervised) -> None:
+    home.configure(web=python(COUNTING))
+    for verb, state in (("start", "ready"), ("stop", "stopped"), ("start", "ready"), ("stop", "stopped")):
+        with begun(home) as daemon, Daemon(home.directory / ".mainstay") as talk:
+            talk.ask(verb, names=["web"])
+            daemon.kill()
+        with begun(home) as daemon, Daemon(home.directory / ".mainstay") as talk:
+            [found] = talk.ask("list")
+            daemon.kill()
+        assert found["state"] == state
+
+
 def test_the_end_of_the_daemon_is_the_end_of_everything(home: Supervised) -> None:
     home.configure(web=python(COUNTING, instances=3))
     home.run("start")
@@ -234,7 +323,8 @@ def test_in_the_foreground_it_ends_with_its_apps(home: Supervised) -> None:
         while not (home.lifecycle() and home.lifecycle()[-1]["what"] == "ready"):
             assert time.monotonic() < until_s
         pid = home.instances()["web:0"]["pid"]
-        assert "another supervisor has" in home.run("run", code=1).stderr
+        [said] = home.run("run", code=1).stderr.splitlines()
+        assert "another supervisor has" in said
         running.send_signal(signal.SIGTERM)
         assert running.wait(DEADLINE_S) == 0
         assert gone(pid)

@@ -325,6 +325,12 @@ def test_a_restart_says_why(daemon: Daemon, ended: Ended, reason: Reason, detail
     assert (daemon.state, daemon.instance.detail, daemon.instance.ended) == (State.BACKOFF, detail, ended)
 
 
+def test_a_restart_that_was_made_but_not_written_down_is_known_by_the_process_that_is_there() -> None:
+    waits = Instance(state=State.BACKOFF, due_s=1.0, restarted=2)
+    found, commands = step(waits, Spawned(child=Child(pid=7, mark="m")), APP, 0.5, lambda: 0.0)
+    assert (found.state, found.child, found.restarted, commands) == (State.READY, Child(pid=7, mark="m"), 3, ())
+
+
 @pytest.mark.parametrize(("codes", "code", "state"), [((0, 3), 3, State.EXITED), ((0, 3), 1, State.BACKOFF)])
 def test_some_exit_codes_are_how_it_was_meant(codes: tuple[int, ...], code: int, state: State) -> None:
     daemon = Daemon(replace(APP, stop_exit_codes=codes))

@@ -47,6 +47,25 @@ async def test_ready_and_status_come_from_the_process_that_says_so(tmp_path: Pat
     ]
 
 
+async def test_what_is_said_once_arrives_however_much_others_have_to_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mainstay.notify._ROOM_S", 60.0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as busy:
+        busy.bind(str(tmp_path / SOCKET))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / SOCKET)})
+        for _ in range(1000):
+            notifier.say("WATCHDOG=1")
+        saying = asyncio.get_running_loop().run_in_executor(None, notifier.say, "READY=1")
+        done, _ = await asyncio.wait([saying], timeout=0.2)
+        assert not done, "there was room, or it did not wait for any"
+        heard = b""
+        async with asyncio.timeout(30):
+            while heard != b"READY=1":
+                heard = await asyncio.get_running_loop().sock_recv(busy, 100)
+        await saying
+
+
 async def test_the_watchdog_is_fed_from_the_loop_twice_as_often_as_asked(tmp_path: Path) -> None:
     heard = Heard()
     with listening(tmp_path, heard):

@@ -51,6 +51,39 @@ def test_what_can_not_be_read_is_said_with_what_to_do(tmp_path: Path, text: str)
         load(tmp_path)
 
 
+def test_a_file_that_was_cut_anywhere_is_said_in_one_line(tmp_path: Path) -> None:
+    kept = LeftBehind(boot="b", instances={"web:0": FULL, "web:1": Instance()})
+    save(tmp_path, kept)
+    whole = (tmp_path / FILE).read_bytes()
+    for cut in (*(whole[:length] for length in range(len(whole))), b"\0" * len(whole)):
+        (tmp_path / FILE).write_bytes(cut)
+        with pytest.raises(MainstayError, match=r"^[^\n]*can not be read: [^\n]*; move it away to begin anew$"):
+            load(tmp_path)
+    (tmp_path / FILE).write_bytes(whole)
+    assert load(tmp_path) == kept
+
+
+def test_something_else_in_its_place_is_said_too(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(MainstayError, match=r"can not be read: .*move it away"):
+        load(tmp_path)
+
+
+def test_a_line_that_was_cut_takes_no_other_with_it(tmp_path: Path) -> None:
+    log = tmp_path / "lifecycle.log"
+    lifecycle = Lifecycle(tmp_path, ManualClock())
+    for name in ("web:0", "字:1"):
+        lifecycle.write("ready", name=name)
+    whole = log.read_bytes()
+    for length in range(len(whole) + 1):
+        log.write_bytes(whole[:length])
+        before = [json.loads(line) for line in whole[:length].split(b"\n")[:-1]]
+        lifecycle.write("stopped", name="web:0")
+        *first, last = log.read_bytes().splitlines()
+        assert [json.loads(line) for line in first[: len(before)]] == before
+        assert json.loads(last)["what"] == "stopped"
+
+
 def test_the_log_of_what_happened_is_only_added_to(tmp_path: Path) -> None:
     clock = ManualClock(datetime(2026, 1, 2, tzinfo=UTC))
     for _ in range(2):

@@ -1,6 +1,7 @@
 """How does a command ask the daemon?"""
 
 import json
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Final, Self
 
 from mainstay.errors import ConfigError, MainstayError
 from mainstay.supervisor.address import SOCKET, VERSION, reachable
+from mainstay.supervisor.wire import peer
 
 __all__ = ["Daemon", "NoDaemon"]
 
@@ -52,6 +54,7 @@ class Daemon:
             raise MainstayError(
                 f"{self._home / SOCKET} is another user's: ask its supervisor as that user"
             ) from None
+        _trusted(self._socket, self._home)
         self._file = self._socket.makefile("rwb")
 
     def ask(self, do: str, *, timeout_s: float | None = None, **details: object) -> Any:  # noqa: ANN401  JSON
@@ -104,3 +107,11 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _trusted(connected: socket.socket, home: Path) -> None:
+    """Whoever may write in the home may have put a socket there."""
+    pid, user = peer(connected)
+    if user not in (os.geteuid(), home.stat().st_uid, 0):
+        connected.close()
+        raise MainstayError(f"{home / SOCKET} is a socket of another user (process {pid}): remove it")

@@ -131,9 +131,10 @@ class Supervisor:
         self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
         self._turns: dict[str, asyncio.Lock] = {}
         self._logs: set[Path] = set()
-        self._save, self._saved, self._time = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._save, self._time = asyncio.Event(), asyncio.Event()
         self._wanted_at_end: tuple[str, ...] = ()
         self._moved = asyncio.Event()
+        self._decided, self._tried, self._has_tried = 0, 0, asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._channels = Channels(keeper, self._said_ready)
         self._commands = Commands(keeper, plan.home, self._tasks, self._ended_early)
@@ -144,7 +145,7 @@ class Supervisor:
             for name, each in (kept.instances if kept is not None and not known else {}).items()
             if is_wanted(each)
         ) | frozenset(kept.wanted_at_end if kept is not None and boot else ())
-        self._know(known)
+        self._know(known, lost=kept is None)
         rolls = kept.rolls if kept is not None and known else ()
         self.reloads = Reloads(
             self,
@@ -153,7 +154,7 @@ class Supervisor:
             over=lambda roll: lifecycle.write("reload over", failed=roll.failed, left=list(roll.left)),
         )
 
-    def _know(self, known: Mapping[str, Instance]) -> None:
+    def _know(self, known: Mapping[str, Instance], *, lost: bool) -> None:
         """What the last daemon knew, as far as it is planned, or runs."""
         running = {app_of(name) for name, each in known.items() if each.state in ACTIVE}
         remains = {
@@ -163,6 +164,9 @@ class Supervisor:
         }
         for name in self.roster.names(self.plan.apps):
             self.instances[name] = known.get(name, Instance())
+        if lost:  # that they run tells what was decided
+            running_now = {each.name for each in self._keeper.children} & self.instances.keys()
+            self.instances |= dict.fromkeys(running_now, Instance(state=State.STARTING))
         self.removed = frozenset(remains)
         self.plan = replace(self.plan, apps={**self.plan.apps, **remains})
         for name, instance in known.items():
@@ -291,9 +295,8 @@ class Supervisor:
                     await asyncio.wrap_future(self._collector.drain(log))
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
-                self._saved.clear()
-                self._save.set()
-                await self._saved.wait()
+                self.changed()
+                await self.saved()
 
     async def let_go(self, apps: Collection[str], sources: Iterable[Source]) -> None:
         """Close the sockets and the pipes of what was deleted. Raises MainstayError."""
@@ -317,6 +320,12 @@ class Supervisor:
     async def moved(self) -> None:
         """Return when something has changed."""
         await self._moved.wait()
+
+    async def saved(self) -> None:
+        """Return when all that was decided until now is on the disk, or could not be written there."""
+        decided = self._decided
+        while self._tried < decided:
+            await self._has_tried.wait()
 
     def feed(self, name: str, event: Event) -> None:
         """Something has happened to this instance, if it is not forgotten."""
@@ -389,12 +398,7 @@ class Supervisor:
                     )
         others = self._commands.take_over(listed)
         for child in others.keys() - self._names.keys():
-            name = others[child].name
-            instance_or_none = self.instances.get(name)
-            if instance_or_none is not None and _is_answer(child, instance_or_none):
-                self._adopted(name, instance_or_none.begun_s, child)
-                self.feed(name, events.Spawned(child=child))
-            else:
+            if not self._found(others[child].name, child, others):
                 self._names[child] = ""
                 self._trees.watch(child, _marker_of(child))
                 self._tasks.create_task(self._sweep(child))
@@ -427,6 +431,23 @@ class Supervisor:
         # Before other ends are heard of: what has a successor that is well is not started again.
         self.reloads.look()
 
+    def _found(self, name: str, child: Child, listed: Mapping[Child, Kept]) -> bool:
+        """Whether this child of the keeper is what is to run; that may not have been written down any more."""
+        instance = self.instances.get(name)
+        if instance is None or _started_s(child) < _earliest_s(instance) - _TICK_S:
+            return False
+        if instance.child is not None:
+            before = listed.get(instance.child)
+            if before is None or before.ended is None:
+                return False
+            self._has_ended(name, instance.child, before.ended)  # this one was started after that
+        begun_s = _begun_s(child)
+        if begun_s is not None:
+            self.instances[name] = replace(self.instances[name], begun_s=begun_s)
+        self._adopted(name, self.instances[name].begun_s, child)
+        self.feed(name, events.Spawned(child=child))
+        return True
+
     def _adopted(self, name: str, begun_s: float, child: Child) -> None:
         self._names[child] = name
         self._trees.watch(child, marker(name, begun_s, self.plan.home))
@@ -438,10 +459,12 @@ class Supervisor:
             case Signal(child=child, name=signal_name):
                 with suppress(OSError):
                     send_group(child, signal.Signals[signal_name])
+                    send_group(child, signal.SIGCONT)  # one that is stopped hears it only when it goes on
             case Abort(child=child):
                 self._aborted[child] = _length(self.sources(name)[-1].path)
                 with suppress(OSError):
                     send(child, signal.SIGABRT)
+                    send(child, signal.SIGCONT)
             case Kill(child=child):
                 with suppress(OSError):
                     send_group(child, signal.SIGKILL)
@@ -455,6 +478,8 @@ class Supervisor:
             await work
 
     async def _spawn(self, name: str) -> None:
+        if self.instances[name].child is not None:
+            return  # it was found with the keeper
         event: Event
         plan, settings, begun_s = self.plan, self.settings(name), self.instances[name].begun_s
         try:
@@ -601,10 +626,9 @@ class Supervisor:
     async def _keep_saving(self) -> None:
         """Write down what was decided, and only then let the keeper forget what has ended."""
         while True:
-            if not self._save.is_set():
-                self._saved.set()
             await self._save.wait()
             self._save.clear()
+            decided = self._decided
             ended, self._ended = self._ended, []
             kept = self._left_behind()
             try:
@@ -613,12 +637,17 @@ class Supervisor:
                 self._lifecycle.write("not saved", error=str(error))
                 self._ended = ended + self._ended
                 self._save.set()
+                self._has_saved(decided)
                 await asyncio.sleep(_SAVE_AGAIN_S)
                 continue
+            self._has_saved(decided)
             for child in ended:
                 self._forget(child)
-            if not self._save.is_set():
-                self._saved.set()
+
+    def _has_saved(self, decided: int) -> None:
+        self._tried = decided
+        tried, self._has_tried = self._has_tried, asyncio.Event()
+        tried.set()
 
     def _forget(self, child: Child) -> None:
         self._keeper.acknowledge(child)
@@ -627,6 +656,8 @@ class Supervisor:
         self._trees.forget(child)
 
     def _note(self, name: str, before: Instance, after: Instance) -> None:
+        if after.due_s >= before.due_s and replace(after, due_s=before.due_s) == before:
+            return  # it is heard of again and again; where it stands is known anew by whoever comes after us
         if (before.state, before.child) != (after.state, after.child):
             self._lifecycle.write(
                 after.state, name=name, pid=after.child.pid if after.child else None, detail=after.detail
@@ -638,16 +669,27 @@ class Supervisor:
 
     def changed(self) -> None:
         """What is kept is not what it was: it is written down, and whoever waits looks again."""
+        self._decided += 1
         self._save.set()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
 
-def _is_answer(child: Child, instance: Instance) -> bool:
-    """Whether this may be the process that the instance waits for, and not one that it had before."""
-    started_s = int(child.mark.rpartition(":")[2]) / os.sysconf("SC_CLK_TCK")
-    waits = instance.child is None and instance.state in {State.STARTING, State.STOPPING}
-    return waits and started_s >= instance.begun_s - _TICK_S
+def _started_s(child: Child) -> float:
+    return int(child.mark.rpartition(":")[2]) / os.sysconf("SC_CLK_TCK")
+
+
+def _earliest_s(instance: Instance) -> float:
+    """Who was started before this is none that the instance waits for, but one that it had before."""
+    if instance.child is not None:
+        return _started_s(instance.child)
+    return instance.begun_s if instance.state in {State.STARTING, State.STOPPING} else instance.since_s
+
+
+def _begun_s(child: Child) -> float | None:
+    """Which run of its instance it is, as its mark says; None if that can not be seen any more."""
+    _, _, number = _marker_of(child).partition("@")[0].rpartition(".")
+    return int(number) / 1000 if number.isdecimal() else None
 
 
 def _marker_of(child: Child) -> str:

@@ -167,6 +167,9 @@ def _start_again(instance: Instance, now_s: float) -> Step:
 def _spawned(instance: Instance, child: Child, settings: AppSettings, now_s: float) -> Step:
     if instance.child == child:
         return instance, ()
+    if instance.state is State.BACKOFF:
+        # It was due, and whoever has started it died before writing that down.
+        instance, _ = _start_again(instance, now_s)
     if instance.child is not None or instance.state not in {State.STARTING, State.STOPPING}:
         return instance, (Kill(child=child),)  # nobody wants two, or one that nobody knows
     running = replace(instance, child=child, started_s=now_s)

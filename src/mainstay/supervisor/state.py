@@ -63,7 +63,7 @@ def load(home: Path) -> LeftBehind | None:
         return _kept(written)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MainstayError(f"{path} can not be read: {error}; move it away to begin anew") from error
 
 
@@ -129,10 +129,14 @@ class Lifecycle:
         """Add one line."""
         line = json.dumps({"at": iso(self._clock.now()), "what": what, **details}, ensure_ascii=False)
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                too_long = os.fstat(fd).st_size > _LONGEST_LOG
-                os.write(fd, line.encode(errors="backslashreplace") + b"\n")  # a path need not be text
+                size = os.fstat(fd).st_size
+                too_long = size > _LONGEST_LOG
+                # A line that was cut, by a full disk or when the power went, must not take this one with it.
+                is_cut = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+                # A path need not be text.
+                os.write(fd, b"\n" * is_cut + line.encode(errors="backslashreplace") + b"\n")
             finally:
                 os.close(fd)
             if too_long:

@@ -14,7 +14,7 @@ from typing import Final
 from mainstay.notify import MARKER
 from mainstay.supervisor.model import Child
 from mainstay.supervisor.processes import end, send_group
-from mainstay.supervisor.procfs import Stat, boot_id, environment, pids, stat
+from mainstay.supervisor.procfs import Stat, boot_id, environment, numbered, stat
 
 __all__ = ["Trees", "Usage"]
 
@@ -66,6 +66,7 @@ class Trees:
         self.spared = {os.getpid()}
         self._trees: dict[Child, _Tree] = {}
         self._member_of: dict[int, _Tree] = {}
+        self._present: dict[int, int] = {}
         self._strangers: dict[int, int] = {}
         self._gone: set[int] = set()
         self._fleeting = False
@@ -87,7 +88,7 @@ class Trees:
 
     def sample(self) -> dict[Child, Usage]:
         """What each tree takes now. Cheap: only the members are looked at, and who is new on this machine."""
-        stats = self._look(thorough=False)
+        stats = self._look()
         usages = {}
         for child, tree in self._trees.items():
             members = [stats[pid] for pid in tree.members]
@@ -99,8 +100,8 @@ class Trees:
         return usages
 
     def members(self, child: Child) -> tuple[Child, ...]:
-        """All living processes of its tree, itself included; every process of this machine is looked at."""
-        self._look(thorough=True)
+        """All living processes of its tree, itself included."""
+        self._look()
         return self._members(child)
 
     def _members(self, child: Child) -> tuple[Child, ...]:
@@ -113,29 +114,22 @@ class Trees:
     async def kill(self, child: Child, within_s: float) -> tuple[Child, ...]:
         """Kill the whole tree, until nothing of it is found any more; what could not be ended within that time."""
         send_group(child, signal.SIGKILL)
-        self._look(thorough=True)
+        self._look()
         return await end(lambda: self._left(child), within_s)
 
     def _left(self, child: Child) -> tuple[Child, ...]:
         """Who is left; one may be on the run, in another process each time that one looks."""
         for _ in range(_LOOKS):
-            self._look(thorough=False)
+            self._look()
             if self._members(child) or not self._fleeting:
                 break
         return self._members(child)
 
-    def _look(self, *, thorough: bool) -> dict[int, Stat]:
-        """Bring the members up to date.
-
-        Args:
-            thorough: look also at strangers again, whose pids might have been used again.
-
-        Returns:
-            At least the members.
-        """
-        present = pids()
-        self._strangers = {pid: started for pid, started in self._strangers.items() if pid in present}
-        looked_at = present if thorough else present.difference(self._strangers)
+    def _look(self) -> dict[int, Stat]:
+        """Bring the members up to date; returns at least those. Who was a stranger a moment ago still is one."""
+        self._present = present = numbered()
+        self._strangers = {pid: number for pid, number in self._strangers.items() if present.get(pid) == number}
+        looked_at = present.keys() - self._strangers.keys()
         # The newest first: who is on the run may be gone in a moment.
         stats = {pid: found for pid in sorted(looked_at, reverse=True) if (found := stat(pid)) is not None}
         gone = looked_at.difference(stats)
@@ -147,11 +141,8 @@ class Trees:
             root = stats.get(tree.child.pid)
             if root is not None:
                 tree.leads = root.started == tree.started
-        self._sort({pid: found for pid, found in stats.items() if self._is_new(pid, found)})
+        self._sort({pid: found for pid, found in stats.items() if pid not in self._member_of})
         return stats
-
-    def _is_new(self, pid: int, found: Stat) -> bool:
-        return pid not in self._member_of and self._strangers.get(pid) != found.started
 
     def _sort(self, new: dict[int, Stat]) -> None:
         """Find out to whom each of these belongs."""
@@ -180,7 +171,7 @@ class Trees:
                 return
             tree = next((marked[entry] for entry in entries if entry in marked), None)
         if tree is None or pid in self.spared:
-            self._strangers[pid] = found.started
+            self._strangers[pid] = self._present[pid]
         else:
             tree.members[pid] = found.started
             self._member_of[pid] = tree

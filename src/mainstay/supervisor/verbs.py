@@ -178,6 +178,7 @@ class Verbs:
         while wait and roll is None:
             await supervisor.moved()
             roll = supervisor.reloads.ended(number)
+        await supervisor.saved()
         if roll is not None and roll.failed:
             rest = f"; not reloaded either: {', '.join(roll.left[1:])}" if roll.left[1:] else ""
             raise MainstayError(f"not reloaded: {roll.failed}; what ran before goes on{rest}")
@@ -243,6 +244,7 @@ class Verbs:
 
         while wait and not all_are_done():
             await supervisor.moved()
+        await supervisor.saved()  # what was answered holds, whatever becomes of this daemon
 
     def _described(self, names: Iterable[str], *, stacks: bool = False) -> list[dict[str, Any]]:
         """As JSON has it; the stacks of those that hung, which may be long, only where they were asked for."""
