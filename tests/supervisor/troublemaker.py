@@ -112,7 +112,7 @@ def obey(run, say, kept, number, verb, argument):
 
 
 def main():
-    directory, name = sys.argv[1], os.environ["MAINSTAY_INSTANCE"].partition("@")[0]
+    directory, name = sys.argv[1], os.environ["MAINSTAY_INSTANCE"].partition("@")[0].rpartition(".")[0]
     way = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     way.setblocking(False)
     run, kept = Run(directory, name, "run"), []

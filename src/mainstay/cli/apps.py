@@ -4,10 +4,11 @@ import argparse
 import sys
 
 from mainstay.cli.look import why_not
-from mainstay.cli.running import configured
+from mainstay.cli.running import configured, home_of
 from mainstay.cli.services import migrated
 from mainstay.cli.supervised import daemon, done, started
 from mainstay.cli.terminal import safe
+from mainstay.supervisor.client import Daemon
 
 __all__ = ["add"]
 
@@ -48,14 +49,20 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask, wait until it is done, and show how the instances are then; 1 if one does not run that was to."""
-    config = configured(args)
-    if args.verb in _STARTING:
-        migrated(config, args.names)
     details = {name: getattr(args, name) for name in ("signal", "to") if hasattr(args, name)}
-    with started(config) if args.verb == "start" else daemon(config) as talk:
+    with _daemon(args) as talk:
         answer = talk.ask(args.verb, names=args.names, wait=not args.no_wait, timeout_s=_PATIENCE_S, **details)
     done(answer, as_json=args.json)
     failed = list(why_not(answer, waited=not args.no_wait)) if args.verb in _TO_RUN else []
     for line in failed:
         print(f"mainstay: {safe(line)}", file=sys.stderr)
     return int(bool(failed))
+
+
+def _daemon(args: argparse.Namespace) -> Daemon:
+    """Who is asked. What is to run is looked at before; what is to end may end whatever is written."""
+    if args.verb not in _STARTING:
+        return daemon(home_of(args))
+    config = configured(args)
+    migrated(config, args.names)
+    return started(config) if args.verb == "start" else daemon(config.home)

@@ -12,6 +12,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from types import ModuleType
     from typing import Any
 
     from mainstay.errors import MainstayError
@@ -37,21 +38,18 @@ def _main(words: "list[str]") -> int:
     *words, fd = words
     # Beside what is installed: nothing of that may come before the standard library.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
-    # asyncio goes without it, and with a quarter less of memory.
-    sys.modules["ssl"] = None  # type: ignore[assignment]
-    import asyncio
-
-    del sys.modules["ssl"]
     from mainstay.errors import MainstayError, only_told
     from mainstay.supervisor.fingerprint import of_daemon
-    from mainstay.supervisor.handed import Handed
-    from mainstay.supervisor.life import supervise
     from mainstay.supervisor.plan import read
-    from mainstay.supervisor.state import load
-    from mainstay.supervisor.updating import execute
 
     try:
         asked = read(int(fd), of_daemon())
+        asyncio = _asyncio(with_tls=asked.plan.asks_over_tls)
+        from mainstay.supervisor.handed import Handed
+        from mainstay.supervisor.life import supervise
+        from mainstay.supervisor.state import load
+        from mainstay.supervisor.updating import execute
+
         if "check" in words:
             load(asked.plan.home)
             return 0
@@ -73,6 +71,17 @@ def _main(words: "list[str]") -> int:
             raise
         return _complain(told)
     return 0
+
+
+def _asyncio(*, with_tls: bool) -> "ModuleType":
+    """It goes without TLS, too, and with a quarter less of memory."""
+    if not with_tls:
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio
+
+    if not with_tls:
+        del sys.modules["ssl"]
+    return asyncio
 
 
 def _complain(error: "MainstayError") -> int:

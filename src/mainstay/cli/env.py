@@ -5,7 +5,7 @@ import json
 import os
 from typing import Any
 
-from mainstay.cli.running import configured
+from mainstay.cli.running import configured, home_of
 from mainstay.cli.supervised import daemon
 from mainstay.cli.terminal import table
 from mainstay.config.model import Config
@@ -28,12 +28,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show what they have, or would be started with."""
-    config = configured(args)
     try:
-        with daemon(config) as talk:
+        with daemon(home_of(args)) as talk:
             answer = talk.ask("env", names=args.names)
     except NoDaemon:
-        answer = _from_here(config, args.names)
+        answer = _from_here(configured(args), args.names)
     for each in answer:
         for variable in each["variables"]:
             variable["value"] = redact(variable["value"]) if variable["value"] is not None else None

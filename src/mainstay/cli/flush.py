@@ -8,7 +8,7 @@ from typing import Any
 
 from mainstay.cli.logs import wanted
 from mainstay.cli.look import size
-from mainstay.cli.running import configured
+from mainstay.cli.running import configured, home_of
 from mainstay.cli.supervised import daemon
 from mainstay.cli.terminal import safe
 from mainstay.supervisor.client import NoDaemon
@@ -31,12 +31,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Let the supervisor do it between two lines, or do it where none runs; 1 if something is still there."""
-    config = configured(args)
     try:
-        with daemon(config) as talk:
+        with daemon(home_of(args)) as talk:
             answer = talk.ask("flush", names=args.names, timeout_s=_PATIENCE_S)
     except NoDaemon:
-        answer = [_flushed(source) for source in wanted(config, args.names)]
+        answer = [_flushed(source) for source in wanted(configured(args), args.names)]
     print(json.dumps(answer, indent=2, ensure_ascii=False) if args.json else "\n".join(_shown(answer)))
     failed = [log for log in answer if log["error"]]
     for log in failed:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mainstay.cli.running import configured
+from mainstay.cli.running import home_of
 from mainstay.cli.supervised import daemon
 from mainstay.supervisor.client import NoDaemon
 
@@ -19,9 +19,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for it, and wait until it is done."""
-    config = configured(args)
     try:
-        with daemon(config) as talk:
+        with daemon(home_of(args)) as talk:
             talk.ask("kill", timeout_s=_PATIENCE_S)
     except NoDaemon:
         print("no supervisor runs")

@@ -5,7 +5,7 @@ import json
 import sys
 
 from mainstay.cli.look import details, listing
-from mainstay.cli.running import configured
+from mainstay.cli.running import home_of
 from mainstay.cli.supervised import daemon
 from mainstay.cli.terminal import shows_colours
 
@@ -30,7 +30,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Show the table."""
-    with daemon(configured(args)) as talk:
+    with daemon(home_of(args)) as talk:
         answer = talk.ask("list", names=[])
     if args.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -41,7 +41,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_describe(args: argparse.Namespace) -> int:
     """Show the details of each instance."""
-    with daemon(configured(args)) as talk:
+    with daemon(home_of(args)) as talk:
         answer = talk.ask("list", names=args.names)
     if args.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
@@ -52,7 +52,7 @@ def run_describe(args: argparse.Namespace) -> int:
 
 def run_ping(args: argparse.Namespace) -> int:
     """Say who answers."""
-    with daemon(configured(args)) as talk:
+    with daemon(home_of(args)) as talk:
         answer = talk.ask("ping")
     print(json.dumps(answer) if args.json else f"pong: the supervisor runs (pid {answer['pid']})")
     return 0

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_while_kept_running(config: Config) -> None:
     """Also between two starts: whoever waits for a restart would come back in the middle."""
     try:
-        with daemon(config) as talk:
+        with daemon(config.home) as talk:
             instances = talk.ask("list", names=[])
     except NoDaemon:
         return

@@ -8,14 +8,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mainstay.config.load import load
+from mainstay.config import load as configuration
 from mainstay.config.model import Config
 from mainstay.errors import MainstayError
 
 if TYPE_CHECKING:
     from mainstay.sandbox.model import SandboxAddress
 
-__all__ = ["NotRunning", "configured", "find_sandbox", "service_url"]
+__all__ = ["NotRunning", "configured", "find_sandbox", "home_of", "service_url"]
 
 
 class NotRunning(MainstayError):
@@ -27,7 +27,13 @@ class NotRunning(MainstayError):
 def configured(args: argparse.Namespace) -> Config:
     """The configuration that this command line means. Raises ConfigError."""
     file: Path | None = getattr(args, "config", None)
-    return load(file)
+    return configuration.load(file)
+
+
+def home_of(args: argparse.Namespace) -> Path:
+    """Where the daemon is that this command line means, even if the configuration is wrong meanwhile."""
+    file: Path | None = getattr(args, "config", None)
+    return configuration.home_of(file)
 
 
 def service_url(config: Config) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mainstay.cli.running import configured
+from mainstay.cli.running import configured, home_of
 from mainstay.cli.supervised import daemon, done, started
 from mainstay.deploy.saved import find, keep
 from mainstay.errors import MainstayError
@@ -32,10 +32,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run_save(args: argparse.Namespace) -> int:
     """Write it down."""
-    config = configured(args)
-    with daemon(config) as talk:
+    home = home_of(args)
+    with daemon(home) as talk:
         wanted = {each["name"]: each["wanted"] for each in talk.ask("list", names=[])}
-    path = keep(config.home, wanted, force=args.force)
+    path = keep(home, wanted, force=args.force)
     print(f"saved: {sum(wanted.values())} of {len(wanted)} instances are to run ({path})")
     return 0
 

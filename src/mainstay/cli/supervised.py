@@ -21,9 +21,9 @@ _LOG: Final = "supervisor.log"
 _READY_WITHIN_S: Final = 10.0
 
 
-def daemon(config: Config) -> Daemon:
-    """The one that runs. Raises NoDaemon."""
-    return Daemon(config.home)
+def daemon(home: Path) -> Daemon:
+    """The one that runs in this home. Raises NoDaemon."""
+    return Daemon(home)
 
 
 def started(config: Config) -> Daemon:

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from mainstay.cli.running import configured
+from mainstay.cli.running import home_of
 from mainstay.cli.supervised import daemon
 
 __all__ = ["add", "run"]
@@ -22,7 +22,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask for it, and wait until the new code answers; 1 if the keeper has not followed."""
-    with daemon(configured(args)) as talk:
+    with daemon(home_of(args)) as talk:
         done = talk.ask("update", timeout_s=_PATIENCE_S)
     if args.json:
         print(json.dumps(done, indent=2))

@@ -20,7 +20,7 @@ from mainstay.config.values import fit
 from mainstay.errors import ConfigError, nearest
 from mainstay.settings import Secret
 
-__all__ = ["FILE_NAME", "load"]
+__all__ = ["FILE_NAME", "home_of", "load"]
 
 FILE_NAME: Final = "mainstay.toml"
 _REFERENCE: Final = re.compile(r"(?<!\S)env:([A-Za-z_][A-Za-z0-9_]*)(?!\S)")
@@ -86,6 +86,17 @@ def load(
     if loading.problems:
         raise ConfigError(*sorted(loading.problems, key=_line))
     return config
+
+
+def home_of(file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:
+    """Where all of this project is kept; to be known also while its configuration is wrong.
+
+    Args:
+        file: the file of the configuration; the directory's own if None, and there need not be one.
+        environ: the environment; `os.environ` if None.
+    """
+    directory = (file.parent if file else Path.cwd()).absolute()
+    return _home(directory, read_variables(os.environ if environ is None else environ, directory / ".env"))
 
 
 def _origin(key: str, loading: _Loading) -> str:

@@ -109,9 +109,9 @@ async def supervise(
             control = serving(home, verbs.handle, inherited=handed.control if handed else None)
             served = await stack.enter_async_context(control)
             lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid, code=code.decode())
-            notifier.say("READY=1", f"MAINPID={os.getpid()}")
             if started or (boot and kept is None):
                 await verbs.handle({"do": "start", "wait": False})
+            notifier.say("READY=1", f"MAINPID={os.getpid()}")
             if handed is not None:
                 lifecycle.write("updated", **await report(handed, failed, keeper, code))
             await over.event.wait()

@@ -39,6 +39,14 @@ class Plan:
     apps: Mapping[str, AppSettings]
     environ: Mapping[str, str]
 
+    @property
+    def asks_over_tls(self) -> bool:
+        """Whether one of the probes is an https URL."""
+        probes = (
+            each for app in self.apps.values() for each in (app.startup, app.liveness, app.readiness, app.health)
+        )
+        return any(probe is not None and probe.http.lower().startswith("https:") for probe in probes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:

@@ -48,7 +48,7 @@ class Sockets:
         if not wanted and app in self._seen:
             return []
         async with self._turn:  # two of its instances are not to open it twice
-            held = await self._keeper.held()
+            held = await self._held()
             for name, address in wanted.items():
                 if name not in self._open:
                     given = await self._keeper.give(name) if name in held else []
@@ -62,13 +62,17 @@ class Sockets:
     async def keep(self, apps: Collection[str]) -> None:
         """Close those of all other apps. Raises MainstayError."""
         async with self._turn:
-            held = await self._keeper.held()
+            held = await self._held()
             await self._close([name for name in {*held, *self._open} if _app(name) not in apps])
 
     async def hold_again(self) -> None:
         """There is another keeper. Raises MainstayError."""
         for name, fd in self._open.items():
             await self._keeper.hold(name, [fd])
+
+    async def _held(self) -> list[str]:
+        """The keeper holds other things, too."""
+        return [name for name in await self._keeper.held() if " " in name]
 
     async def _close(self, names: list[str]) -> None:
         for name in names:

@@ -48,10 +48,8 @@ async def commands(home: Home, keeper: Keeper) -> AsyncIterator[Commands]:
 
 
 def order(home: Home, *argv: str) -> Order:
-    def marked(name: str) -> Launch:
-        return Launch(argv=argv, cwd=home.path, env={"PATH": os.environ["PATH"], MARKER: home.marker(name)})
-
-    return marked
+    env = {"PATH": os.environ["PATH"]}
+    return lambda: Launch(argv=argv, cwd=home.path, env=env, umask=0o022, identity=None)
 
 
 def python(home: Home, program: str) -> Order:
@@ -59,7 +57,7 @@ def python(home: Home, program: str) -> Order:
 
 
 async def ask_with(found: Commands, launch: Order, timeout_s: float = 60.0) -> Result:
-    probe = ProbeSettings(command=launch("").argv, timeout=timeout_s)
+    probe = ProbeSettings(command=launch().argv, timeout=timeout_s)
     return await ask(NAME, probe, commands=found, order=launch)
 
 
@@ -116,8 +114,8 @@ async def test_when_nobody_waits_for_the_answer_nothing_of_it_is_left(home: Home
 
 
 async def test_what_a_daemon_that_was_killed_has_left_is_ended_by_the_next_one(home: Home, keeper: Keeper) -> None:
-    left = python(home, HANGS)(f"{NAME}:1f2e3d4c")
-    await keeper.spawn(f"{NAME}:1f2e3d4c", left.argv, env=left.env, cwd=left.cwd)
+    left, name = python(home, HANGS)(), f"{NAME}:1f2e3d4c"
+    await keeper.spawn(name, left.argv, env={**left.env, MARKER: home.marker(name)}, cwd=left.cwd)
     await until((home.path / "there").exists)
     after = await home.connect()
     web = await home.python(after, "web:0", "import time; time.sleep(600)")

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from mainstay.cli.running import configured
+from mainstay.cli.running import home_of
 from mainstay.errors import ConfigError
 
 __all__ = ["add", "run"]
@@ -20,13 +20,12 @@ def run(args: argparse.Namespace) -> int:
     """Watch until somebody has seen enough."""
     import asyncio
 
-    config = configured(args)
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         raise ConfigError("monit draws on a terminal, and here is none: `mainstay list --json` is for programs")
 
     from mainstay.cli.monit.monitor import Monitor
 
-    monitor = Monitor(config.home)
+    monitor = Monitor(home_of(args))
     try:
         return asyncio.run(monitor.run())
     finally:

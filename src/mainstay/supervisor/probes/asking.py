@@ -6,7 +6,7 @@ Whatever goes wrong is the answer that it fails: an error of a probe is not thro
 import asyncio
 import json
 import os
-import ssl
+import sys
 from typing import Final
 
 from mainstay.supervisor.model import Ended
@@ -90,8 +90,14 @@ def _ended(how: Ended | str) -> Result:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):
+    if isinstance(error, OSError) and error.errno and error.errno > 0 and not _is_of_tls(error):
         return os.strerror(error.errno).lower()
     if isinstance(error, EOFError):
         return "the answer breaks off"
     return (str(error) or type(error).__name__)[:_LONGEST_DETAIL]
+
+
+def _is_of_tls(error: OSError) -> bool:
+    """Its numbers are others; where the module is not there, nothing can be of it."""
+    ssl = sys.modules.get("ssl")
+    return ssl is not None and isinstance(error, ssl.SSLError)

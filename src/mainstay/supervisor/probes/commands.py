@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, Final
 
 from mainstay.errors import MainstayError
@@ -63,7 +62,7 @@ class Commands:
         async with self._places:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             # Not to be cancelled: what was started half way would be nobody's.
-            name = f"{name}:{token_hex(4)}"  # so that no sweep finds another one
+            name = f"{name}:{os.urandom(4).hex()}"  # so that no sweep finds another one
             running = self._tasks.create_task(self._run(name, order(), timeout_s, over))
             try:
                 return await asyncio.shield(running)

@@ -81,7 +81,10 @@ async def _dial(place: SplitResult) -> Streams:
     if place.scheme != "https":
         return await asyncio.open_connection(place.hostname, place.port or 80, limit=_LONGEST_BYTES)
     import ssl
+    from asyncio import sslproto
 
+    if sslproto.ssl is None:  # type: ignore[attr-defined]  # asyncio was imported without it
+        raise ValueError("the supervisor was started when nothing was asked over https: `mainstay update`")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return await asyncio.open_connection(place.hostname, place.port or 443, ssl=context, limit=_LONGEST_BYTES)
