@@ -12,14 +12,13 @@ import time
 from collections import deque
 from collections.abc import Collection, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
 from mainstay.clock import Clock
 from mainstay.errors import MainstayError
-from mainstay.notify import MARKER
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.channels import Channels
@@ -31,10 +30,10 @@ from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step, succeed
 from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State, is_wanted
 from mainstay.supervisor.naming import Role, app_of, beside, number_of, run_of, slot_of
+from mainstay.supervisor.notify import meant
 from mainstay.supervisor.output.collector import Collector
-from mainstay.supervisor.output.fifo import written_by
-from mainstay.supervisor.output.losses import Losses
-from mainstay.supervisor.output.model import Flushed, Source, policy, sources
+from mainstay.supervisor.output.model import Source, policy, sources
+from mainstay.supervisor.outputs import Outputs
 from mainstay.supervisor.plan import Plan
 from mainstay.supervisor.probes.asking import ask, ask_health
 from mainstay.supervisor.probes.commands import Commands
@@ -43,23 +42,25 @@ from mainstay.supervisor.probes.model import Kind, Result
 from mainstay.supervisor.probes.probing import Probing
 from mainstay.supervisor.processes import send, send_group
 from mainstay.supervisor.procfs import environment
+from mainstay.supervisor.recognition import begun_s, marker_of, may_be_of
 from mainstay.supervisor.reloads import Reloads
 from mainstay.supervisor.roster import Roster
+from mainstay.supervisor.saving import Saving
 from mainstay.supervisor.sockets import Sockets
-from mainstay.supervisor.state import LeftBehind, Lifecycle, boot_id, save
+from mainstay.supervisor.state import LeftBehind, Lifecycle, boot_id
 from mainstay.supervisor.trees import Trees, Usage
+from mainstay.supervisor.usages import Usages
 
 __all__ = ["Plan", "Supervisor", "boottime"]
 
 _MEASURE_EVERY_S: Final = 1.0
+_MEASURE_AGAIN_S: Final = 0.5
 _SWEEP_S: Final = 5.0
 _DRAIN_S: Final = 5.0
 _LAST_WORDS_S: Final = 1.0
-_FLUSH_S: Final = 30.0
 _EARLY: Final = 100
-_SAVE_AGAIN_S: Final = 1.0
+_UP: Final = frozenset({State.READY, State.UNHEALTHY})
 _AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
-_TICK_S: Final = 0.01
 
 
 def _chance() -> float:
@@ -70,15 +71,6 @@ def _chance() -> float:
 def boottime() -> float:
     """Seconds since the machine was started, sleep included; the same for every process."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-@dataclass(slots=True)
-class _Measured:
-    """What a child took at the last look, and how busy it was since the one before."""
-
-    usage: Usage
-    at_s: float
-    cpu_percent: float | None = None
 
 
 class Supervisor:
@@ -116,25 +108,22 @@ class Supervisor:
         self.removed: frozenset[str] = frozenset()
         self.instances: dict[str, Instance] = {}
         self.sockets = Sockets(keeper, plan.directory)
+        self.outputs = Outputs(plan.home, keeper=keeper, collector=collector)
+        self.saving = Saving(plan.home, lifecycle, left_behind=self._left_behind, forget=self._forget)
         self._keeper = keeper
-        self._collector = collector
         self._lifecycle = lifecycle
         self._clock = clock
         self._boot = boot_id()
         self._trees = Trees()
         self._trees.spared |= {keeper.pid, os.getpid()}
+        self._usages = Usages(self._trees)
         self._names: dict[Child, str] = {}
-        self._measured: dict[Child, _Measured] = {}
         self._aborted: dict[Child, int] = {}
-        self._ended: list[Child] = []
         self._ended_early: dict[Child, Ended] = {}
         self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
         self._turns: dict[str, asyncio.Lock] = {}
-        self._logs: set[Path] = set()
-        self._save, self._time = asyncio.Event(), asyncio.Event()
+        self._time, self._moved = asyncio.Event(), asyncio.Event()
         self._wanted_at_end: tuple[str, ...] = ()
-        self._moved = asyncio.Event()
-        self._decided, self._tried, self._has_tried = 0, 0, asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._channels = Channels(keeper, self._said_ready)
         self._commands = Commands(keeper, plan.home, self._tasks, self._ended_early)
@@ -186,8 +175,7 @@ class Supervisor:
     def usage(self, name: str) -> tuple[Usage, float | None] | None:
         """What it takes, and how much of a core in percent; None while nobody has looked."""
         child = self.instances[name].child
-        measured = self._measured.get(child) if child is not None else None
-        return (measured.usage, measured.cpu_percent) if measured is not None else None
+        return self._usages.of(child) if child is not None else None
 
     def environment(self, name: str) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
         """What it was started with, None if it does not run; and what it is started with the next time."""
@@ -257,7 +245,7 @@ class Supervisor:
                 tasks.create_task(self._keep_order())
                 tasks.create_task(self._keep_measuring())
                 tasks.create_task(keep_cron(self._planned_by_clock, self._restart_by_clock, self._clock))
-                await self._keep_saving()
+                await self.saving.keep()
 
     async def quiet(self) -> None:
         """What was begun, such as a sweep, is done; or it takes too long."""
@@ -266,10 +254,6 @@ class Supervisor:
                 for turn in list(self._turns.values()):
                     async with turn:
                         pass
-
-    def save(self) -> None:
-        """Write down what was decided, now; raises OSError."""
-        save(self.plan.home, self._left_behind())
 
     def _left_behind(self) -> LeftBehind:
         roster = self.roster.remember(self.plan.apps, map(app_of, self.instances))
@@ -289,43 +273,20 @@ class Supervisor:
 
     async def drained(self) -> None:
         """What the apps have said is in their logs, and what was decided is written down, as far as that can be."""
-        for log in self._logs:
-            with suppress(KeyError, OSError, TimeoutError):
-                async with asyncio.timeout(_DRAIN_S):
-                    await asyncio.wrap_future(self._collector.drain(log))
+        await self.outputs.drained()
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 self.changed()
-                await self.saved()
+                await self.saving.saved()
 
     async def let_go(self, apps: Collection[str], sources: Iterable[Source]) -> None:
         """Close the sockets and the pipes of what was deleted. Raises MainstayError."""
         await self.sockets.keep(self.plan.apps.keys() - apps)
-        for source in sources:
-            with suppress(KeyError, OSError, TimeoutError):
-                async with asyncio.timeout(_DRAIN_S):
-                    await asyncio.wrap_future(self._collector.remove(source.path))
-            self._logs.discard(source.path)
-            await self._keeper.release(self._fifo(source))
-
-    def losses(self, source: Source) -> Losses:
-        """Whether this log is written now, and what was lost of it."""
-        return self._collector.losses(source.path)
-
-    async def flush(self, source: Source) -> Flushed:
-        """Delete what was written to this log. Raises OSError, TimeoutError."""
-        async with asyncio.timeout(_FLUSH_S):
-            return await asyncio.wrap_future(self._collector.flush(source.path))
+        await self.outputs.let_go(sources)
 
     async def moved(self) -> None:
         """Return when something has changed."""
         await self._moved.wait()
-
-    async def saved(self) -> None:
-        """Return when all that was decided until now is on the disk, or could not be written there."""
-        decided = self._decided
-        while self._tried < decided:
-            await self._has_tried.wait()
 
     def feed(self, name: str, event: Event) -> None:
         """Something has happened to this instance, if it is not forgotten."""
@@ -370,7 +331,7 @@ class Supervisor:
         if child is None:
             self._said_early.append((pid, said))  # before we have heard that it was started
             return
-        for event in _heard(said):
+        for event in meant(said):
             self.feed(self._names[child], event)
 
     def _child_of(self, pid: int) -> Child | None:
@@ -394,13 +355,13 @@ class Supervisor:
                 self._adopted(name, instance.begun_s, instance.child)
                 if instance.child not in listed:
                     await self._keeper.adopt(
-                        name, instance.child, [self._fifo(each) for each in self.sources(name)]
+                        name, instance.child, [self.outputs.fifo(each) for each in self.sources(name)]
                     )
         others = self._commands.take_over(listed)
         for child in others.keys() - self._names.keys():
             if not self._found(others[child].name, child, others):
                 self._names[child] = ""
-                self._trees.watch(child, _marker_of(child))
+                self._trees.watch(child, marker_of(child))
                 self._tasks.create_task(self._sweep(child))
         await self._channels.resume(
             run_of(name, each.begun_s) for name, each in self.instances.items() if each.child is not None
@@ -434,16 +395,14 @@ class Supervisor:
     def _found(self, name: str, child: Child, listed: Mapping[Child, Kept]) -> bool:
         """Whether this child of the keeper is what is to run; that may not have been written down any more."""
         instance = self.instances.get(name)
-        if instance is None or _started_s(child) < _earliest_s(instance) - _TICK_S:
+        if instance is None or not may_be_of(instance, child):
             return False
         if instance.child is not None:
             before = listed.get(instance.child)
             if before is None or before.ended is None:
                 return False
             self._has_ended(name, instance.child, before.ended)  # this one was started after that
-        begun_s = _begun_s(child)
-        if begun_s is not None:
-            self.instances[name] = replace(self.instances[name], begun_s=begun_s)
+        self.instances[name] = replace(self.instances[name], begun_s=begun_s(child) or self.instances[name].begun_s)
         self._adopted(name, self.instances[name].begun_s, child)
         self.feed(name, events.Spawned(child=child))
         return True
@@ -525,22 +484,7 @@ class Supervisor:
             self._has_ended(name, child, self._ended_early.pop(child))
 
     def _collect(self, name: str) -> tuple[Path, ...]:
-        """Its FIFOs, which are made if need be, and from now on are read into its logs."""
-        found = []
-        child = self.instances[name].child
-        for fd, source in enumerate(self.sources(name), start=1):
-            fifo = self._fifo(source)
-            fifo.parent.mkdir(mode=0o700, exist_ok=True)
-            with suppress(FileExistsError):
-                os.mkfifo(fifo, 0o600)
-            read = written_by(child.pid, fd, fifo) if child is not None else fifo
-            self._collector.add(read, source.path, policy(self.settings(name)))
-            self._logs.add(source.path)
-            found.append(fifo)
-        return tuple(found)
-
-    def _fifo(self, source: Source) -> Path:
-        return self.plan.home / "pipes" / f"{source.app}-{source.number}.{source.stream}"
+        return self.outputs.collect(self.sources(name), policy(self.settings(name)), self.instances[name].child)
 
     async def _sweep(self, child: Child) -> None:
         left = await self._trees.kill(child, _SWEEP_S)
@@ -560,26 +504,24 @@ class Supervisor:
 
     def _has_ended(self, name: str, child: Child, ended: Ended) -> None:
         instance = self.instances.get(name)
-        if instance is not None:
-            self._tasks.create_task(self._in_turn(name, self._channels.shut(run_of(name, instance.begun_s))))
-        if instance is not None and instance.child == child and instance.stop_for is Reason.HANG:
-            self._tasks.create_task(self._has_hung(name, run_of(name, instance.begun_s), child, ended))
-            return
+        if instance is not None and instance.child == child:
+            run = run_of(name, instance.begun_s)
+            self._tasks.create_task(self._in_turn(name, self._channels.shut(run)))
+            if instance.stop_for is Reason.HANG:
+                self._tasks.create_task(self._has_hung(name, run, child, ended))
+                return
         self._feed_end(name, events.ChildEnded(child=child, ended=ended))
 
     async def _has_hung(self, name: str, run: str, child: Child, ended: Ended) -> None:
         """With what it has left of where it hung, once that is in its log."""
         log = self.sources(name)[-1].path
-        with suppress(KeyError, OSError, TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await asyncio.wrap_future(self._collector.drain(log))
+        await self.outputs.drained(log, within_s=_LAST_WORDS_S)
         stacks = found(self.plan.home, run, log, self._aborted.pop(child, 0))
         self._feed_end(self._names.get(child, name), events.ChildEnded(child=child, ended=ended, stacks=stacks))
 
     def _feed_end(self, name: str, event: events.ChildEnded) -> None:
         self.feed(name, event)
-        self._ended.append(event.child)
-        self._save.set()
+        self.saving.has_ended(event.child)
 
     async def _keep_time(self) -> None:
         while True:
@@ -609,55 +551,27 @@ class Supervisor:
 
     async def _keep_measuring(self) -> None:
         while True:
-            now = boottime()
             if self._keeper.pid not in self._trees.spared:  # it is another one by now
                 self._trees.spared.add(self._keeper.pid)
                 with suppress(MainstayError):  # it is gone as well: the next one gets them
                     await self.sockets.hold_again()
-            for child, usage in self._trees.sample().items():
-                last = self._measured.get(child)
-                cpu = 100 * (usage.cpu_s - last.usage.cpu_s) / (now - last.at_s) if last is not None else None
-                self._measured[child] = _Measured(usage, now, max(cpu, 0.0) if cpu is not None else None)
+            for child, usage in self._usages.look(boottime()):
                 name = self._names.get(child)
                 if name and self.settings(name).memory_limit is not None:
                     self.feed(name, events.UsesMemory(size_bytes=usage.memory_bytes))
-            await asyncio.sleep(_MEASURE_EVERY_S)
-
-    async def _keep_saving(self) -> None:
-        """Write down what was decided, and only then let the keeper forget what has ended."""
-        while True:
-            await self._save.wait()
-            self._save.clear()
-            decided = self._decided
-            ended, self._ended = self._ended, []
-            kept = self._left_behind()
-            try:
-                await asyncio.to_thread(save, self.plan.home, kept)
-            except OSError as error:
-                self._lifecycle.write("not saved", error=str(error))
-                self._ended = ended + self._ended
-                self._save.set()
-                self._has_saved(decided)
-                await asyncio.sleep(_SAVE_AGAIN_S)
-                continue
-            self._has_saved(decided)
-            for child in ended:
-                self._forget(child)
-
-    def _has_saved(self, decided: int) -> None:
-        self._tried = decided
-        tried, self._has_tried = self._has_tried, asyncio.Event()
-        tried.set()
+            suspected = any(each.over_limit for each in self.instances.values())
+            await asyncio.sleep(_MEASURE_AGAIN_S if suspected else _MEASURE_EVERY_S)
 
     def _forget(self, child: Child) -> None:
         self._keeper.acknowledge(child)
-        self._measured.pop(child, None)
+        self._aborted.pop(child, None)
+        self._usages.forget(child)
         self._names.pop(child, None)
         self._trees.forget(child)
 
     def _note(self, name: str, before: Instance, after: Instance) -> None:
-        if after.due_s >= before.due_s and replace(after, due_s=before.due_s) == before:
-            return  # it is heard of again and again; where it stands is known anew by whoever comes after us
+        if after.state in _UP and after.due_s >= before.due_s and replace(after, due_s=before.due_s) == before:
+            return  # it is alive, as before: whoever comes after us gives it its time anew
         if (before.state, before.child) != (after.state, after.child):
             self._lifecycle.write(
                 after.state, name=name, pid=after.child.pid if after.child else None, detail=after.detail
@@ -669,33 +583,9 @@ class Supervisor:
 
     def changed(self) -> None:
         """What is kept is not what it was: it is written down, and whoever waits looks again."""
-        self._decided += 1
-        self._save.set()
+        self.saving.changed()
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-
-
-def _started_s(child: Child) -> float:
-    return int(child.mark.rpartition(":")[2]) / os.sysconf("SC_CLK_TCK")
-
-
-def _earliest_s(instance: Instance) -> float:
-    """Who was started before this is none that the instance waits for, but one that it had before."""
-    if instance.child is not None:
-        return _started_s(instance.child)
-    return instance.begun_s if instance.state in {State.STARTING, State.STOPPING} else instance.since_s
-
-
-def _begun_s(child: Child) -> float | None:
-    """Which run of its instance it is, as its mark says; None if that can not be seen any more."""
-    _, _, number = _marker_of(child).partition("@")[0].rpartition(".")
-    return int(number) / 1000 if number.isdecimal() else None
-
-
-def _marker_of(child: Child) -> str:
-    """What it has got when it was started; empty if that can not be seen any more."""
-    entries = (entry.decode(errors="replace").partition("=") for entry in environment(child.pid))
-    return next((value for name, _, value in entries if name == MARKER), "")
 
 
 def _length(log: Path) -> int:
@@ -703,16 +593,3 @@ def _length(log: Path) -> int:
         return log.stat().st_size
     except OSError:
         return 0
-
-
-def _heard(said: Mapping[str, str]) -> Iterable[Event]:
-    if "EXTEND_TIMEOUT_USEC" in said and said["EXTEND_TIMEOUT_USEC"].isdecimal():
-        yield events.SaidMore(seconds=int(said["EXTEND_TIMEOUT_USEC"]) / 1e6)
-    if "STATUS" in said:
-        yield events.SaidStatus(text=said["STATUS"])
-    if said.get("READY") == "1":
-        yield events.SaidReady()
-    if said.get("STOPPING") == "1":
-        yield events.SaidStopping()
-    if said.get("WATCHDOG") == "1":
-        yield events.SaidAlive()

@@ -129,7 +129,7 @@ async def supervise(
                 each.cancel()
         if over.update is not None:
             await asyncio.get_running_loop().shutdown_default_executor()  # it may be saving just now
-            supervisor.save()
+            supervisor.saving.now()
             return over.update
         await end(lambda: strays(keeper.pid, ()), _KEEPER_ENDS_S)
         await keeper.stop(_KEEPER_ENDS_S)

@@ -10,14 +10,16 @@ import os
 import socket
 import struct
 from _imp import source_hash
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from mainstay.supervisor import events
 from mainstay.supervisor.address import reachable
+from mainstay.supervisor.events import Event
 
-__all__ = ["SOCKET", "abroad", "listening", "listening_abroad"]
+__all__ = ["SOCKET", "abroad", "listening", "listening_abroad", "meant"]
 
 SOCKET: Final = "notify.sock"
 _LONGEST: Final = 4096
@@ -115,3 +117,17 @@ def _close(data: bytes) -> None:
 def _said(text: bytes) -> dict[str, str]:
     lines = text.decode("utf-8", "replace").splitlines()
     return {name: value for name, is_pair, value in (line.partition("=") for line in lines) if is_pair}
+
+
+def meant(said: Mapping[str, str]) -> Iterator[Event]:
+    """What it means, in the order in which it is to be taken."""
+    if "EXTEND_TIMEOUT_USEC" in said and said["EXTEND_TIMEOUT_USEC"].isdecimal():
+        yield events.SaidMore(seconds=int(said["EXTEND_TIMEOUT_USEC"]) / 1e6)
+    if "STATUS" in said:
+        yield events.SaidStatus(text=said["STATUS"])
+    if said.get("READY") == "1":
+        yield events.SaidReady()
+    if said.get("STOPPING") == "1":
+        yield events.SaidStopping()
+    if said.get("WATCHDOG") == "1":
+        yield events.SaidAlive()

@@ -4,27 +4,24 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any, Final
 
-from mainstay.clock import Clock, iso
+from mainstay.clock import Clock
 from mainstay.errors import ConfigError, MainstayError, nearest
 from mainstay.supervisor import events
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.control import LATER, Request
 from mainstay.supervisor.daemon import Supervisor, boottime
+from mainstay.supervisor.describing import GONE, Descriptions
 from mainstay.supervisor.events import Event
-from mainstay.supervisor.model import Instance, Reason, Restart, State, is_wanted
+from mainstay.supervisor.model import Instance, Reason, State
 from mainstay.supervisor.naming import app_of, number_of, slot_of
-from mainstay.supervisor.output.model import Flushed, Source
-from mainstay.supervisor.probes.machine import Tally
-from mainstay.supervisor.probes.model import Kind
+from mainstay.supervisor.output.model import Flushed
 from mainstay.supervisor.rolling import Roll
 
 __all__ = ["Verbs"]
 
 _AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
-_GONE: Final = "not in the configuration any more"
 _SETTLED: Final = frozenset({State.READY, State.UNHEALTHY, State.ERRORED, State.EXITED, State.BACKOFF})
 
 
@@ -53,7 +50,7 @@ class Verbs:
         self._apps = apps
         self._end = end
         self._update = update
-        self._clock = clock
+        self._descriptions = Descriptions(supervisor, clock)
         self._told: Mapping[str, Callable[[list[str]], Awaitable[object]]] = {
             "ping": self._ping,
             "env": self._environments,
@@ -72,7 +69,7 @@ class Verbs:
             return await self._told[request["do"]](self._meant(names))
         match request["do"]:
             case "list":
-                return self._described(self._with_others(self._meant(names)), stacks=bool(names))
+                return self._descriptions.of(self._with_others(self._meant(names)), stacks=bool(names))
             case "start":
                 meant = await self._renewed(names, restored=True)
                 await self._ask(meant, lambda _: events.Wanted(), _SETTLED, wait=wait)
@@ -98,7 +95,7 @@ class Verbs:
                 return None
             case unknown:
                 raise ConfigError(f"the daemon does not know how to {unknown!r}: it may be of another version")
-        return self._described(meant)
+        return self._descriptions.of(meant)
 
     def _send(self, slots: Iterable[str], number: int) -> None:
         for slot in slots:
@@ -147,7 +144,7 @@ class Verbs:
         removed = [slot for slot in meant if app_of(slot) in supervisor.removed]
         if written and removed:
             app = app_of(removed[0])
-            raise ConfigError(f"{app} is {_GONE}: write it there again, or end it with `mainstay delete {app}`")
+            raise ConfigError(f"{app} is {GONE}: write it there again, or end it with `mainstay delete {app}`")
         meant = [slot for slot in meant if slot not in removed]
         surplus = [slot for slot in meant if supervisor.is_surplus(slot)]
         await self._stop(surplus, "there are to be fewer", wait=False)
@@ -178,7 +175,7 @@ class Verbs:
         while wait and roll is None:
             await supervisor.moved()
             roll = supervisor.reloads.ended(number)
-        await supervisor.saved()
+        await supervisor.saving.saved()
         if roll is not None and roll.failed:
             rest = f"; not reloaded either: {', '.join(roll.left[1:])}" if roll.left[1:] else ""
             raise MainstayError(f"not reloaded: {roll.failed}; what ran before goes on{rest}")
@@ -192,7 +189,7 @@ class Verbs:
             raise ConfigError(f"there is no app {' '.join(written)}{nearest(' '.join(written), apps)}")
         [app] = written
         if app in supervisor.removed or app in supervisor.roster.deleted:
-            raise ConfigError(f"{app} can not be scaled: it is {_GONE if app in supervisor.removed else 'deleted'}")
+            raise ConfigError(f"{app} can not be scaled: it is {GONE if app in supervisor.removed else 'deleted'}")
         settings = supervisor.plan.apps[app]
         before = self._meant([app])
         if any(supervisor.reloads.concern(slot) for slot in before):
@@ -244,53 +241,7 @@ class Verbs:
 
         while wait and not all_are_done():
             await supervisor.moved()
-        await supervisor.saved()  # what was answered holds, whatever becomes of this daemon
-
-    def _described(self, names: Iterable[str], *, stacks: bool = False) -> list[dict[str, Any]]:
-        """As JSON has it; the stacks of those that hung, which may be long, only where they were asked for."""
-        return [self._describe(name, stacks=stacks) for name in names]
-
-    def _describe(self, name: str, *, stacks: bool) -> dict[str, Any]:
-        instance, settings, now_s = self._supervisor.instances[name], self._supervisor.settings(name), boottime()
-        taken = self._supervisor.usage(name)
-        return {
-            "name": name,
-            "state": instance.state,
-            "pid": instance.child.pid if instance.child else None,
-            "uptime_s": round(now_s - instance.started_s, 3) if instance.child else 0.0,
-            "restarts": instance.restarted,
-            "cpu_percent": round(taken[1], 1) if taken and taken[1] is not None else None,
-            "memory_bytes": taken[0].memory_bytes if taken else None,
-            "processes": taken[0].processes if taken else None,
-            "detail": instance.detail or (_GONE if app_of(name) in self._supervisor.removed else ""),
-            "status": instance.status,
-            "wanted": is_wanted(instance),
-            "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
-            "ended": str(instance.ended) if instance.ended else None,
-            "probes": [self._probe(kind, tally, now_s) for kind, tally in self._supervisor.probes(name).items()],
-            "command": list(settings.command),
-            "logs": [str(source.path) for source in self._logs(name)],
-            "output": [self._output(source) for source in self._logs(name)],
-            "history": [self._record(each, now_s, stacks=stacks) for each in instance.restarts],
-        }
-
-    def _record(self, restart: Restart, now_s: float, *, stacks: bool) -> dict[str, Any]:
-        left_out = () if stacks and restart.stacks else ("stacks",)
-        record = {key: value for key, value in asdict(restart).items() if key not in left_out}
-        return {**record, "at": self._moment(restart.at_s, now_s)}
-
-    def _probe(self, kind: Kind, tally: Tally, now_s: float) -> dict[str, Any]:
-        return {
-            "probe": kind,
-            "passes": tally.passes,
-            "since": self._moment(tally.since_s, now_s) if tally.passes is not None else None,
-            "last": tally.last.detail if tally.last else None,
-            "last_passed": tally.last.passed if tally.last else None,
-            "last_at": self._moment(tally.last_s, now_s) if tally.last else None,
-        }
-
-    def _logs(self, name: str) -> tuple[Source, ...]:
-        return self._supervisor.sources(name)
+        await supervisor.saving.saved()  # what was answered holds, whatever becomes of this daemon
 
     async def _replace(self, _: list[str]) -> object:
         await self._update()
@@ -314,21 +265,15 @@ class Verbs:
     async def _flush(self, names: list[str]) -> list[dict[str, Any]]:
         """One log after the other; one that can not be deleted keeps none of the others."""
         answer = []
-        for instance, log in ((name, log) for name in names for log in self._logs(name)):
+        for instance, log in ((name, log) for name in names for log in self._supervisor.sources(name)):
             flushed, said = Flushed(), ""
             try:
-                flushed = await self._supervisor.flush(log)
+                flushed = await self._supervisor.outputs.flush(log)
             except (OSError, TimeoutError) as error:
                 said = getattr(error, "strerror", None) or str(error) or "its thread does not answer"
             about = {"name": instance, "stream": log.stream, "path": str(log.path)}
             answer.append({**about, **asdict(flushed), "error": said})
         return answer
-
-    def _output(self, source: Source) -> dict[str, object]:
-        return {"stream": source.stream, "path": str(source.path), **asdict(self._supervisor.losses(source))}
-
-    def _moment(self, at_s: float, now_s: float) -> str:
-        return iso(self._clock.now() - timedelta(seconds=now_s - at_s))
 
 
 def _count(written: str, now: int) -> int:
