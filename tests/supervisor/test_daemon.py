@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, gone, kill, python, supervised
+from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, gone, kill, python, supervised, until
 
 from mainstay.supervisor.client import Daemon
 
@@ -312,6 +312,20 @@ def test_the_end_of_the_daemon_is_the_end_of_everything(home: Supervised) -> Non
         assert time.monotonic() < until_s
     assert home.run("kill").stdout == "no supervisor runs\n"
     assert home.lifecycle()[-1]["what"] == "daemon ended"
+
+
+def test_what_a_daemon_that_was_killed_has_left_is_ended_by_kill_whatever_the_configuration_says(
+    home: Supervised,
+) -> None:
+    home.configure(web=python(COUNTING), stubborn=python(STUBBORN, stop_timeout="200ms"))
+    home.run("start")
+    pids = [each["pid"] for each in home.instances().values()]
+    kill(home.daemon())
+    (home.directory / "mainstay.toml").write_text("[apps.web")
+    assert "have ended" in home.run("kill").stdout
+    assert all(map(gone, pids))
+    until(lambda: not home.everybody())
+    assert home.run("kill").stdout == "no supervisor runs\n"
 
 
 def test_in_the_foreground_it_ends_with_its_apps(home: Supervised) -> None:

@@ -3,8 +3,9 @@
 import argparse
 
 from mainstay.cli.running import home_of
-from mainstay.cli.supervised import daemon
+from mainstay.cli.supervised import daemon, taken_over
 from mainstay.supervisor.client import NoDaemon
+from mainstay.supervisor.starting import is_kept
 
 __all__ = ["add", "run"]
 
@@ -18,12 +19,16 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask for it, and wait until it is done."""
+    """Ask for it, and wait until it is done; also of what a supervisor that was killed has left."""
+    home = home_of(args)
     try:
-        with daemon(home_of(args)) as talk:
-            talk.ask("kill", timeout_s=_PATIENCE_S)
+        talk = daemon(home)
     except NoDaemon:
-        print("no supervisor runs")
-    else:
-        print("the supervisor and its apps have ended")
+        if not is_kept(home):
+            print("no supervisor runs")
+            return 0
+        talk = taken_over(home)
+    with talk:
+        talk.ask("kill", timeout_s=_PATIENCE_S)
+    print("the supervisor and its apps have ended")
     return 0

@@ -8,14 +8,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mainstay.config.model import Config
 from mainstay.errors import MainstayError
 from mainstay.notify import MARKER
 from mainstay.supervisor.client import Daemon, NoDaemon
 
-__all__ = ["daemon", "started"]
+if TYPE_CHECKING:
+    from mainstay.supervisor.plan import Asked
+
+__all__ = ["daemon", "started", "taken_over"]
 
 _LOG: Final = "supervisor.log"
 _READY_WITHIN_S: Final = 10.0
@@ -28,32 +31,45 @@ def daemon(home: Path) -> Daemon:
 
 def started(config: Config) -> Daemon:
     """The one that runs, or a new one, which goes on when this command has ended."""
+    from mainstay.cli.run import asked
+
     try:
         return Daemon(config.home)
     except NoDaemon:
-        pid = _spawn(config)
+        return _new(asked(config))
+
+
+def taken_over(home: Path) -> Daemon:
+    """A new one, which has what a daemon that was killed has left, and starts nothing."""
+    from mainstay.supervisor.plan import Asked, Plan
+
+    plan = Plan(home=home, directory=home, apps={}, environ=dict(os.environ))
+    return _new(Asked(plan=plan, command=(), read={}))
+
+
+def _new(asked: "Asked") -> Daemon:
+    home, pid = asked.plan.home, _spawn(asked)
     until_s = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < until_s:
         try:
-            return Daemon(config.home)
+            return Daemon(home)
         except NoDaemon:
             if os.waitpid(pid, os.WNOHANG)[0] == pid:
                 break
             time.sleep(0.01)
-    raise MainstayError(f"the supervisor did not start: {_last_line(config.home / _LOG)}")
+    raise MainstayError(f"the supervisor did not start: {_last_line(home / _LOG)}")
 
 
-def _spawn(config: Config) -> int:
+def _spawn(asked: "Asked") -> int:
     from mainstay.cli.daemon import program
-    from mainstay.cli.run import asked
     from mainstay.supervisor.plan import write
 
-    config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    asked.plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     plan = os.memfd_create("plan")
-    write(asked(config), plan)
+    write(asked, plan)
     os.set_inheritable(plan, True)  # noqa: FBT003
     command = (*program(shown=""), str(plan))
-    log = str(config.home / _LOG)
+    log = str(asked.plan.home / _LOG)
     # Not subprocess: its object would have to be kept, and a daemon that outlives this command is the intention.
     pid = os.posix_spawn(
         command[0],
