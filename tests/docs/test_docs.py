@@ -126,9 +126,11 @@ async def test_commands_of_the_way_to_a_real_bot_work(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_the_way_to_supervised_programs_works(tmp_path: Path) -> None:
     page = ROOT / "docs/how-to/keep-programs-running.md"
-    configuration, probes = blocks(page, "toml")
-    (tmp_path / "mainstay.toml").write_text(probes)
-    assert load(directory=tmp_path, environ={}).apps["web"].ready == "probe"
+    configuration, *others = blocks(page, "toml")
+    for each in others:
+        (tmp_path / "mainstay.toml").write_text(each)
+        [(name, app)] = load(directory=tmp_path, environ={}).apps.items()
+        assert app.listen or app.user or app.ready == "probe", f"the page shows nothing with {name}"
     *to_type, kill = commands(page)
     (tmp_path / "mainstay.toml").write_text(f"{configuration}\n[service]\nport = 0\n")
     try:

@@ -1,15 +1,19 @@
 """``mainstay kill``: end the supervisor and everything that it runs."""
 
 import argparse
+import time
 
 from mainstay.cli.running import home_of
 from mainstay.cli.supervised import daemon, taken_over
+from mainstay.errors import MainstayError
 from mainstay.supervisor.client import NoDaemon
-from mainstay.supervisor.starting import is_kept
+from mainstay.supervisor.locks import DAEMON, KEEPER, is_held
 
 __all__ = ["add", "run"]
 
 _PATIENCE_S = 600.0
+_ENDS_WITHIN_S = 30.0
+_POLL_S = 0.01
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,11 +28,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         talk = daemon(home)
     except NoDaemon:
-        if not is_kept(home):
+        if not is_held(home / KEEPER):
             print("no supervisor runs")
             return 0
         talk = taken_over(home)
     with talk:
         talk.ask("kill", timeout_s=_PATIENCE_S)
+    until_s = time.monotonic() + _ENDS_WITHIN_S
+    while is_held(home / DAEMON):  # it has answered, and tidies up
+        if time.monotonic() > until_s:
+            raise MainstayError(f"the apps have ended, and the supervisor has not: see {home / 'supervisor.log'}")
+        time.sleep(_POLL_S)
     print("the supervisor and its apps have ended")
     return 0

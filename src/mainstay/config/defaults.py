@@ -91,16 +91,16 @@ def complete(config: Config, directory: Path) -> Config:
 
 
 def _app(name: str, app: AppSettings, config: Config) -> AppSettings:
-    """The embedded one tells its health where the service listens.
+    """The service tells its health where it listens.
 
-    The service's own address is opened for it, so that it can be reloaded without anybody being refused. Whoever
+    That address is opened for it, so that it can be reloaded without anybody being refused. Whoever
     writes a probe that says when an app is ready wants to wait for it, as long as that may take.
     """
     if tuple(app.command) == _SERVE and config.origin(f"apps.{name}.listen") == "default":
         host = config.service.host
         app = replace(app, listen=(f"{f'[{host}]' if ':' in host else host}:{config.service.port}",))
-    if f"apps.{name}" not in config.origins and config.service.port:
-        return replace(app, health=HealthSettings(http=f"{config.service.url}/health"))
+    if tuple(app.command) == _SERVE and app.health is None and config.service.port:
+        app = replace(app, health=HealthSettings(http=f"{config.service.url}/health"))
     if config.origin(f"apps.{name}.ready") == "default" and (app.startup or app.readiness):
         app = replace(app, ready="probe")
     if app.startup and app.ready == "probe" and config.origin(f"apps.{name}.ready_timeout") == "default":

@@ -23,6 +23,7 @@ from mainstay.supervisor.daemon import Supervisor
 from mainstay.supervisor.fingerprint import of_daemon
 from mainstay.supervisor.handed import Handed
 from mainstay.supervisor.keeping import Keeper
+from mainstay.supervisor.locks import DAEMON
 from mainstay.supervisor.notify import listening, listening_abroad
 from mainstay.supervisor.output.collector import Collector
 from mainstay.supervisor.output.model import Notice
@@ -36,7 +37,6 @@ from mainstay.supervisor.verbs import Verbs
 
 __all__ = ["supervise"]
 
-_LOCK: Final = "supervisor.lock"
 _KEEPER_ENDS_S: Final = 10.0
 _TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -162,7 +162,9 @@ def _collecting(lifecycle: Lifecycle) -> Iterator[Collector]:
 
 @contextmanager
 def _alone(home: Path, inherited: int | None) -> Iterator[int]:
-    fd = inherited if inherited is not None else os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = (
+        inherited if inherited is not None else os.open(home / DAEMON, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    )
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

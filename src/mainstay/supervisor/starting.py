@@ -15,30 +15,15 @@ from typing import Final
 
 from mainstay.errors import MainstayError
 from mainstay.supervisor import boot
+from mainstay.supervisor.locks import KEEPER
 from mainstay.supervisor.wire import peer
 from mainstay.units import format_duration
 
-__all__ = ["check", "is_kept", "reach"]
+__all__ = ["check", "reach"]
 
-_LOCK: Final = "keeper.lock"
 _LOG: Final = "keeper.log"
 _AGAIN_S: Final = 0.02
 _CHECKED_S: Final = 10.0
-
-
-def is_kept(home: Path) -> bool:
-    """Whether there is a keeper, and so perhaps what a daemon that was killed has started. Raises OSError."""
-    try:
-        lock = os.open(home / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 async def reach(home: Path, within_s: float) -> socket.socket:
@@ -117,7 +102,7 @@ def _dial(home: Path) -> socket.socket | None:
 
 
 async def _start(home: Path) -> None:
-    lock = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(home / KEEPER, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
