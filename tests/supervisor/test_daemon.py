@@ -156,6 +156,29 @@ def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home
     assert numbers == list(range(len(numbers)))
 
 
+@pytest.mark.parametrize("with_the_keeper", [False, True])
+def test_what_goes_on_without_its_daemon_can_be_stopped_and_killed(home: Supervised, with_the_keeper: bool) -> None:  # noqa: FBT001
+    home.configure(web={"command": ["sleep", "600"]}, bot={"command": ["sleep", "600"]})
+    home.run("start")
+    [keeper] = [line["keeper"] for line in home.lifecycle() if line["what"] == "daemon"]
+
+    def die() -> None:
+        kill(home.daemon())
+        if with_the_keeper:
+            kill(keeper)
+
+    die()
+    assert "its apps go on" in home.run("list", code=3).stderr
+    assert re.search(r"^web:0 +stopped", home.run("stop", "web").stdout, re.MULTILINE)
+    assert home.everybody("bot:0")
+    kill(home.daemon())
+    (home.directory / "mainstay.toml").write_text("[broken")
+    assert home.run("kill").stdout == "the supervisor and its apps have ended\n"
+    assert not home.everybody()
+    assert home.run("kill").stdout == "no supervisor runs\n"
+    assert "its apps" not in home.run("list", code=3).stderr
+
+
 def test_what_was_started_while_nothing_could_be_written_goes_on_under_the_next_daemon(
     home: Supervised,
 ) -> None:

@@ -2,8 +2,7 @@
 
 import argparse
 
-from mainstay.cli.running import home_of
-from mainstay.cli.supervised import daemon
+from mainstay.cli.supervised import succeeded
 from mainstay.supervisor.client import NoDaemon
 
 __all__ = ["add", "run"]
@@ -20,7 +19,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask for it, and wait until it is done."""
     try:
-        with daemon(home_of(args)) as talk:
+        with succeeded(args) as talk:
             talk.ask("kill", timeout_s=_PATIENCE_S)
     except NoDaemon:
         print("no supervisor runs")

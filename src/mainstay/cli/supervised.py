@@ -3,6 +3,7 @@
 The one of this directory: the configuration says where its home is.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -10,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from mainstay.cli.running import configured, home_of
 from mainstay.config.model import Config
-from mainstay.errors import MainstayError
+from mainstay.errors import ConfigError, MainstayError
 from mainstay.notify import MARKER
 from mainstay.supervisor.client import Daemon, NoDaemon
 
-__all__ = ["daemon", "started"]
+__all__ = ["daemon", "done", "started", "succeeded"]
 
 _LOG: Final = "supervisor.log"
 _READY_WITHIN_S: Final = 10.0
@@ -23,7 +25,32 @@ _READY_WITHIN_S: Final = 10.0
 
 def daemon(home: Path) -> Daemon:
     """The one that runs in this home. Raises NoDaemon."""
-    return Daemon(home)
+    try:
+        return Daemon(home)
+    except NoDaemon:
+        if not _is_left(home):
+            raise
+        died = f"the supervisor of {home} has died, its apps go on: `mainstay start` starts another"
+        raise NoDaemon(died) from None
+
+
+def succeeded(args: argparse.Namespace) -> Daemon:
+    """The one that runs; where it has died, one that takes over what it has left, whatever is configured now.
+
+    Raises:
+        NoDaemon: nothing is left.
+    """
+    home = home_of(args)
+    try:
+        return Daemon(home)
+    except NoDaemon:
+        if not _is_left(home):
+            raise
+    try:
+        config = configured(args)
+    except ConfigError:
+        config = Config(home=home)
+    return started(config)
 
 
 def started(config: Config) -> Daemon:
@@ -41,6 +68,16 @@ def started(config: Config) -> Daemon:
                 break
             time.sleep(0.01)
     raise MainstayError(f"the supervisor did not start: {_last_line(config.home / _LOG)}")
+
+
+def _is_left(home: Path) -> bool:
+    """Whether anything runs that a daemon has started, which is gone."""
+    from mainstay.alive import is_alive
+    from mainstay.supervisor.state import load
+
+    kept = load(home)
+    children = [each.child for each in kept.instances.values() if each.child] if kept else []
+    return any(is_alive(each.pid, each.mark) for each in children)
 
 
 def _spawn(config: Config) -> int:
