@@ -157,7 +157,7 @@ def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home
 
 
 @pytest.mark.parametrize("with_the_keeper", [False, True])
-def test_what_goes_on_without_its_daemon_can_be_stopped_and_killed(home: Supervised, with_the_keeper: bool) -> None:  # noqa: FBT001
+def test_what_goes_on_without_its_daemon_can_be_stopped_and_killed(home: Supervised, with_the_keeper: bool) -> None:
     home.configure(web={"command": ["sleep", "600"]}, bot={"command": ["sleep", "600"]})
     home.run("start")
     [keeper] = [line["keeper"] for line in home.lifecycle() if line["what"] == "daemon"]
