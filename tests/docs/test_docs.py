@@ -126,7 +126,7 @@ async def test_commands_of_the_way_to_a_real_bot_work(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_the_way_to_supervised_programs_works(tmp_path: Path) -> None:
     page = ROOT / "docs/how-to/keep-programs-running.md"
-    configuration, probes = blocks(page, "toml")
+    configuration, *_, probes = blocks(page, "toml")
     (tmp_path / "mainstay.toml").write_text(probes)
     assert load(directory=tmp_path, environ={}).apps["web"].ready == "probe"
     *to_type, kill = commands(page)
@@ -135,8 +135,8 @@ async def test_the_way_to_supervised_programs_works(tmp_path: Path) -> None:
         said = [await typed(words, tmp_path) for words in to_type]
     finally:
         said.append(await typed(kill, tmp_path))
-    assert all(re.search(rf"^{name} +ready", said[1], re.MULTILINE) for name in ("feishu-agent:0", "worker:1"))
-    assert "worker:0 out | at work" in said[4]
+    assert all(re.search(rf"^{name} +ready", said[0], re.MULTILINE) for name in ("feishu-agent:0", "worker:1"))
+    assert "worker:0 out | at work" in said[3]
     assert "have ended" in said[-1]
 
 
