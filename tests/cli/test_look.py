@@ -32,6 +32,7 @@ def instance(name: str, **more: object) -> dict[str, Any]:
         "status": "",
         "since": "2026-11-26T04:30:10.795Z",
         "ended": None,
+        "probes": [],
         "command": ["sh", "-c", "echo a b"],
         "output": [],
         "history": [],

@@ -44,7 +44,7 @@ def succeeded(args: argparse.Namespace) -> Daemon:
     try:
         return Daemon(home)
     except NoDaemon:
-        if not _is_left(home):
+        if not _is_left(home) and not _has_keeper(home):
             raise
     try:
         config = configured(args)
@@ -78,6 +78,22 @@ def _is_left(home: Path) -> bool:
     kept = load(home)
     children = [each.child for each in kept.instances.values() if each.child] if kept else []
     return any(is_alive(each.pid, each.mark) for each in children)
+
+
+def _has_keeper(home: Path) -> bool:
+    """Whether it has outlived the daemon, be it that nothing runs under it."""
+    import fcntl
+
+    from mainstay.supervisor.starting import LOCK
+
+    try:
+        with (home / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def _spawn(config: Config) -> int:
