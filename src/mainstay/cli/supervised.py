@@ -84,7 +84,7 @@ def _has_keeper(home: Path) -> bool:
     """Whether it has outlived the daemon, be it that nothing runs under it."""
     import fcntl
 
-    from mainstay.supervisor.starting import LOCK
+    from mainstay.supervisor.boot import LOCK
 
     try:
         with (home / LOCK).open("rb") as lock:

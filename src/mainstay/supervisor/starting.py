@@ -18,9 +18,8 @@ from mainstay.supervisor import boot
 from mainstay.supervisor.wire import peer
 from mainstay.units import format_duration
 
-__all__ = ["LOCK", "check", "reach"]
+__all__ = ["check", "reach"]
 
-LOCK: Final = "keeper.lock"
 _LOG: Final = "keeper.log"
 _AGAIN_S: Final = 0.02
 _CHECKED_S: Final = 10.0
@@ -102,7 +101,7 @@ def _dial(home: Path) -> socket.socket | None:
 
 
 async def _start(home: Path) -> None:
-    lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(home / boot.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
