@@ -82,7 +82,8 @@ lock: ## resolve the dependencies anew (needs uv)
 	    --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements/$$file.txt; done
 
 .PHONY: clean
-clean: ## remove what these targets made
+clean: ## remove what these targets made; what runs is ended first
+	@if [ -x $(BIN)/mainstay ] && [ -d .mainstay ]; then $(BIN)/mainstay kill; fi
 	@rm -rf .venv .venv-bench .mainstay .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 .PHONY: help

@@ -6,9 +6,13 @@ to import), work, drain, stop. It decides nothing.
 """
 
 import asyncio
+import os
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from socket import socket
 
 import httpx2
@@ -197,4 +201,6 @@ def _greet(announce: Callable[[str], None], asked: Config, origin: str) -> None:
         missing = ", ".join(users)
         announce(f"no credentials for {missing}: the sandbox stands in, and its model is a script, not an AI")
     if any(user.startswith("channels.") for user in users):
-        announce('say something in a second terminal: mainstay ask "hello"')
+        ours = os.path.relpath(Path(sys.executable).with_name("mainstay"))
+        typed = "mainstay" if shutil.which("mainstay") else ours
+        announce(f'say something in a second terminal: {typed} ask "hello"')

@@ -1,6 +1,7 @@
 """``mainstay backup`` and ``restore``: what they make, what they refuse, what they say."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,23 @@ def test_a_backup_holds_the_configuration_and_no_secrets_unless_asked(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["backup"]) == 0
-    assert "without .env, which holds secrets" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "whole; with mainstay.toml\n" in said
+    assert "without .env, which holds secrets" in said
     database, configuration = backups(made)
     assert configuration == f"{database}.toml"
     assert main(["backup", "--with-secrets", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["inside"] == ["mainstay.db", "mainstay.toml", ".env"]
-    assert Path(f"{said['path']}.env").read_text() == (made / ".env").read_text()
+    about = json.loads(capsys.readouterr().out)
+    assert about["inside"] == ["mainstay.db", "mainstay.toml", ".env"]
+    assert Path(f"{about['path']}.env").read_text() == (made / ".env").read_text()
     assert {(made / ".mainstay" / "backups" / name).stat().st_mode & 0o777 for name in backups(made)} == {0o600}
+
+
+def test_what_is_not_there_is_not_said_to_be_left_out(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / ".env").unlink()
+    (made / "mainstay.toml").unlink()
+    assert main(["backup"]) == 0
+    assert re.fullmatch(r"backed up: \S+ \(\d\.\d MiB\), whole\n", capsys.readouterr().out)
 
 
 def test_so_many_are_kept_as_were_asked_for(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,13 @@ OK, WARNING, FAILED, SKIPPED = State.OK, State.WARNING, State.FAILED, State.SKIP
 SERVICE = '[apps.feishu-agent]\ncommand = "mainstay serve"\n'
 SLEEPER = '["/bin/sh", "-c", "exec sleep 3600"]'
 
+LISTENING = """
+import socket, sys, time
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
+    print("listening", flush=True)
+    time.sleep(600)
+"""
+
 Look = Callable[[str], tuple[State, str]]
 
 
@@ -323,7 +330,13 @@ def test_a_port_is_free_or_ours_or_its_owner_is_named(
         state, says = look("port")
         assert (state, f"is taken by process {os.getpid()} (" in says) == (FAILED, True)
         monkeypatch.chdir(project)
+        assert look("port")[0] is FAILED  # another program that is started here is not the service
+    words = [sys.executable, "-c", LISTENING, str(port), "mainstay", "serve"]
+    with subprocess.Popen(words, cwd=project, stdout=subprocess.PIPE) as service:
+        assert service.stdout is not None
+        service.stdout.readline()
         state, says = look("port")
+        service.kill()
         assert (state, "this project's service" in says) == (OK, True)
     configure(project, f'[service]\nport = {port}\nhost = "192.0.2.1"\n{SERVICE}')
     assert look("port")[0] is FAILED

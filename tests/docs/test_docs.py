@@ -137,8 +137,8 @@ async def test_the_way_to_supervised_programs_works(tmp_path: Path) -> None:
         said = [await typed(words, tmp_path) for words in to_type]
     finally:
         said.append(await typed(kill, tmp_path))
-    assert all(re.search(rf"^{name} +ready", said[1], re.MULTILINE) for name in ("feishu-agent:0", "worker:1"))
-    assert "worker:0 out | at work" in said[4]
+    assert all(re.search(rf"^{name} +ready", said[0], re.MULTILINE) for name in ("feishu-agent:0", "worker:1"))
+    assert "worker:0 out | at work" in said[3]
     assert "have ended" in said[-1]
 
 

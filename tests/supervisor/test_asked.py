@@ -35,7 +35,7 @@ def test_the_environment_is_shown_with_its_origins_and_without_secrets(
     monkeypatch.setenv("SOME_PASSWORD", "hush-from-the-shell")
     monkeypatch.setenv("UNREMARKABLE", "hush-as-well")
     monkeypatch.setenv("NODE_ENV", "production")
-    home.configure(web=SILENT)
+    home.configure(web={**SILENT, "listen": ["unix:web.sock"]})
     settings = home.directory / "mainstay.toml"
     settings.write_text(settings.read_text() + '\nenv = { PORT = "3999", API = "hush-in-the-settings" }\n')
     before = home.run("env", "web", "--json").stdout
@@ -56,6 +56,9 @@ def test_the_environment_is_shown_with_its_origins_and_without_secrets(
         assert (found["PORT"]["origin"], found["PORT"]["value"]) == ("settings", None)
         assert (found["UNREMARKABLE"]["origin"], found["UNREMARKABLE"]["value"]) == ("daemon", None)
         assert found["NOTIFY_SOCKET"]["origin"] == "supervisor"
+        number = found["MAINSTAY_INSTANCE_ID"]
+        assert (number["origin"], number["value"]) == ("supervisor", "0")
+        assert not [name for name, each in found.items() if each["changes"]]
     assert [json.loads(said)[0]["running"] for said in (before, now)] == [False, True]
     settings.write_text(settings.read_text().replace("3999", "4000").replace("API", "KEY"))
     home.run("start")  # reads the settings anew; what runs keeps what it has
@@ -149,7 +152,8 @@ def test_what_does_not_start_is_code_1_and_a_reason(home: Supervised) -> None:
     )
     done = home.run("start", code=1)
     assert done.stderr == (
-        "mainstay: crash:0 does not run: exit code 3; `mainstay logs crash:0` shows what it said\n"
+        "mainstay: crash:0 does not run: exit code 3; `mainstay logs crash:0` shows what it said, "
+        "`mainstay restart crash:0` tries again at once\n"
     )
     assert home.run("start", "fine").stderr == ""
     home.configure(crash={"command": ["no-such-program"], "max_restarts": 0}, fine=SILENT)

@@ -54,6 +54,13 @@ async def test_an_error_comes_back_as_the_error_that_it_is(home: Path) -> None:
         await ask(home, "dance")
 
 
+async def test_who_ends_leaves_the_socket_of_another(tmp_path: Path) -> None:
+    async with serving(tmp_path, handle):
+        (tmp_path / SOCKET).unlink()  # with the home, and somebody else begins there
+        (tmp_path / SOCKET).write_text("another's")
+    assert (tmp_path / SOCKET).read_text() == "another's"
+
+
 async def test_many_ask_at_once_and_one_who_waits_holds_up_nobody(home: Path) -> None:
     waiting = socket.socket(socket.AF_UNIX)
     waiting.connect(str(home / SOCKET))

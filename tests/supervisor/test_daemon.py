@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.supervisor.project import COUNTING, DEADLINE_S, Supervised, gone, kill, python, supervised, until
 
+from mainstay.errors import MainstayError
 from mainstay.supervisor.client import Daemon
 
 STUBBORN = """
@@ -146,7 +147,7 @@ def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home
     pid = home.instances()["web:0"]["pid"]
     for _ in range(3):
         kill(home.daemon())
-        assert home.run("list", code=3).stderr.startswith("mainstay: no supervisor runs")
+        assert "has died, and what it kept goes on" in home.run("list", code=3).stderr
         assert not gone(pid)
         home.run("start")
         assert home.instances()["web:0"]["pid"] == pid
@@ -154,6 +155,36 @@ def test_a_kill_of_the_daemon_leaves_the_children_their_pids_and_every_line(home
     home.until(lambda _: len(home.numbers("web")) > seen)
     numbers = home.numbers("web")
     assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize("with_the_keeper", [False, True])
+def test_what_goes_on_without_its_daemon_can_be_stopped_and_killed(home: Supervised, with_the_keeper: bool) -> None:
+    home.configure(web={"command": ["sleep", "600"]}, bot={"command": ["sleep", "600"]})
+    home.run("start")
+    [keeper] = [line["keeper"] for line in home.lifecycle() if line["what"] == "daemon"]
+
+    def die() -> None:
+        kill(home.daemon())
+        if with_the_keeper:
+            kill(keeper)
+
+    die()
+    assert "what it kept goes on" in home.run("list", code=3).stderr
+    assert re.search(r"^web:0 +stopped", home.run("stop", "web").stdout, re.MULTILINE)
+    assert home.everybody("bot:0")
+    kill(home.daemon())
+    (home.directory / "mainstay.toml").write_text("[broken")
+    assert home.run("kill").stdout == "the supervisor and its apps have ended\n"
+    assert not home.everybody()
+    assert home.run("kill").stdout == "no supervisor runs\n"
+    (home.directory / "mainstay.toml").unlink()
+    home.configure(web={"command": ["sleep", "600"]})
+    home.run("start")
+    home.run("stop")
+    kill(home.daemon())
+    assert "its apps" not in home.run("list", code=3).stderr
+    home.run("kill")
+    assert not home.everybody()
 
 
 def test_what_was_started_while_nothing_could_be_written_goes_on_under_the_next_daemon(
@@ -298,6 +329,21 @@ def test_what_was_answered_holds_if_the_daemon_is_killed_at_that_moment(home: Su
             [found] = talk.ask("list")
             daemon.kill()
         assert found["state"] == state
+
+
+def test_of_one_that_hangs_it_is_said_how_to_get_another(home: Supervised) -> None:
+    home.configure(web={"command": ["sleep", "600"]})
+    home.run("start")
+    pid, daemon = home.instances()["web:0"]["pid"], home.daemon()
+    os.kill(daemon, signal.SIGSTOP)
+    with (
+        Daemon(home.home, timeout_s=0.1) as talk,
+        pytest.raises(MainstayError, match=f"`kill -9 {daemon}` and `ma"),
+    ):
+        talk.ask("list")
+    kill(daemon)
+    home.run("start")
+    assert home.instances()["web:0"]["pid"] == pid
 
 
 def test_the_end_of_the_daemon_is_the_end_of_everything(home: Supervised) -> None:

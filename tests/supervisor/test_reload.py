@@ -340,7 +340,7 @@ def test_a_socket_that_can_not_be_opened_is_a_reason_and_what_is_left_of_one_is_
         )
         home.run("start", code=1)
         detail = home.instances()["web:0"]["detail"]
-        assert f"can not listen on {address}: Address already in use: set another `listen`" in detail
+        assert f"can not listen on {address}: Address already in use: end who has it, or set another" in detail
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(str(home.directory / "web.sock"))
         assert caller.recv(100).decode() == str(pids(home)["other:0"])

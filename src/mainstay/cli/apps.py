@@ -4,9 +4,9 @@ import argparse
 import sys
 
 from mainstay.cli.look import why_not
-from mainstay.cli.running import configured, home_of
+from mainstay.cli.running import configured
 from mainstay.cli.services import migrated
-from mainstay.cli.supervised import daemon, done, started
+from mainstay.cli.supervised import done, started, succeeded
 from mainstay.cli.terminal import safe
 from mainstay.supervisor.client import Daemon
 
@@ -61,8 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _daemon(args: argparse.Namespace) -> Daemon:
     """Who is asked. What is to run is looked at before; what is to end may end whatever is written."""
-    if args.verb not in _STARTING:
-        return daemon(home_of(args))
-    config = configured(args)
-    migrated(config, args.names)
-    return started(config) if args.verb == "start" else daemon(config.home)
+    if args.verb in _STARTING:
+        config = configured(args)
+        migrated(config, args.names)
+        if args.verb == "start":
+            return started(config)
+    return succeeded(args)

@@ -65,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**about, "removed": [str(each) for each in removed]}, indent=2, ensure_ascii=False))
     else:
-        print(f"backed up: {copy.path} ({copy.size_bytes / 2**20:.1f} MiB), whole; with {', '.join(inside)}")
-        if ".env" not in inside:
+        beside = f"; with {', '.join(inside[1:])}" if inside[1:] else ""
+        print(f"backed up: {copy.path} ({copy.size_bytes / 2**20:.1f} MiB), whole{beside}")
+        if ".env" not in inside and _dotenv(config).exists():
             print("without .env, which holds secrets: keep them where you keep passwords, or use --with-secrets")
         for each in removed:
             print(f"removed: {each}")
@@ -76,12 +77,16 @@ def run(args: argparse.Namespace) -> int:
 def _beside(config: Config, target: Path, *, secrets: bool) -> list[str]:
     """Copy what the database does not have: the configuration, and secrets if asked to; returns their names."""
     files = [(config.file, ".toml")] if config.file else []
-    dotenv = (config.file.parent if config.file else Path.cwd()) / ".env"
+    dotenv = _dotenv(config)
     if secrets and dotenv.exists():
         files.append((dotenv, ".env"))
     for source, suffix in files:
         copy_file(source, target.with_name(target.name + suffix))
     return [source.name for source, _ in files]
+
+
+def _dotenv(config: Config) -> Path:
+    return (config.file.parent if config.file else Path.cwd()) / ".env"
 
 
 def _about(copy: Copy, at: str, inside: list[str]) -> dict[str, object]:

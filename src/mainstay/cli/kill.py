@@ -4,10 +4,10 @@ import argparse
 import time
 
 from mainstay.cli.running import home_of
-from mainstay.cli.supervised import daemon, taken_over
+from mainstay.cli.supervised import succeeded
 from mainstay.errors import MainstayError
 from mainstay.supervisor.client import NoDaemon
-from mainstay.supervisor.locks import DAEMON, KEEPER, is_held
+from mainstay.supervisor.locks import DAEMON, is_held
 
 __all__ = ["add", "run"]
 
@@ -26,12 +26,10 @@ def run(args: argparse.Namespace) -> int:
     """Ask for it, and wait until it is done; also of what a supervisor that was killed has left."""
     home = home_of(args)
     try:
-        talk = daemon(home)
+        talk = succeeded(args)
     except NoDaemon:
-        if not is_held(home / KEEPER):
-            print("no supervisor runs")
-            return 0
-        talk = taken_over(home)
+        print("no supervisor runs")
+        return 0
     with talk:
         talk.ask("kill", timeout_s=_PATIENCE_S)
     until_s = time.monotonic() + _ENDS_WITHIN_S

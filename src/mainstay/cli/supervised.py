@@ -3,6 +3,7 @@
 The one of this directory: the configuration says where its home is.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -10,15 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mainstay.cli.running import configured, home_of
 from mainstay.config.model import Config
-from mainstay.errors import MainstayError
+from mainstay.errors import ConfigError, MainstayError
 from mainstay.notify import MARKER
 from mainstay.supervisor.client import Daemon, NoDaemon
 
 if TYPE_CHECKING:
     from mainstay.supervisor.plan import Asked
 
-__all__ = ["daemon", "started", "taken_over"]
+__all__ = ["daemon", "done", "started", "succeeded"]
 
 _LOG: Final = "supervisor.log"
 _READY_WITHIN_S: Final = 10.0
@@ -26,7 +28,32 @@ _READY_WITHIN_S: Final = 10.0
 
 def daemon(home: Path) -> Daemon:
     """The one that runs in this home. Raises NoDaemon."""
-    return Daemon(home)
+    try:
+        return Daemon(home)
+    except NoDaemon:
+        if not _is_left(home):
+            raise
+        died = f"the supervisor of {home} has died, and what it kept goes on: `mainstay start` starts another"
+        raise NoDaemon(died) from None
+
+
+def succeeded(args: argparse.Namespace) -> Daemon:
+    """The one that runs; where it has died, one that takes over what it has left, whatever is configured now.
+
+    Raises:
+        NoDaemon: nothing is left.
+    """
+    home = home_of(args)
+    try:
+        return Daemon(home)
+    except NoDaemon:
+        if not _is_left(home):
+            raise
+    try:
+        config = configured(args)
+    except ConfigError:
+        config = Config(home=home)
+    return started(config)
 
 
 def started(config: Config) -> Daemon:
@@ -37,14 +64,6 @@ def started(config: Config) -> Daemon:
         return Daemon(config.home)
     except NoDaemon:
         return _new(asked(config))
-
-
-def taken_over(home: Path) -> Daemon:
-    """A new one, which has what a daemon that was killed has left, and starts nothing."""
-    from mainstay.supervisor.plan import Asked, Plan
-
-    plan = Plan(home=home, directory=home, apps={}, environ=dict(os.environ))
-    return _new(Asked(plan=plan, command=(), read={}))
 
 
 def _new(asked: "Asked") -> Daemon:
@@ -58,6 +77,19 @@ def _new(asked: "Asked") -> Daemon:
                 break
             time.sleep(0.01)
     raise MainstayError(f"the supervisor did not start: {_last_line(home / _LOG)}")
+
+
+def _is_left(home: Path) -> bool:
+    """Whether anything runs that a daemon has started, which is gone; be it a keeper with nothing under it."""
+    from mainstay.alive import is_alive
+    from mainstay.supervisor.locks import KEEPER, is_held
+    from mainstay.supervisor.state import load
+
+    if is_held(home / KEEPER):
+        return True
+    kept = load(home)
+    children = [each.child for each in kept.instances.values() if each.child] if kept else []
+    return any(is_alive(each.pid, each.mark) for each in children)
 
 
 def _spawn(asked: "Asked") -> int:

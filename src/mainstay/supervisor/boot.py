@@ -12,9 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["READY", "SOCKET"]
+__all__ = ["LOCK", "READY", "SOCKET"]
 
 SOCKET = "keeper.sock"
+LOCK = "keeper.lock"
+"""Whose process has it is the keeper."""
 READY = b"ready\n"
 """On the standard output of the start, once the socket is there."""
 
@@ -68,7 +70,7 @@ def _serve(program: str, home: str, lock: str) -> None:
     os.dup2(null, 1)
     os.close(null)
     keeper.run()
-    os.unlink(os.path.join(home, SOCKET))  # noqa: PTH108, PTH118
+    _leave(home, lock)
 
 
 def _again(program: str, home: str, lock: str, handed: str) -> None:
@@ -84,7 +86,7 @@ def _again(program: str, home: str, lock: str, handed: str) -> None:
     os.close(int(handed))
     os.set_inheritable(int(listening), False)  # noqa: FBT003
     Keeper(socket(fileno=int(listening)), home, int(lock), rest).run()
-    os.unlink(os.path.join(home, SOCKET))  # noqa: PTH108, PTH118
+    _leave(home, lock)
 
 
 def _check(program: str, handed: str) -> None:
@@ -93,6 +95,15 @@ def _check(program: str, handed: str) -> None:
 
     table.read(int(handed))
     os.write(1, fingerprint.of_keeper())
+
+
+def _leave(home: str, lock: str) -> None:
+    """Where the home was deleted, what is there now is another one's."""
+    try:
+        if os.path.samestat(os.stat(os.path.join(home, LOCK)), os.fstat(int(lock))):  # noqa: PTH116, PTH118
+            os.unlink(os.path.join(home, SOCKET))  # noqa: PTH108, PTH118
+    except FileNotFoundError:
+        pass
 
 
 def _settle(lock: str) -> None:

@@ -89,7 +89,9 @@ class Daemon:
                 self._file.flush()
             answer: dict[str, Any] = json.loads(self._file.readline() or b"{}")
         except TimeoutError:
-            raise MainstayError(f"the supervisor does not answer to {do!r}: it may hang") from None
+            pid, _ = peer(self._socket)
+            hangs = f"if it hangs, `kill -9 {pid}` and `mainstay start`: the apps go on"
+            raise MainstayError(f"the supervisor does not answer to {do!r}: {hangs}") from None
         except (OSError, ValueError) as error:
             raise MainstayError(f"the supervisor went away while it was asked: {error}") from None
         return answer

@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,13 +56,16 @@ async def serving(home: Path, handle: Handler, *, inherited: int | None = None) 
         server = await asyncio.start_unix_server(
             served.hold, sock=listener, limit=_LONGEST, backlog=_BACKLOG, **kept
         )
+        ours = path.stat()
         try:
             yield served
         finally:
             server.close()
             await served.end()
             if served.handed is None:
-                path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(path.stat(), ours):  # not another's, made after the home was deleted
+                        path.unlink()
 
 
 def _bound(path: Path) -> socket.socket:

@@ -19,9 +19,11 @@ _HARMLESS: Final = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|PWD|OLDPWD|SHLVL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|COLORTERM|NO_COLOR|COLUMNS|LINES"
     r"|TMPDIR|HOSTNAME|EDITOR|PAGER|PORT|NODE_ENV|LOG_LEVEL|AI_MODEL_TIER|ENABLE_DEVTOOLS|FEISHU_SUBSCRIPTION_MODE"
     r"|PYTHON(?:PATH|UNBUFFERED|HASHSEED|UTF8|IOENCODING|DONTWRITEBYTECODE|MALLOC|ASYNCIODEBUG)|VIRTUAL_ENV"
-    r"|CONDA_(?:PREFIX|DEFAULT_ENV)|XDG_[A-Z_]+_(?:DIR|DIRS|HOME)|MAINSTAY_(?:HOME|INSTANCE)"
+    r"|CONDA_(?:PREFIX|DEFAULT_ENV)|XDG_[A-Z_]+_(?:DIR|DIRS|HOME)|MAINSTAY_(?:HOME|INSTANCE|INSTANCE_ID|STACKS)|NODE_APP_INSTANCE"
     r"|NOTIFY_SOCKET|WATCHDOG_(?:USEC|PID)|LISTEN_(?:FDS|PID|FDNAMES)|JOURNAL_STREAM|INVOCATION_ID"
 )
+_OF_THE_START: Final = frozenset({"LISTEN_FDS", "LISTEN_PID"})
+"""Whoever starts it adds them; nothing of them changes."""
 
 
 class Origin(StrEnum):
@@ -32,7 +34,7 @@ class Origin(StrEnum):
     SETTINGS = "settings"
     """``env`` of the app."""
     SUPERVISOR = "supervisor"
-    """What it needs to talk to the supervisor."""
+    """What it needs to talk to the supervisor, and to know which instance and whose it is."""
     EARLIER = "earlier"
     """It was started with it, by settings or a supervisor that were others then."""
 
@@ -67,15 +69,19 @@ def variables(
     there = gets if has is None else has
     for name in sorted({*there, *gets}):
         value = there.get(name, gets.get(name))
-        origin = _origin(name, value, declared, inherited)
+        origin = _origin(name, value, gets, declared, inherited)
         shown = origin in (Origin.DAEMON, Origin.SUPERVISOR) and _HARMLESS.fullmatch(name)
-        changes = there.get(name) != gets.get(name)
+        changes = name not in _OF_THE_START and there.get(name) != gets.get(name)
         yield Variable(name=name, origin=origin, value=value if shown else None, changes=changes)
 
 
-def _origin(name: str, value: str | None, settings: frozenset[str], inherited: Mapping[str, str]) -> Origin:
+def _origin(
+    name: str, value: str | None, gets: Mapping[str, str], settings: frozenset[str], inherited: Mapping[str, str]
+) -> Origin:
     if name in NOT_INHERITED:
         return Origin.SUPERVISOR
     if name in settings:
         return Origin.SETTINGS
-    return Origin.DAEMON if inherited.get(name) == value else Origin.EARLIER
+    if inherited.get(name) == value:
+        return Origin.DAEMON
+    return Origin.SUPERVISOR if gets.get(name) == value else Origin.EARLIER

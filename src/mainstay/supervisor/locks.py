@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Final
 
+from mainstay.supervisor.boot import LOCK as KEEPER
+
 __all__ = ["DAEMON", "KEEPER", "is_held"]
 
 DAEMON: Final = "supervisor.lock"
-KEEPER: Final = "keeper.lock"
 
 
 def is_held(path: Path) -> bool:

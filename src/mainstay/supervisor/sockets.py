@@ -5,6 +5,7 @@ while nothing runs and while there is no daemon, and whoever connects meanwhile 
 """
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Collection
@@ -87,7 +88,8 @@ class Sockets:
             return await _listening_on(address)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", "") or str(error) or "its name is not found in time"
-            raise MainstayError(f"can not listen on {address}: {why}: set another `listen`") from None
+            what = "end who has it, or set" if getattr(error, "errno", 0) == errno.EADDRINUSE else "set"
+            raise MainstayError(f"can not listen on {address}: {why}: {what} another `listen`") from None
 
 
 def _app(name: str) -> str:

@@ -15,7 +15,6 @@ from typing import Final
 
 from mainstay.errors import MainstayError
 from mainstay.supervisor import boot
-from mainstay.supervisor.locks import KEEPER
 from mainstay.supervisor.wire import peer
 from mainstay.units import format_duration
 
@@ -102,7 +101,7 @@ def _dial(home: Path) -> socket.socket | None:
 
 
 async def _start(home: Path) -> None:
-    lock = os.open(home / KEEPER, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(home / boot.LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -53,10 +53,14 @@ def port(project: Project, config: Config) -> Finding:
 
 
 def _is_ours(by: str, project: Project) -> bool:
-    """Whether that process works in the directory of this project."""
+    """Whether that process is a mainstay that works in the directory of this project."""
     found = re.match(r"process (\d+)", by)
+    if found is None:
+        return False
+    process = Path("/proc") / found[1]
     try:
-        return found is not None and (Path("/proc") / found[1] / "cwd").readlink() == project.directory.resolve()
+        is_here = (process / "cwd").readlink() == project.directory.resolve()
+        return is_here and b"mainstay" in (process / "cmdline").read_bytes()
     except OSError:
         return False
 
