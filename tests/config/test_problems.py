@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mainstay.config.machine import of_channels
+
 GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
 
 
@@ -252,6 +254,15 @@ def test_a_variable_of_ours_that_sets_nothing_is_a_mistake(problems) -> None:
 
 def test_other_variables_are_none_of_our_business(project) -> None:
     assert project(environ={"MAINSTAY_SOAK": "1", "MAINSTAYING": "x", "HOME": "/root", "PORTS": "x"})
+
+
+def test_another_bot_that_is_kept_running_has_its_own_way_with_the_variables_of_a_channel(
+    project, problems
+) -> None:
+    credentials = "FEISHU_APP_ID=cli_1\nFEISHU_APP_SECRET=s\nFEISHU_SUBSCRIPTION_MODE=true\n"
+    config = project('[apps.bot]\ncommand = "node bot.js"\n', dotenv=credentials)
+    assert {key.partition(".")[0] for key, _ in of_channels(config)} == {"channels"}, "who serves here is told"
+    assert any("channels.feishu" in each for each in problems('[apps.us]\ncommand = "mainstay serve"\n'))
 
 
 def test_a_line_of_dotenv_that_is_no_assignment_is_named(problems) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -372,6 +373,18 @@ def test_what_a_daemon_that_was_killed_has_left_is_ended_by_kill_whatever_the_co
     assert all(map(gone, pids))
     until(lambda: not home.everybody())
     assert home.run("kill").stdout == "no supervisor runs\n"
+
+
+def test_when_its_home_is_deleted_everything_ends(home: Supervised) -> None:
+    home.configure(web={"command": ["sleep", "600"]})
+    home.run("start")
+    first = home.everybody()
+    shutil.rmtree(home.home)
+    home.run("start")
+    until(lambda: not first & home.everybody())
+    assert home.instances()["web:0"]["state"] == "ready"
+    kill(home.daemon())
+    home.run("start")  # finds the keeper, too
 
 
 def test_in_the_foreground_it_ends_with_its_apps(home: Supervised) -> None:

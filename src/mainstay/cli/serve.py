@@ -20,10 +20,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM, SIGINT, or an error that the service can not go on with."""
     from mainstay.config.load import load
+    from mainstay.config.machine import of_channels
+    from mainstay.errors import ConfigError
 
     faulthandler.enable()  # a crash below Python leaves the stacks of all threads on standard error
     file: Path | None = getattr(args, "config", None)
     config = load(file, flags={"service.host": args.host, "service.port": args.port})
+    if unfit := [f"{key}: {what}" for key, what in of_channels(config)]:
+        raise ConfigError(*unfit)
     import uvloop
 
     from mainstay.clock import SystemClock

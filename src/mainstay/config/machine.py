@@ -20,7 +20,7 @@ from mainstay.settings import address_flaw, is_sendable
 from mainstay.supervisor.app import AppSettings
 from mainstay.units import format_dollars, format_duration
 
-__all__ = ["ROOT", "contradictions"]
+__all__ = ["ROOT", "contradictions", "of_channels"]
 
 ROOT = "manager"
 """The agent that every message goes to first."""
@@ -37,9 +37,8 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield from agents.contradictions(config.agents, config.models, prefixes, ROOT)
     for name, server in config.mcp.items():
         yield from ((f"mcp.{name}.{key}", what) for key, what in mcp.contradictions(name, server))
-    for name, channel in config.channels.items():
-        yield from _channel(f"channels.{name}", channel)
-    yield from _shared_bots(config.channels)
+    if _serves(config):
+        yield from of_channels(config)
     if not config.channels:
         yield "channels", "there is none, so nobody could speak to the service; add [channels.feishu]"
     if config.sandbox.enabled == "false" and config.sandbox_users:
@@ -55,6 +54,18 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         )
     yield from _limits(config)
     yield from _budget(config)
+
+
+def of_channels(config: Config) -> Iterator[tuple[str, str]]:
+    """What is wrong with the channels, for who is about to use them."""
+    for name, channel in config.channels.items():
+        yield from _channel(f"channels.{name}", channel)
+    yield from _shared_bots(config.channels)
+
+
+def _serves(config: Config) -> bool:
+    """Whether the service is kept running here; the variables of another bot have the same names."""
+    return not config.apps or any(tuple(app.command[:2]) == ("mainstay", "serve") for app in config.apps.values())
 
 
 def _app(key: str, app: AppSettings) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,7 @@ from mainstay.supervisor.verbs import Verbs
 __all__ = ["supervise"]
 
 _KEEPER_ENDS_S: Final = 10.0
+_LOOK_S: Final = 2.0
 _TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -105,7 +106,8 @@ async def supervise(
             stack.enter_context(listening_abroad(home, supervisor.heard))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(supervisor.run())
-            beside = [tasks.create_task(bury_orphans()), tasks.create_task(notifier.keep_alive())]
+            others = (bury_orphans(), notifier.keep_alive(), _until_deleted(home, lock, over.event))
+            beside = [tasks.create_task(each) for each in others]
             control = serving(home, verbs.handle, inherited=handed.control if handed else None)
             served = await stack.enter_async_context(control)
             lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid, code=code.decode())
@@ -174,6 +176,25 @@ def _alone(home: Path, inherited: int | None) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+async def _until_deleted(home: Path, lock: int, told: asyncio.Event) -> None:
+    """Whoever deletes the home can not reach this daemon any more, and may start another one in the same place.
+
+    So it ends, with its apps, as PostgreSQL does without its lock file. One that can not be looked at is there.
+    """
+    ours = os.fstat(lock)
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            is_ours = os.path.samestat((home / DAEMON).stat(), ours)
+        except FileNotFoundError:
+            is_ours = False
+        except OSError:
+            continue
+        if not is_ours:
+            told.set()
+            return
 
 
 @contextmanager
