@@ -22,6 +22,8 @@ __all__ = ["SOCKET", "abroad", "listening", "listening_abroad"]
 SOCKET: Final = "notify.sock"
 _LONGEST: Final = 4096
 _AT_ONCE: Final = 100
+_MORE: Final = "EXTEND_TIMEOUT_USEC"
+_LONGEST_NUMBER: Final = 16  # three centuries; the numbers that are none have no end
 _CREDENTIALS: Final = struct.Struct("3i")
 
 Heard = Callable[[int, dict[str, str]], object]
@@ -114,4 +116,7 @@ def _close(data: bytes) -> None:
 
 def _said(text: bytes) -> dict[str, str]:
     lines = text.decode("utf-8", "replace").splitlines()
-    return {name: value for name, is_pair, value in (line.partition("=") for line in lines) if is_pair}
+    said = {name: value for name, is_pair, value in (line.partition("=") for line in lines) if is_pair}
+    if len(said.get(_MORE, "")) > _LONGEST_NUMBER:
+        del said[_MORE]
+    return said
