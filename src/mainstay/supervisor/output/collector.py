@@ -215,7 +215,7 @@ class Collector:
 
     def _has_failed(self, error: Exception) -> None:
         self._delay.grow(0.0)
-        for losses in self._losses.values():
+        for losses in list(self._losses.values()):  # others add to it
             losses.trouble = f"the log collector failed: {error!r}"
         with suppress(Exception):  # it may be the telling that fails
             self._notice(CollectorFailed(path=None, reason=repr(error), again_in_s=self._delay.seconds))
