@@ -1,6 +1,9 @@
 """Whoever belongs to a child is known, counted and ended, wherever it has gone; nobody else is."""
 
+import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -276,3 +279,21 @@ async def test_the_cpu_time_of_a_tree_grows_with_what_it_does(home: Home, keeper
     trees.watch(child, home.marker("web:0"))
     await home.said("web:0", b"up\n")
     assert trees.sample()[child].cpu_s >= 0.29
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start something as somebody else")
+async def test_one_that_has_become_another_user_is_left_over_and_no_error() -> None:
+    program = """if True:
+        import asyncio, os, sys
+        from mainstay.alive import started_mark
+        from mainstay.supervisor.model import Child
+        from mainstay.supervisor.trees import Trees
+        child = Child(pid=int(sys.argv[1]), mark=started_mark(int(sys.argv[1])))
+        os.setgid(65534); os.setuid(65534)
+        trees = Trees()
+        trees.watch(child, "")
+        print(asyncio.run(trees.kill(child, 0.1)) == (child,))"""
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as root:
+        told = subprocess.run([sys.executable, "-c", program, str(root.pid)], capture_output=True, text=True)
+        root.kill()
+    assert told.stdout == "True\n", told.stderr

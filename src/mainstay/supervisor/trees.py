@@ -8,6 +8,7 @@ in a session of its own, a program can outlive the child.
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,7 +114,8 @@ class Trees:
 
     async def kill(self, child: Child, within_s: float) -> tuple[Child, ...]:
         """Kill the whole tree, until nothing of it is found any more; what could not be ended within that time."""
-        send_group(child, signal.SIGKILL)
+        with suppress(PermissionError):  # it has become another user: it is left over
+            send_group(child, signal.SIGKILL)
         self._look()
         return await end(lambda: self._left(child), within_s)
 
