@@ -1,6 +1,7 @@
 """Whoever belongs to a child is known, counted and ended, wherever it has gone; nobody else is."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -297,3 +298,20 @@ async def test_one_that_has_become_another_user_is_left_over_and_no_error() -> N
         told = subprocess.run([sys.executable, "-c", program, str(root.pid)], capture_output=True, text=True)
         root.kill()
     assert told.stdout == "True\n", told.stderr
+
+
+async def test_without_free_file_descriptors_nothing_is_seen_and_nothing_is_thrown(
+    home: Home, keeper: Keeper, trees: Trees
+) -> None:
+    child = await home.python(keeper, "web:0", FAMILY)
+    trees.watch(child, home.marker("web:0"))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        assert trees.sample() == {}
+        assert await trees.kill(child, 0.1) == (child,)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert list(trees.sample()) == [child]
+    assert await trees.kill(child, 30.0) == ()

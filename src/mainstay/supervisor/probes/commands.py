@@ -8,7 +8,6 @@ over.
 import asyncio
 import os
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,7 +126,6 @@ class Commands:
         """Leave nothing of it."""
         self._trees.spared |= {self._keeper.pid, os.getpid()}
         self._trees.watch(child, self._marker(name))
-        with suppress(OSError):  # too many files are open: what is left is ended with the daemon
-            await self._trees.kill(child, _SWEEP_S)
+        await self._trees.kill(child, _SWEEP_S)
         await asyncio.wait({ended}, timeout=_SWEEP_S)
         self._trees.forget(child)
