@@ -191,7 +191,10 @@ def test_what_a_program_said_about_its_port_is_in_its_log(world: World, taken: i
             '[apps.x]\ncommand = "true"\nmemory_limit = "1 potato"\n',
             r"mainstay.toml:\d+: apps.x.memory_limit: '1 potato'",
         ),
-        ('[apps.x]\ncommand = "true"\nout_file = "/"\n', r"mainstay.toml:\d+: apps.x.out_file: '/' is not the name"),
+        (
+            '[apps.x]\ncommand = "true"\nout_file = "/"\n',
+            r"mainstay.toml:\d+: apps.x.out_file: '/' is not the name",
+        ),
         ('[apps."x:0"]\ncommand = "true"\n', r"mainstay.toml:\d+: \[apps.'x:0'\]: is not a name"),
     ],
 )

@@ -229,7 +229,7 @@ async def test_what_a_keeper_that_hung_starts_after_all_is_ended(
     second = await home.python(keeper, "web:0", "import sys; sys.exit(3)")
     assert await next_end(keeper) == (second, Ended(code=3)), "of the first nothing is told"
     async with asyncio.timeout(30):
-        while {kept.child for kept in keeper.children} != {second} or home.everybody():
+        while {kept.child for kept in keeper.children} != {second} or home.everybody():  # noqa: ASYNC110  the world tells nobody
             await asyncio.sleep(0.01)
     assert {kept.child for kept in (await home.connect()).children} == {second}
 

@@ -209,7 +209,9 @@ class AppSettings:
     out_file: str = setting(
         "", help="Where standard output is written; by default in the home's directory of logs.", parse=_log
     )
-    error_file: str = setting("", help="Where standard error is written; the same as `out_file`: one log of both.", parse=_log)
+    error_file: str = setting(
+        "", help="Where standard error is written; the same as `out_file`: one log of both.", parse=_log
+    )
     cron_restart: str = setting(
         "",
         help='When it is restarted whatever it does, as cron writes it, in local time: "0 3 * * *" is every night.',

@@ -406,15 +406,17 @@ class Keeper:
                 for fd in given:
                     os.close(fd)
         if question in {b"spawn", b"spawn as"}:
-            kept = _kept(fields)
-            self._kept[kept.child] = kept  # also where nobody waits for it any longer
-            if asked in self._late:  # another one was started in its place by now
-                self._ended_here.add(kept.child)
-                with suppress(OSError):
-                    send_group(kept.child, signal.SIGKILL)
+            self._started(_kept(fields), late=asked in self._late)
         self._late.discard(asked)
         if not answer.done():
             answer.set_result(fields)
+
+    def _started(self, kept: Kept, *, late: bool) -> None:
+        self._kept[kept.child] = kept  # also where nobody waits for it any longer
+        if late:  # another one was started in its place by now
+            self._ended_here.add(kept.child)
+            with suppress(OSError):
+                send_group(kept.child, signal.SIGKILL)
 
     async def _ask(self, verb: bytes, *fields: bytes, fds: Sequence[int] = ()) -> tuple[bytes, ...]:
         """Ask the keeper that there is, or that is there in a moment."""
