@@ -27,6 +27,10 @@ def block_until(path: Path) -> str:
     return path.read_text()
 
 
+def block_for(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 async def test_a_loop_that_goes_on_after_all_leaves_one_warning_with_its_stack(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,6 +53,24 @@ async def test_a_loop_that_goes_on_after_all_leaves_one_warning_with_its_stack(
     [record] = caplog.records
     assert "the event loop was blocked for" in record.getMessage()
     assert "in block_until" in record.getMessage()
+
+
+async def test_a_process_that_may_not_write_its_stacks_down_is_watched_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    (tmp_path / "closed").touch()
+    told = notifier(tmp_path / "closed")
+    assert told.watchdog_s is not None
+    with watching_the_loop(told):
+        telling = asyncio.create_task(told.keep_alive(), name="telling")
+        await asyncio.sleep(0)
+        block_for(told.watchdog_s)
+        until_s = time.monotonic() + DEADLINE_S
+        while not caplog.records:
+            assert time.monotonic() < until_s
+            await asyncio.sleep(0.005)
+        telling.cancel()
 
 
 async def test_a_task_is_shown_down_to_what_it_waits_for() -> None:

@@ -137,6 +137,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, taken: int) -> Iterator[Worl
             "a-directory": {"command": str(world.directory)},
             "no-cwd": {"command": "true", "cwd": "nowhere"},
             "cwd-file": {"command": "true", "cwd": "plain"},
+            "no-home": {"command": "true", "cwd": "~no-such-user/app"},
             "too-long": {"command": ["true", "x" * 200_000]},
             "nul": {"command": ["true", "\0"]},
             "taken-port": python(TAKEN, taken),
@@ -156,6 +157,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, taken: int) -> Iterator[Worl
         ("a-directory", "may not be run: is it a file, and executable"),
         ("no-cwd", r"its directory .*nowhere can not be used \(No such file or directory\): make it"),
         ("cwd-file", r"its directory .*plain can not be used \(Not a directory\)"),
+        ("no-home", "nobody knows where ~no-such-user/app is: write the whole path"),
         ("too-long", "its arguments and its environment are too long together"),
         ("nul", "NUL"),
         ("taken-port", "exit code 1"),
@@ -188,6 +190,10 @@ def test_what_a_program_said_about_its_port_is_in_its_log(world: World, taken: i
         (
             '[apps.x]\ncommand = "true"\nmemory_limit = "1 potato"\n',
             r"mainstay.toml:\d+: apps.x.memory_limit: '1 potato'",
+        ),
+        (
+            '[apps.x]\ncommand = "true"\nout_file = "/"\n',
+            r"mainstay.toml:\d+: apps.x.out_file: '/' is not the name",
         ),
         ('[apps."x:0"]\ncommand = "true"\n', r"mainstay.toml:\d+: \[apps.'x:0'\]: is not a name"),
     ],

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -373,6 +374,16 @@ def test_what_a_daemon_that_was_killed_has_left_is_ended_by_kill_whatever_the_co
     assert all(map(gone, pids))
     until(lambda: not home.everybody())
     assert home.run("kill").stdout == "no supervisor runs\n"
+
+
+def test_who_waits_for_a_start_hears_that_somebody_else_has_stopped_it(home: Supervised) -> None:
+    home.configure(web={"command": ["sleep", "600"], "ready": "notify"}, other={"command": ["sleep", "600"]})
+    home.run("start", "other")
+    with ThreadPoolExecutor(1) as somebody:
+        waiting = somebody.submit(home.run, "start", "web")
+        home.until(lambda now: now["web:0"]["state"] == "starting")
+        home.run("stop", "web")
+        assert "stopped" in waiting.result().stdout
 
 
 def test_when_its_home_is_deleted_everything_ends(home: Supervised) -> None:

@@ -108,6 +108,12 @@ def test_who_is_not_known_is_said_in_one_line() -> None:
     assert identity("", "") is None
 
 
+@pytest.mark.parametrize(("user", "group"), [("4294967295", "1"), ("1", "4294967295"), ("1", "9" * 5000)])
+def test_a_number_that_would_leave_it_as_root_is_refused(user: str, group: str) -> None:
+    with pytest.raises(ConfigError, match="is no number of a user or a group"):
+        identity(user, group)
+
+
 def test_what_is_no_name_is_refused_by_the_configuration(home: Supervised) -> None:
     for settings, what in (
         ({"user": "a b"}, "is not a user"),

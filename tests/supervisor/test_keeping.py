@@ -217,6 +217,23 @@ async def test_a_start_that_was_given_up_half_way_is_among_the_children(home: Ho
     assert [(kept.name, kept.child) for kept in keeper.children] == [("web:0", child)]
 
 
+async def test_what_a_keeper_that_hung_starts_after_all_is_ended(
+    home: Home, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as impatient:
+        impatient.setattr("mainstay.supervisor.keeping._ANSWER_S", 0.2)
+        os.kill(keeper.pid, signal.SIGSTOP)
+        with pytest.raises(MainstayError, match="has not answered within"):
+            await home.python(keeper, "web:0", WAIT)
+    os.kill(keeper.pid, signal.SIGCONT)
+    second = await home.python(keeper, "web:0", "import sys; sys.exit(3)")
+    assert await next_end(keeper) == (second, Ended(code=3)), "of the first nothing is told"
+    async with asyncio.timeout(30):
+        while {kept.child for kept in keeper.children} != {second} or home.everybody():  # noqa: ASYNC110  the world tells nobody
+            await asyncio.sleep(0.01)
+    assert {kept.child for kept in (await home.connect()).children} == {second}
+
+
 async def test_after_the_end_nothing_can_be_started(home: Home, keeper: Keeper) -> None:
     await keeper.stop(30)
     async with asyncio.timeout(30):

@@ -110,3 +110,11 @@ async def test_garbage_and_gifts_are_dropped(tmp_path: Path) -> None:
         await heard.until(2)
         assert open_descriptors() == before
     assert [said for _, said in heard.all] == [{"": ""}, {"READY": "1"}]
+
+
+async def test_a_time_without_end_is_not_heard(tmp_path: Path) -> None:
+    heard = Heard()
+    with listening(tmp_path, heard):
+        Notifier({"NOTIFY_SOCKET": str(tmp_path / SOCKET)}).say(f"EXTEND_TIMEOUT_USEC={'9' * 400}", "READY=1")
+        await heard.until(1)
+    assert [said for _, said in heard.all] == [{"READY": "1"}]

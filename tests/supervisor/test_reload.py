@@ -382,3 +382,14 @@ def _holds_again(home: Supervised, before: int) -> bool:
         if sum(link.startswith("socket:") for link in links) >= 3:
             return True
     return False
+
+
+def test_what_was_reloaded_goes_on_when_what_was_decided_is_lost(home: Supervised) -> None:
+    home.configure(web={"command": ["sleep", "600"]})
+    home.run("start")
+    home.run("reload")
+    pid = home.instances()["web:0"]["pid"]
+    kill(home.daemon())
+    (home.home / "supervisor.json").unlink()
+    home.run("start")
+    assert home.instances()["web:0"]["pid"] == pid

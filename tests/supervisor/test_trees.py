@@ -1,6 +1,10 @@
 """Whoever belongs to a child is known, counted and ended, wherever it has gone; nobody else is."""
 
+import os
+import resource
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -276,3 +280,39 @@ async def test_the_cpu_time_of_a_tree_grows_with_what_it_does(home: Home, keeper
     trees.watch(child, home.marker("web:0"))
     await home.said("web:0", b"up\n")
     assert trees.sample()[child].cpu_s >= 0.29
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start something as somebody else")
+def test_one_that_has_become_another_user_is_left_over_and_no_error() -> None:
+    program = """if True:
+        import asyncio, os, sys
+        from mainstay.alive import started_mark
+        from mainstay.supervisor.model import Child
+        from mainstay.supervisor.trees import Trees
+        child = Child(pid=int(sys.argv[1]), mark=started_mark(int(sys.argv[1])))
+        os.setgid(65534); os.setuid(65534)
+        trees = Trees()
+        trees.watch(child, "")
+        print(asyncio.run(trees.kill(child, 0.1)) == (child,))"""
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as root:
+        asked = [sys.executable, "-c", program, str(root.pid)]
+        told = subprocess.run(asked, capture_output=True, text=True, check=False)
+        root.kill()
+    assert told.stdout == "True\n", told.stderr
+
+
+async def test_without_free_file_descriptors_nothing_is_seen_and_nothing_is_thrown(
+    home: Home, keeper: Keeper, trees: Trees
+) -> None:
+    child = await home.python(keeper, "web:0", FAMILY)
+    trees.watch(child, home.marker("web:0"))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        assert trees.sample() == {}
+        assert await trees.kill(child, 0.1) == (child,)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert list(trees.sample()) == [child]
+    assert await trees.kill(child, 30.0) == ()

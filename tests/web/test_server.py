@@ -86,7 +86,8 @@ def test_a_process_takes_the_socket_that_it_was_handed_and_passes_it_on_to_nobod
         from mainstay.web.handed import handed
         given = handed()
         print(given.getsockname()[1] if given else None, os.get_inheritable(3))"""
-    with socket.create_server(("127.0.0.1", 0)) as mine, socket.socket(socket.AF_UNIX) as other:
+    udp = socket.socket(type=socket.SOCK_DGRAM)
+    with socket.create_server(("127.0.0.1", 0)) as mine, socket.socket(socket.AF_UNIX) as other, udp:
         said = [
             subprocess.run(
                 [sys.executable, "-c", code, str(each.fileno()), meant],
@@ -95,11 +96,11 @@ def test_a_process_takes_the_socket_that_it_was_handed_and_passes_it_on_to_nobod
                 text=True,
                 check=False,
             )
-            for each, meant in ((mine, "0"), (mine, "1"), (other, "0"))
+            for each, meant in ((mine, "0"), (mine, "1"), (other, "0"), (udp, "0"))
         ]
         port = mine.getsockname()[1]
-    assert [each.stdout for each in said] == [f"{port} False\n", "None True\n", ""]
-    assert "none of TCP" in said[2].stderr
+    assert [each.stdout for each in said] == [f"{port} False\n", "None True\n", "", ""]
+    assert all("none of TCP" in each.stderr for each in said[2:])
 
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -80,7 +80,8 @@ class _Watch:
             if self.over.wait(_LOOK_S):
                 return
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            with suppress(OSError):  # as when it is another user's home, where nothing was written either
+                self._file.unlink()
         if since_s >= self._next_said_s:
             self._next_said_s = since_s + _SAID_EVERY_S
             _log.warning("the event loop was blocked for %s; at that time:\n%s", self._since(since_s), found)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final, Literal
 
 from mainstay.settings import Secret, duration, setting, size, variables
@@ -86,6 +87,13 @@ def _umask(written: object) -> str:
     if not isinstance(written, str) or not re.fullmatch("0*[0-7]{1,3}", written):
         raise ValueError(f'{written!r} is not a umask: write it like "022"')
     return written
+
+
+def _log(written: object) -> str:
+    path = str(written)
+    if path and (not PurePath(path).name or not path.isprintable()):
+        raise ValueError(f'{path!r} is not the name of a file: write it like "logs/web.log"')
+    return path
 
 
 def _interval(written: object) -> float:
@@ -199,9 +207,11 @@ class AppSettings:
         help="Whether standard output and standard error go to one log, in the order in which they were written.",
     )
     out_file: str = setting(
-        "", help="Where standard output is written; by default in the home's directory of logs."
+        "", help="Where standard output is written; by default in the home's directory of logs.", parse=_log
     )
-    error_file: str = setting("", help="Where standard error is written; the same as `out_file`: one log of both.")
+    error_file: str = setting(
+        "", help="Where standard error is written; the same as `out_file`: one log of both.", parse=_log
+    )
     cron_restart: str = setting(
         "",
         help='When it is restarted whatever it does, as cron writes it, in local time: "0 3 * * *" is every night.',

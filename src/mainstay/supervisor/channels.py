@@ -49,8 +49,12 @@ class Channels:
         ours.setblocking(False)  # noqa: FBT003
         with theirs:
             self._ends[name] = ours
-            await self._keeper.hold(_held(name), (ours.fileno(),))
-            yield theirs.fileno()
+            try:
+                await self._keeper.hold(_held(name), (ours.fileno(),))
+                yield theirs.fileno()
+            except (MainstayError, OSError):  # the next start is another run, and nobody asks for this one again
+                await self.shut(name)
+                raise
 
     def listen(self, name: str) -> None:
         """Hear what it says from now on, and what it has said already."""
@@ -60,8 +64,8 @@ class Channels:
 
     async def resume(self, names: Iterable[str]) -> None:
         """Hear those of them that a daemon before this one has started, and that have a channel."""
-        held = await self._keeper.held()
-        for name in names:
+        known, held = tuple(names), await self._keeper.held()  # others may come while the keeper answers
+        for name in known:
             if _held(name) in held:
                 [fd] = await self._keeper.give(_held(name))
                 self._ends[name] = socket.socket(fileno=fd)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mainstay.errors import ConfigError
 from mainstay.notify import MARKER, STACKS
 from mainstay.settings import Secret
 from mainstay.supervisor.app import AppSettings
@@ -58,10 +59,13 @@ def launch(
         environ: of the daemon.
 
     Raises:
-        ConfigError: it can not run as who it should.
+        ConfigError: it can not run as who it should, or where.
     """
     who = identity(settings.user, settings.group)
-    cwd = directory / Path(settings.cwd).expanduser()
+    try:
+        cwd = directory / Path(settings.cwd).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"nobody knows where {settings.cwd} is: write the whole path as `cwd`") from None
     env = {key: value for key, value in environ.items() if key not in NOT_INHERITED}
     env |= who.environ() if who is not None else {}
     env |= {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.env.items()}

@@ -154,7 +154,7 @@ class Supervisor:
         for name in self.roster.names(self.plan.apps):
             self.instances[name] = known.get(name, Instance())
         if lost:  # that they run tells what was decided
-            running_now = {each.name for each in self._keeper.children} & self.instances.keys()
+            running_now = {slot_of(each.name) for each in self._keeper.children} & self.instances.keys()
             self.instances |= dict.fromkeys(running_now, Instance(state=State.STARTING))
         self.removed = frozenset(remains)
         self.plan = replace(self.plan, apps={**self.plan.apps, **remains})
@@ -331,8 +331,10 @@ class Supervisor:
         if child is None:
             self._said_early.append((pid, said))  # before we have heard that it was started
             return
-        for event in meant(said):
-            self.feed(self._names[child], event)
+        name = self._names[child]
+        if name in self.instances and self.instances[name].child == child:
+            for event in meant(said):
+                self.feed(name, event)
 
     def _child_of(self, pid: int) -> Child | None:
         try:
@@ -359,7 +361,8 @@ class Supervisor:
                     )
         others = self._commands.take_over(listed)
         for child in others.keys() - self._names.keys():
-            if not self._found(others[child].name, child, others):
+            name = others[child].name  # of one that was reloaded: as it was called before it had the slot
+            if not self._found(name if name in self.instances else slot_of(name), child, others):
                 self._names[child] = ""
                 self._trees.watch(child, marker_of(child))
                 self._tasks.create_task(self._sweep(child))

@@ -35,7 +35,8 @@ class Descriptions:
 
     def of(self, names: Iterable[str], *, stacks: bool = False) -> list[dict[str, Any]]:
         """As JSON has it; the stacks of those that hung, which may be long, only where they were asked for."""
-        return [self._describe(name, stacks=stacks) for name in names]
+        known = self._supervisor.instances  # another caller may have deleted some of them meanwhile
+        return [self._describe(name, stacks=stacks) for name in names if name in known]
 
     def _describe(self, name: str, *, stacks: bool) -> dict[str, Any]:
         instance, settings, now_s = self._supervisor.instances[name], self._supervisor.settings(name), boottime()

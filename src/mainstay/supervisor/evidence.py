@@ -32,8 +32,10 @@ def prepare(home: Path) -> None:
 
 def discard(home: Path, run: str) -> None:
     """What this run has written was read, or is of no interest."""
-    with suppress(OSError):
-        place(home, run).unlink()
+    written = place(home, run)
+    for path in (written, written.with_name(f"{written.name}.part")):
+        with suppress(OSError):
+            path.unlink()
 
 
 def keep_only(home: Path, runs: Collection[str]) -> None:
@@ -42,7 +44,8 @@ def keep_only(home: Path, runs: Collection[str]) -> None:
     with suppress(OSError):
         for path in (home / _DIRECTORY).iterdir():
             if path not in kept:
-                path.unlink()
+                with suppress(OSError):  # a program may have put anything there
+                    path.unlink()
 
 
 def found(home: Path, run: str, log: Path, since_bytes: int) -> str:

@@ -21,7 +21,7 @@ def of_keeper() -> bytes:
 def of_daemon() -> bytes:
     """Of all that the daemon runs."""
     here = os.path.dirname(__file__)  # noqa: PTH120
-    directories = (os.path.dirname(here), here, f"{here}/output")  # noqa: PTH120
+    directories = (os.path.dirname(here), *(where for where, _, _ in os.walk(here)))  # noqa: PTH120
     found = [entry.path for directory in directories for entry in os.scandir(directory)]
     return _of(sorted(path for path in found if path.endswith(".py")))
 

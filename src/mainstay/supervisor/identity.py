@@ -2,10 +2,13 @@
 
 import os
 from dataclasses import dataclass
+from typing import Final
 
 from mainstay.errors import ConfigError
 
 __all__ = ["Identity", "identity"]
+
+_LAST: Final = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,11 @@ def identity(user: str, group: str) -> Identity | None:
 
     account = None
     try:
-        account = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user) if user else None
+        account = pwd.getpwuid(_number(user)) if user.isdecimal() else pwd.getpwnam(user) if user else None
     except KeyError:
         if not user.isdecimal():
             raise ConfigError(f"there is no user {user}: add it to this system, or mend `user`") from None
-    uid = account.pw_uid if account else int(user) if user else os.geteuid()
+    uid = account.pw_uid if account else _number(user) if user else os.geteuid()
     gid = _gid(group) if group else account.pw_gid if account else None
     if gid is None:
         raise ConfigError(f"user {user} is in no list of this system, so `group` has to say its group")
@@ -67,11 +70,18 @@ def _gid(group: str) -> int:
     import grp
 
     if group.isdecimal():
-        return int(group)
+        return _number(group)
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise ConfigError(f"there is no group {group}: add it to this system, or mend `group`") from None
+
+
+def _number(written: str) -> int:
+    """The last number means to the kernel that nothing is to change: it would run as root."""
+    if len(written) > len(str(_LAST)) or int(written) >= _LAST:
+        raise ConfigError(f"{written} is no number of a user or a group: mend `user` or `group`")
+    return int(written)
 
 
 def _allowed(uid: int, gid: int, user: str, group: str) -> None:

@@ -8,6 +8,7 @@ comes next.
 import asyncio
 import errno
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from mainstay.supervisor.identity import Identity
 from mainstay.supervisor.launch import CHANNEL, FIRST_FD
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.pidfds import Watch, ended
+from mainstay.supervisor.processes import send_group
 from mainstay.supervisor.starting import check, reach
 from mainstay.supervisor.wire import VERSION, Wire, peer
 from mainstay.units import format_duration
@@ -83,6 +85,8 @@ class Keeper:
         self._joined = asyncio.Event()
         self._number = 0
         self._asked: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, ...]]]] = {}
+        self._late: set[bytes] = set()  # questions to which nobody waits for the answer any more
+        self._ended_here: set[Child] = set()
         self._kept: dict[Child, Kept] = {}
         self._watched: dict[Child, Watch] = {}
         self._acknowledged: list[Child] = []
@@ -247,7 +251,7 @@ class Keeper:
         self._joined.clear()  # who asks meanwhile waits
         pid, wire = self.pid, self._wire
         try:
-            while others := [answer for _, answer in self._asked.values()]:
+            while others := [answer for _, answer in self._asked.values() if not answer.done()]:
                 await asyncio.wait(others)
             [table] = await self._exchange(b"table")
             code = await check(program, int(table))
@@ -341,6 +345,7 @@ class Keeper:
             if not answer.done():
                 answer.set_exception(self._gone())
         self._asked.clear()
+        self._late.clear()
         if not self._stopping:
             for child, kept in self._kept.items():
                 if kept.ended is None and child not in self._watched:
@@ -365,7 +370,10 @@ class Keeper:
 
     def _tell(self, child: Child, how: Ended) -> None:
         kept = self._kept.get(child)
-        if kept is not None and kept.ended is None:
+        if child in self._ended_here:
+            self._ended_here.discard(child)
+            self.acknowledge(child)
+        elif kept is not None and kept.ended is None:
             self._kept[child] = replace(kept, ended=how)
             self._told.put_nowait((child, how))
 
@@ -398,10 +406,17 @@ class Keeper:
                 for fd in given:
                     os.close(fd)
         if question in {b"spawn", b"spawn as"}:
-            kept = _kept(fields)
-            self._kept[kept.child] = kept  # also where nobody waits for it any longer
+            self._started(_kept(fields), late=asked in self._late)
+        self._late.discard(asked)
         if not answer.done():
             answer.set_result(fields)
+
+    def _started(self, kept: Kept, *, late: bool) -> None:
+        self._kept[kept.child] = kept  # also where nobody waits for it any longer
+        if late:  # another one was started in its place by now
+            self._ended_here.add(kept.child)
+            with suppress(OSError):
+                send_group(kept.child, signal.SIGKILL)
 
     async def _ask(self, verb: bytes, *fields: bytes, fds: Sequence[int] = ()) -> tuple[bytes, ...]:
         """Ask the keeper that there is, or that is there in a moment."""
@@ -422,6 +437,7 @@ class Keeper:
             async with asyncio.timeout(_ANSWER_S):
                 return await answer
         except TimeoutError:
+            self._late.add(asked)
             raise MainstayError(
                 f"the keeper (process {self.pid}) has not answered within {format_duration(_ANSWER_S)}: "
                 f"if it hangs, kill it; what it has started goes on"

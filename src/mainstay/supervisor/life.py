@@ -10,9 +10,11 @@ import fcntl
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Final
 
 from mainstay.clock import SystemClock
@@ -39,6 +41,7 @@ __all__ = ["supervise"]
 
 _KEEPER_ENDS_S: Final = 10.0
 _LOOK_S: Final = 2.0
+_COMPLAIN_EVERY_S: Final = 60.0
 _TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -52,6 +55,14 @@ class _Over:
 
     def has_stopped(self) -> None:
         self.stopped = True
+        self.event.set()
+
+    async def give_way(self, asked: Asked) -> None:
+        """To the code that is installed now. Raises MainstayError."""
+        found = await prepare(asked)
+        if self.event.is_set():
+            raise MainstayError("not updated: the supervisor is about to end, or is being replaced already")
+        self.update = found
         self.event.set()
 
 
@@ -82,6 +93,7 @@ async def supervise(
         lifecycle = Lifecycle(home, SystemClock())
         keeper = await Keeper.connect(home)
         stack.callback(keeper.close)
+        _be_ready_for_many(lifecycle)
         collector = stack.enter_context(_collecting(lifecycle))
         kept = load(home)
         supervisor = Supervisor(
@@ -94,12 +106,12 @@ async def supervise(
             boot=boot,
         )
 
-        async def update() -> None:
-            over.update = await prepare(asked)
-            over.event.set()
-
         verbs = Verbs(
-            supervisor, apps=Reading(asked, code).apps, end=over.has_stopped, update=update, clock=SystemClock()
+            supervisor,
+            apps=Reading(asked, code).apps,
+            end=over.has_stopped,
+            update=partial(over.give_way, asked),
+            clock=SystemClock(),
         )
         notify = stack.enter_context(listening(home, supervisor.heard, inherited=handed.notify if handed else None))
         if os.geteuid() == 0:
@@ -130,8 +142,8 @@ async def supervise(
             for each in (running, *beside):
                 each.cancel()
         if over.update is not None:
-            await asyncio.get_running_loop().shutdown_default_executor()  # it may be saving just now
-            supervisor.saving.now()
+            with suppress(OSError):  # what was saved before holds then, and what runs is found with the keeper
+                supervisor.saving.now()
             return over.update
         await end(lambda: strays(keeper.pid, ()), _KEEPER_ENDS_S)
         await keeper.stop(_KEEPER_ENDS_S)
@@ -160,6 +172,24 @@ def _collecting(lifecycle: Lifecycle) -> Iterator[Collector]:
         yield collector
     finally:
         collector.close()
+
+
+def _be_ready_for_many(lifecycle: Lifecycle) -> None:
+    """Some files are open for each instance. The keeper has begun before this, so that its children get no more."""
+    _, most = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (most, most))
+    loop, quiet_until_s = asyncio.get_running_loop(), 0.0
+
+    def complain(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Where there can be no more files, the loop says so for each one who has called, again and again."""
+        nonlocal quiet_until_s
+        if not isinstance(context.get("exception"), OSError):
+            loop.default_exception_handler(context)
+        elif loop.time() >= quiet_until_s:
+            quiet_until_s = loop.time() + _COMPLAIN_EVERY_S
+            lifecycle.write("trouble", message=context.get("message"), error=str(context.get("exception")))
+
+    loop.set_exception_handler(complain)
 
 
 @contextmanager

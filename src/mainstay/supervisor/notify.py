@@ -24,6 +24,10 @@ __all__ = ["SOCKET", "abroad", "listening", "listening_abroad", "meant"]
 SOCKET: Final = "notify.sock"
 _LONGEST: Final = 4096
 _AT_ONCE: Final = 100
+_MORE: Final = "EXTEND_TIMEOUT_USEC"
+_LONGEST_NUMBER: Final = 16  # three centuries; the numbers that are none have no end
+_MOST_S: Final = 3600.0
+"""For so long one message may ask; who needs more says so again, and is alive then."""
 _CREDENTIALS: Final = struct.Struct("3i")
 
 Heard = Callable[[int, dict[str, str]], object]
@@ -116,13 +120,16 @@ def _close(data: bytes) -> None:
 
 def _said(text: bytes) -> dict[str, str]:
     lines = text.decode("utf-8", "replace").splitlines()
-    return {name: value for name, is_pair, value in (line.partition("=") for line in lines) if is_pair}
+    said = {name: value for name, is_pair, value in (line.partition("=") for line in lines) if is_pair}
+    if len(said.get(_MORE, "")) > _LONGEST_NUMBER:
+        del said[_MORE]
+    return said
 
 
 def meant(said: Mapping[str, str]) -> Iterator[Event]:
     """What it means, in the order in which it is to be taken."""
-    if "EXTEND_TIMEOUT_USEC" in said and said["EXTEND_TIMEOUT_USEC"].isdecimal():
-        yield events.SaidMore(seconds=int(said["EXTEND_TIMEOUT_USEC"]) / 1e6)
+    if _MORE in said and said[_MORE].isdecimal():
+        yield events.SaidMore(seconds=min(int(said[_MORE]) / 1e6, _MOST_S))
     if "STATUS" in said:
         yield events.SaidStatus(text=said["STATUS"])
     if said.get("READY") == "1":

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,7 @@ class Saving:
         self._forget = forget
         self._ended: list[Child] = []
         self._decided = self._tried = 0
+        self._thread = ThreadPoolExecutor(1, "saving")  # of its own: who resolves names may keep others waiting
         self._asked, self._has_tried = asyncio.Event(), asyncio.Event()
 
     def changed(self) -> None:
@@ -50,7 +52,8 @@ class Saving:
         self.changed()
 
     def now(self) -> None:
-        """Write it before this returns. Raises OSError."""
+        """Write it before this returns, and for the last time. Raises OSError."""
+        self._thread.shutdown()
         save(self._home, self._left_behind())
 
     async def saved(self) -> None:
@@ -61,13 +64,14 @@ class Saving:
 
     async def keep(self) -> None:
         """Write whenever there is something to write, until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._asked.wait()
             self._asked.clear()
             decided = self._decided
             ended, self._ended = self._ended, []
             try:
-                await asyncio.to_thread(save, self._home, self._left_behind())
+                await loop.run_in_executor(self._thread, save, self._home, self._left_behind())
             except OSError as error:
                 self._lifecycle.write("not saved", error=str(error))
                 self._ended = ended + self._ended

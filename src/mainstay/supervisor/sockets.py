@@ -68,8 +68,9 @@ class Sockets:
 
     async def hold_again(self) -> None:
         """There is another keeper. Raises MainstayError."""
-        for name, fd in self._open.items():
-            await self._keeper.hold(name, [fd])
+        async with self._turn:
+            for name, fd in self._open.items():
+                await self._keeper.hold(name, [fd])
 
     async def _held(self) -> list[str]:
         """The keeper holds other things, too."""

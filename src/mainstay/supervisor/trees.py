@@ -8,6 +8,7 @@ in a session of its own, a program can outlive the child.
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,8 +88,14 @@ class Trees:
             del self._member_of[pid]
 
     def sample(self) -> dict[Child, Usage]:
-        """What each tree takes now. Cheap: only the members are looked at, and who is new on this machine."""
-        stats = self._look()
+        """What each tree takes now. Cheap: only the members are looked at, and who is new on this machine.
+
+        Nothing, as long as too many files are open to look.
+        """
+        try:
+            stats = self._look()
+        except OSError:
+            return {}
         usages = {}
         for child, tree in self._trees.items():
             members = [stats[pid] for pid in tree.members]
@@ -112,10 +119,17 @@ class Trees:
         return tuple(Child(pid=pid, mark=f"{boot_id()}:{started}") for pid, started in found)
 
     async def kill(self, child: Child, within_s: float) -> tuple[Child, ...]:
-        """Kill the whole tree, until nothing of it is found any more; what could not be ended within that time."""
-        send_group(child, signal.SIGKILL)
-        self._look()
-        return await end(lambda: self._left(child), within_s)
+        """Kill the whole tree, until nothing of it is found any more; what could not be ended within that time.
+
+        Where too many files are open to look for the rest, that is the child: it is all that is known.
+        """
+        try:
+            with suppress(PermissionError):  # it has become another user: it is left over
+                send_group(child, signal.SIGKILL)
+            self._look()
+            return await end(lambda: self._left(child), within_s)
+        except OSError:
+            return (child,)
 
     def _left(self, child: Child) -> tuple[Child, ...]:
         """Who is left; one may be on the run, in another process each time that one looks."""

@@ -80,11 +80,11 @@ async def report(handed: Handed, failed: str, keeper: Keeper, code: bytes) -> di
         What there is to write down.
     """
     kept = ""
-    if not failed and keeper.code != of_keeper().decode():
-        try:
+    try:
+        if not failed and keeper.code != of_keeper().decode():
             await keeper.renew()
-        except MainstayError as error:
-            kept = str(error)
+    except (MainstayError, OSError) as error:
+        kept = str(error)
     done: dict[str, object] = {"pid": os.getpid(), "code": code.decode(), "keeper": keeper.pid}
     done |= {"keeper_code": keeper.code, "failed": failed or kept}
     answer = {"error": failed, "code": MainstayError.exit_code} if failed else {"ok": done}

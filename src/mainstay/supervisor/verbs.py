@@ -22,7 +22,8 @@ from mainstay.supervisor.rolling import Roll
 __all__ = ["Verbs"]
 
 _AT_REST: Final = frozenset({State.STOPPED, State.ERRORED, State.EXITED})
-_SETTLED: Final = frozenset({State.READY, State.UNHEALTHY, State.ERRORED, State.EXITED, State.BACKOFF})
+_SETTLED: Final = frozenset({State.READY, State.UNHEALTHY, State.BACKOFF}) | _AT_REST
+"""Also stopped: by somebody else, meanwhile."""
 
 
 class Verbs:

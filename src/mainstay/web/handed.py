@@ -30,7 +30,8 @@ def handed() -> socket.socket | None:
     given = [socket.socket(fileno=fd) for fd in range(_FIRST_FD, _FIRST_FD + int(count))]
     for each in given:
         each.set_inheritable(False)
-    of_tcp = [each for each in given if each.family in (socket.AF_INET, socket.AF_INET6)]
+    families = (socket.AF_INET, socket.AF_INET6)
+    of_tcp = [each for each in given if each.family in families and each.type == socket.SOCK_STREAM]
     for each in given:
         if each not in of_tcp[:1]:
             each.close()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.supervisor.conftest import WITHIN_S, Home
 
+from mainstay.errors import ConfigError
 from mainstay.notify import MARKER
 from mainstay.supervisor.command import Launch
 from mainstay.supervisor.keeping import Keeper
@@ -124,6 +125,32 @@ async def test_what_a_daemon_that_was_killed_has_left_is_ended_by_the_next_one(h
         await until(lambda: {kept.child for kept in after.children} == {web})
     assert home.everybody() == (web,)
     assert {kept.child for kept in (await home.connect()).children} == {web}
+
+
+async def test_what_can_not_be_run_is_an_answer_too(home: Home, keeper: Keeper) -> None:
+    def refused() -> Launch:
+        raise ConfigError("there is no user web")
+
+    probe = ProbeSettings(command=("true",), timeout=60.0)
+    async with commands(home, keeper) as found:
+        result = await ask(NAME, probe, commands=found, order=refused)
+    assert result == Result(passed=False, detail="there is no user web")
+
+
+async def test_who_waits_for_a_place_may_have_another_name_when_it_comes(home: Home, keeper: Keeper) -> None:
+    names = {"web:0/next": order(home, "true")}
+    probe = ProbeSettings(command=("true",), timeout=60.0)
+    async with commands(home, keeper) as found, asyncio.TaskGroup() as tasks:
+        last = order(home, "sh", "-c", "until test -e go; do sleep 0.01; done")
+        for _ in range(8):
+            tasks.create_task(ask_with(found, last))
+        await asyncio.sleep(0)
+        asking = ask("web:0/next:liveness", probe, commands=found, order=lambda: names["web:0/next"]())
+        waiting = tasks.create_task(asking)
+        await asyncio.sleep(0)
+        del names["web:0/next"]  # it has the slot by now
+        (home.path / "go").touch()
+    assert waiting.result().passed
 
 
 async def test_only_so_many_run_at_once(home: Home, keeper: Keeper) -> None:

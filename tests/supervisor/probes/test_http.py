@@ -210,6 +210,7 @@ REPORT = {"status": "unhealthy", "reasons": ["6 rate limits", "primary is down"]
         (status(503, content='{"status": 7, "reasons": {"a": 1}}'), (False, "HTTP status 503")),
         (status(404), (None, "HTTP status 404")),
         (b"nonsense\r\n", (None, "the answer is not HTTP")),
+        (status(200, content="[" * 60_000), (True, "HTTP status 200")),
     ],
 )
 async def test_health_is_what_is_reported_and_else_nothing(

@@ -31,6 +31,7 @@ __all__ = ["Collector"]
 T = TypeVar("T")
 
 _RETRY_S: Final = 1.0
+_ENDS_S: Final = 10.0
 _LONGEST_DELAY_S: Final = 30.0
 _DRAINED: Final = 4 * 1024 * 1024  # more than a FIFO holds: a child that goes on writing does not hold up `drain`
 
@@ -86,7 +87,9 @@ class Collector:
         """End; what is in the FIFOs stays there for the next one."""
         self._stopping.set()
         self._ring()
-        self._thread.join()
+        self._thread.join(_ENDS_S)
+        if self._thread.is_alive():
+            return  # a disk that does not answer has it, and is not to have whoever ends or updates us
         self._compressor.close()
         while not self._asked.empty():
             _, cancel = self._asked.get()
@@ -215,7 +218,7 @@ class Collector:
 
     def _has_failed(self, error: Exception) -> None:
         self._delay.grow(0.0)
-        for losses in self._losses.values():
+        for losses in list(self._losses.values()):  # others add to it
             losses.trouble = f"the log collector failed: {error!r}"
         with suppress(Exception):  # it may be the telling that fails
             self._notice(CollectorFailed(path=None, reason=repr(error), again_in_s=self._delay.seconds))

@@ -69,7 +69,7 @@ def _report(answer: Answer) -> tuple[str, str]:
     """The status and the reasons of a health report; whatever else is sent is data of a stranger."""
     try:
         report = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
     status, reasons = (report.get("status"), report.get("reasons")) if isinstance(report, dict) else (None, None)
     words = [reason for reason in reasons if isinstance(reason, str)] if isinstance(reasons, list) else []

@@ -8,7 +8,6 @@ over.
 import asyncio
 import os
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,11 +58,15 @@ class Commands:
             order: what to run, in the environment of the app.
             timeout_s: after so long it is killed. Waiting for a place among all commands does not count.
         """
+        try:
+            launch = order()  # before there is a place: by then the instance may have another name, or none
+        except (MainstayError, OSError) as error:
+            return str(error)
         async with self._places:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             # Not to be cancelled: what was started half way would be nobody's.
             name = f"{name}:{os.urandom(4).hex()}"  # so that no sweep finds another one
-            running = self._tasks.create_task(self._run(name, order(), timeout_s, over))
+            running = self._tasks.create_task(self._run(name, launch, timeout_s, over))
             try:
                 return await asyncio.shield(running)
             finally:
@@ -123,7 +126,6 @@ class Commands:
         """Leave nothing of it."""
         self._trees.spared |= {self._keeper.pid, os.getpid()}
         self._trees.watch(child, self._marker(name))
-        with suppress(OSError):  # too many files are open: what is left is ended with the daemon
-            await self._trees.kill(child, _SWEEP_S)
+        await self._trees.kill(child, _SWEEP_S)
         await asyncio.wait({ended}, timeout=_SWEEP_S)
         self._trees.forget(child)
