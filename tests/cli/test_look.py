@@ -33,6 +33,7 @@ def instance(name: str, **more: object) -> dict[str, Any]:
         "since": "2026-11-26T04:30:10.795Z",
         "ended": None,
         "command": ["sh", "-c", "echo a b"],
+        "probes": [],
         "output": [],
         "history": [],
         **more,

@@ -114,6 +114,23 @@ def test_only_the_verb_that_is_typed_is_imported(project: Project) -> None:
     assert done.stdout.splitlines()[-1] == str([f"mainstay.cli.{name}" for name in expected])
 
 
+def test_who_only_asks_the_supervisor_loads_the_settings_of_no_room(project: Project) -> None:
+    code = (
+        "import sys; from mainstay.cli.main import main; main(['list']);"
+        "print({'mainstay.config.schema', 'mainstay.events', 'asyncio', 'orjson'} & sys.modules.keys() or 'none')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.path,
+        env=BARE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["none"]
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(project: Project) -> None:
     read, write = os.pipe()
     os.close(read)

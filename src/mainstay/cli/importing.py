@@ -11,11 +11,11 @@ from typing import Final
 
 from mainstay.cli.terminal import table
 from mainstay.config.defaults import SERVICE
-from mainstay.config.env import read_variables
 from mainstay.config.load import FILE_NAME, load
 from mainstay.config.schema import SECTIONS
 from mainstay.config.toml import read_text, read_toml
 from mainstay.config.values import fit
+from mainstay.config.variables import read_variables
 from mainstay.deploy.pm2.machine import translate
 from mainstay.deploy.pm2.model import Entry, Imported, Place, Setting, Verdict
 from mainstay.deploy.pm2.reading import CANDIDATES, look, read

@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mainstay.config.model import Config
 from mainstay.errors import MainstayError
-from mainstay.notify import MARKER
 from mainstay.supervisor.client import Daemon, NoDaemon
 
-__all__ = ["daemon", "started"]
+if TYPE_CHECKING:
+    from mainstay.config.model import Config
+
+__all__ = ["daemon", "done", "started"]
 
 _LOG: Final = "supervisor.log"
 _READY_WITHIN_S: Final = 10.0
@@ -26,7 +27,7 @@ def daemon(home: Path) -> Daemon:
     return Daemon(home)
 
 
-def started(config: Config) -> Daemon:
+def started(config: "Config") -> Daemon:
     """The one that runs, or a new one, which goes on when this command has ended."""
     try:
         return Daemon(config.home)
@@ -43,9 +44,10 @@ def started(config: Config) -> Daemon:
     raise MainstayError(f"the supervisor did not start: {_last_line(config.home / _LOG)}")
 
 
-def _spawn(config: Config) -> int:
+def _spawn(config: "Config") -> int:
     from mainstay.cli.daemon import program
     from mainstay.cli.run import asked
+    from mainstay.notify import MARKER
     from mainstay.supervisor.plan import write
 
     config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
