@@ -221,11 +221,13 @@ def test_another_backup_that_is_being_made_is_left_alone(path: Path, tmp_path: P
 def test_only_the_oldest_of_our_own_are_removed(tmp_path: Path) -> None:
     names = [dated("bot", AT.replace(second=second)) for second in range(4)]
     others = ["bot-old.db", dated("other-bot", AT), dated("bot-2", AT), "mainstay.db", f"{names[0]}x"]
+    others += [f"{names[0]}.why-it-is-kept"]
+    others += [directory := dated("bot", AT.replace(year=2000))]
     for name in [*names, *others, f"{names[0]}.toml", f"{names[3]}.toml"]:
-        (tmp_path / name).write_text("")
-    assert [each.name for each in prune(tmp_path, "bot", 2)] == names[:2]
+        (tmp_path / name).mkdir() if name == directory else (tmp_path / name).write_text("")
+    assert [each.name for each in prune(tmp_path, "bot", 2, beside=(".toml", ".env"))] == names[:2]
     assert files(tmp_path) == {*names[2:], *others, f"{names[3]}.toml"}
-    assert prune(tmp_path, "bot", 2) == []
+    assert prune(tmp_path, "bot", 2, beside=(".toml", ".env")) == []
 
 
 def test_the_configuration_is_copied_for_its_owner_only(tmp_path: Path) -> None:

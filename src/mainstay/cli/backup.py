@@ -18,6 +18,8 @@ LAST: Final = "backup.json"
 """In the home: what the last backup was, wherever it is now."""
 
 _DIRECTORY: Final = "backups"
+_SETTINGS: Final = ".toml"
+_SECRETS: Final = ".env"
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
     target = directory / dated(config.service.name, at) if is_dated else directory
     copy = back_up(database, target, within_s=args.timeout)
     inside = [database.name, *_beside(config, target, secrets=args.with_secrets)]
-    removed = prune(directory, config.service.name, args.keep) if args.keep is not None else []
     about = _about(copy, iso(at), inside)
     _remember(config.home / LAST, about)
+    removed: list[Path] = []
+    if args.keep is not None:
+        removed = prune(directory, config.service.name, args.keep, beside=(_SETTINGS, _SECRETS))
     if args.json:
         print(json.dumps({**about, "removed": [str(each) for each in removed]}, indent=2, ensure_ascii=False))
     else:
@@ -75,10 +79,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _beside(config: Config, target: Path, *, secrets: bool) -> list[str]:
     """Copy what the database does not have: the configuration, and secrets if asked to; returns their names."""
-    files = [(config.file, ".toml")] if config.file else []
+    files = [(config.file, _SETTINGS)] if config.file else []
     dotenv = (config.file.parent if config.file else Path.cwd()) / ".env"
     if secrets and dotenv.exists():
-        files.append((dotenv, ".env"))
+        files.append((dotenv, _SECRETS))
     for source, suffix in files:
         copy_file(source, target.with_name(target.name + suffix))
     return [source.name for source, _ in files]

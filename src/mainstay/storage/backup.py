@@ -95,14 +95,21 @@ def copy_file(source: Path, target: Path) -> None:
         shutil.copyfileobj(whole, file)
 
 
-def prune(directory: Path, name: str, keep: int) -> list[Path]:
-    """Remove all but the newest of those that `dated` has named, and what belongs to them; returns which."""
+def prune(directory: Path, name: str, keep: int, *, beside: Sequence[str]) -> list[Path]:
+    """Remove all but the newest of those that `dated` has named; returns which.
+
+    Args:
+        directory: where they are.
+        name: see `dated`.
+        keep: how many stay.
+        beside: the endings, behind the backup's name, of what was copied with it and goes with it.
+    """
     ours = re.compile(rf"{re.escape(name)}-{_STAMP}\.db")
-    found = sorted(each for each in directory.iterdir() if ours.fullmatch(each.name))
+    found = sorted(each for each in directory.iterdir() if ours.fullmatch(each.name) and each.is_file())
     old = found[: max(0, len(found) - keep)]
     for backup in old:
-        for each in directory.glob(f"{backup.name}.*"):
-            each.unlink()
+        for ending in beside:
+            backup.with_name(backup.name + ending).unlink(missing_ok=True)
         backup.unlink()
     return old
 
