@@ -377,6 +377,8 @@ def test_probes_are_asked_and_what_they_say_is_believed(look: Look, project: Pat
         silent.listen()
         state, says = look("probes")
         assert (state, "does not answer (TimeoutError): it may hang" in says) == (FAILED, True)
+    configure(project, f"[service]\nport = 0\n{SERVICE}")
+    assert (look("port")[0], look("probes")[0]) == (SKIPPED, SKIPPED)
 
 
 def test_an_address_that_others_reach_without_tls_is_seen(look: Look, project: Path) -> None:

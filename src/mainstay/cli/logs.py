@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from mainstay.cli.lines import Lines, add_forms, form_of
+from mainstay.cli.names import check_names
 from mainstay.cli.running import configured
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config
@@ -77,6 +78,7 @@ def configured_sources(config: Config) -> Sequence[Source]:
 
 def wanted(config: Config, names: Sequence[str]) -> Sequence[Source]:
     """The logs of these apps and instances; of all if there is none, or ``all``. Raises ConfigError."""
+    check_names(names)
     known = configured_sources(config)
     for name in names:
         if not any(name in ("all", source.app, f"{source.app}:{source.number}") for source in known):
