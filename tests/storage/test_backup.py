@@ -18,7 +18,7 @@ from mainstay.errors import ConfigError, MainstayError, SchemaMismatch, StorageU
 from mainstay.schema import SCHEMA, heads
 from mainstay.storage.backup import back_up, copy_file, database_of, dated, prune, restore
 from mainstay.storage.file import lacking, reached, scripts
-from mainstay.storage.holding import holding
+from mainstay.storage.holding import alone, holding
 from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
@@ -135,6 +135,12 @@ def test_no_database_is_no_backup(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="`mainstay migrate` makes one"):
         back_up(tmp_path / "mainstay.db", tmp_path / "b.db", within_s=30)
     assert files(tmp_path) == set()
+
+
+def test_no_backup_is_made_in_the_middle_of_a_restore(path: Path, tmp_path: Path) -> None:
+    with alone(path), pytest.raises(StorageUnavailable, match="a backup is being restored: try again"):
+        back_up(path, tmp_path / "b.db", within_s=60)
+    assert "b.db" not in files(tmp_path)
 
 
 def test_a_damaged_database_gives_no_backup(path: Path, tmp_path: Path) -> None:

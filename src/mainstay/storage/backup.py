@@ -23,7 +23,7 @@ from typing import Final
 
 from mainstay.errors import ConfigError, MainstayError, SchemaMismatch, StorageUnavailable
 from mainstay.storage.file import connected, path_of, reached, scripts
-from mainstay.storage.holding import alone
+from mainstay.storage.holding import alone, holding
 
 __all__ = ["Copy", "Restored", "back_up", "copy_file", "database_of", "dated", "prune", "restore"]
 
@@ -79,11 +79,11 @@ def back_up(path: Path, target: Path, *, within_s: float) -> Copy:
 
     Raises:
         MainstayError: if there is something at ``target`` already.
-        StorageUnavailable: if there is no database, it is damaged, a disk is full, or it takes too long.
+        StorageUnavailable: there is no database, it is damaged or being exchanged, a disk is full, it takes too long.
     """
     if not path.exists():
         raise StorageUnavailable(f"there is no database at {path} yet: `mainstay migrate` makes one")
-    with _aside(target) as fresh:
+    with holding(path), _aside(target) as fresh:
         _copy(path, fresh, within_s)
         copy = _checked(fresh)
     return Copy(path=target, size_bytes=copy.size_bytes, revisions=copy.revisions)
