@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def _beside(config: Config, target: Path, *, secrets: bool) -> list[str]:
     """Copy what the database does not have: the configuration, and secrets if asked to; returns their names."""
     files = [(config.file, _SETTINGS)] if config.file else []
-    dotenv = (config.file.parent if config.file else Path.cwd()) / ".env"
+    dotenv = config.directory / ".env"
     if secrets and dotenv.exists():
         files.append((dotenv, _SECRETS))
     for source, suffix in files:

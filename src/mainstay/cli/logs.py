@@ -67,12 +67,11 @@ def configured_sources(config: Config) -> Sequence[Source]:
     """The logs of everything that is configured, and of the instances that somebody wanted besides."""
     kept = load(config.home)
     roster = kept.roster if kept is not None else Roster()
-    base = config.file.parent if config.file else config.home.parent
     return [
         source
         for app, settings in config.apps.items()
         for number in range(max(settings.instances, roster.count(app, settings)))
-        for source in sources(app, number, settings, logs=config.home / "logs", base=base)
+        for source in sources(app, number, settings, logs=config.home / "logs", base=config.directory)
     ]
 
 

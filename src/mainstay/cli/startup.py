@@ -111,7 +111,7 @@ def _manager(args: argparse.Namespace) -> Manager:
 
 def directory(config: Config) -> Path:
     """Of the project."""
-    return _plain(config.file.parent if config.file else Path.cwd())
+    return _plain(config.directory)
 
 
 def _plain(path: Path) -> Path:

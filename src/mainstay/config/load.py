@@ -77,8 +77,9 @@ def load(
     if not loading.is_whole:
         raise ConfigError(*sorted(loading.problems, key=_line))
     home = home_in(directory, loading.variables)
-    config = Config(home=home, file=file, origins=loading.origins, warnings=_warnings(directory), **built)
-    config = defaults.complete(config, directory)
+    warnings = _warnings(directory)
+    config = Config(home=home, directory=directory, file=file, origins=loading.origins, warnings=warnings, **built)
+    config = defaults.complete(config)
     loading.problems.extend(
         f"{_origin(key, loading)}: {key}: {what}"
         for key, what in machine.contradictions(config)

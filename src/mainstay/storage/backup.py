@@ -79,7 +79,7 @@ def back_up(path: Path, target: Path, *, within_s: float) -> Copy:
 
     Raises:
         MainstayError: if there is something at ``target`` already.
-        StorageUnavailable: there is no database, it is damaged or being exchanged, a disk is full, it takes too long.
+        StorageUnavailable: there is no database, it is damaged or exchanged, a disk is full, it takes too long.
     """
     if not path.exists():
         raise StorageUnavailable(f"there is no database at {path} yet: `mainstay migrate` makes one")
