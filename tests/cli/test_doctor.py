@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import pwd
 import re
 import resource
@@ -144,6 +145,31 @@ def test_a_clock_that_was_set_back_is_seen_by_what_was_written_before(look: Look
     state, says = look("clock")
     assert state is FAILED
     assert re.match(r"lifecycle.log was written (2h|1h59m\d+s) in the future", says)
+
+
+WITHOUT_THE_CLOCK = """
+import ctypes, struct, sys
+from pathlib import Path
+libc = ctypes.CDLL(None, use_errno=True)
+# seccomp(2): adjtimex and clock_adjtime end with EPERM, as in a container that may not ask.
+rules = [(0x20, 0, 0, 0), (0x15, 1, 0, 159), (0x15, 0, 1, 305), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+program = struct.pack("HxxxxxxQ", len(rules), ctypes.addressof(code))
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+    sys.exit("no seccomp here")
+from mainstay.cli.doctor.host import clock
+from mainstay.cli.doctor.model import Project
+print(clock(Project(directory=Path("."), home=Path("/nowhere"))).says)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86_64")
+def test_a_clock_that_can_not_be_asked_about_is_not_said_to_be_right() -> None:
+    child = [sys.executable, "-c", WITHOUT_THE_CLOCK]
+    done = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode and "no seccomp" in done.stderr:
+        pytest.skip("seccomp can not be used here")
+    assert "whether anything keeps it right is not known here" in done.stdout, done.stderr
 
 
 def test_too_few_open_files_are_seen(look: Look) -> None:
@@ -292,6 +318,13 @@ def test_a_backup_that_is_missing_or_old_is_seen(
     record.write_text(json.dumps({**last, "at": iso(SystemClock().now() - timedelta(hours=25))}))
     state, says = look("backup")
     assert (state, re.match(r"the last one is 1d1h\d*s? old: ", says) is not None) == (WARNING, True), says
+    record.write_text(json.dumps(last))
+    (project / "b.db").write_bytes(b"cut short")
+    state, says = look("backup")
+    assert (state, "is damaged" in says) == (FAILED, True)
+    (project / "b.db").unlink()
+    state, says = look("backup")
+    assert (state, "is not there now" in says) == (WARNING, True)
     record.write_text("{")
     assert look("backup")[0] is FAILED
 
@@ -357,6 +390,8 @@ def test_probes_are_asked_and_what_they_say_is_believed(look: Look, project: Pat
         silent.listen()
         state, says = look("probes")
         assert (state, "does not answer (TimeoutError): it may hang" in says) == (FAILED, True)
+    configure(project, f"[service]\nport = 0\n{SERVICE}")
+    assert (look("port")[0], look("probes")[0]) == (SKIPPED, SKIPPED)
 
 
 def test_an_address_that_others_reach_without_tls_is_seen(look: Look, project: Path) -> None:
@@ -449,11 +484,20 @@ def test_a_unit_that_starts_the_project_is_found_and_has_to_be_switched_on(
     (root / "run/systemd/system").mkdir(parents=True)
     (units / "other.service").write_text(UNIT.format("/srv/other"))
     assert look("startup", root) == (WARNING, "nothing starts it with the machine: run `mainstay startup`")
+    backup = UNIT.format(project).replace("mainstay run", f"{project}/.venv/bin/mainstay backup --keep 14")
+    (units / "bot-backup.service").write_text(backup)
+    assert look("startup", root) == (WARNING, "nothing starts it with the machine: run `mainstay startup`")
     (units / "mainstay-bot.service").write_text(UNIT.format(project))
     state, says = look("startup", root)
     assert (state, says.endswith("systemctl enable mainstay-bot.service")) == (FAILED, True)
     (units / "multi-user.target.wants").mkdir()
-    (units / "multi-user.target.wants/mainstay-bot.service").symlink_to(units / "mainstay-bot.service")
+    link = units / "multi-user.target.wants/mainstay-bot.service"
+    link.symlink_to(units / "mainstay-bot.service")
+    assert look("startup", root)[0] is OK
+    packaged = root / "usr/lib/systemd/system"
+    packaged.mkdir(parents=True)
+    link.unlink()
+    link.symlink_to((units / "mainstay-bot.service").rename(packaged / "mainstay-bot.service"))
     assert look("startup", root)[0] is OK
 
 

@@ -143,6 +143,33 @@ def test_a_secret_goes_to_where_secrets_are_and_is_not_shown(
     assert (here / ".env").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_in_dotenv_stays_also_where_it_is_comments_only(here: Path) -> None:
+    ecosystem(here, env={"DB_PASSWORD": "secret"})
+    (here / ".env").write_text("# DB_PASSWORD=of-the-old-machine")
+    (here / ".env").chmod(0o600)
+    assert main(["import", "--write"]) == 0
+    assert (here / ".env").read_text() == "# DB_PASSWORD=of-the-old-machine\nDB_PASSWORD='secret'\n"
+
+
+def test_a_variable_that_looks_like_a_reference_has_the_value_it_had(here: Path) -> None:
+    ecosystem(here, env={"MODE": "env:prod"})
+    assert main(["import", "--write"]) == 0
+    mode = load(directory=here, environ={}).apps["web"].env["MODE"]
+    assert getattr(mode, "reveal", str)() == "env:prod"
+
+
+def test_a_name_that_no_variable_can_have_takes_no_other_along(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ecosystem(here, env={"MY-KEY": "1", "MODE": "x"})
+    assert main(["import", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["apps"]["web"]["env"] == {"MODE": "x"}
+    [entry] = [entry for entry in said["report"] if entry["key"] == "env"]
+    assert entry["verdict"] == "changed"
+    assert "MY-KEY" in entry["note"]
+
+
 def test_a_file_that_would_be_wrong_is_not_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ecosystem(here)
     for before, says in (

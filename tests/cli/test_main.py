@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +113,48 @@ def test_only_the_verb_that_is_typed_is_imported(project: Project) -> None:
     )
     expected = ["config", "main", "running", "terminal"]
     assert done.stdout.splitlines()[-1] == str([f"mainstay.cli.{name}" for name in expected])
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["start", "ecosystem.config.js"], "mainstay import"),
+        (["start", "./app.js"], "[apps.NAME]"),
+        (["restart", "0"], "apps have no numbers"),
+        (["describe", "0"], "apps have no numbers"),
+        (["logs", "0"], "apps have no numbers"),
+    ],
+)
+def test_what_is_typed_by_habit_is_answered_with_what_is_typed_here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(typed) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_only_asks_the_supervisor_loads_the_settings_of_no_room(project: Project) -> None:
+    code = (
+        "import sys; from mainstay.cli.main import main; main(['list']);"
+        "print({'mainstay.config.schema', 'mainstay.events', 'asyncio', 'orjson'} & sys.modules.keys() or 'none')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.path,
+        env=BARE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["none"]
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(project: Project) -> None:

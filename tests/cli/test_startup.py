@@ -57,6 +57,33 @@ def test_a_unit_of_a_user_is_written_to_that_users_configuration(
     assert "WantedBy=default.target" in shown
 
 
+def test_what_only_this_shell_knows_is_said_before_the_machine_starts_without_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("PORT", "OPENROUTER_API_KEY", "MAINSTAY_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["startup", "--user", "--dry-run"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-hush-hush")
+    assert main(["startup", "--user", "--dry-run"]) == 0
+    assert capsys.readouterr().err == (
+        "mainstay: OPENROUTER_API_KEY is set in this shell only, and lost at the next boot: "
+        f"write it into {project}/.env\n"
+    )
+    (project / ".env").write_text("OPENROUTER_API_KEY=sk-or-hush-hush\n")
+    (project / ".env").chmod(0o600)
+    monkeypatch.delenv("OPENROUTER_API_KEY")
+    assert main(["startup", "--user", "--dry-run"]) == 0
+    assert capsys.readouterr().err == ""
+    with (project / "mainstay.toml").open("a") as file:
+        file.write('env = { TOKEN = "env:TOKEN" }\n')
+    monkeypatch.setenv("TOKEN", "hush-hush")
+    assert main(["startup", "--user", "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("mainstay: when the machine starts it: mainstay.toml:4: apps.web.env")
+    assert "hush" not in said
+
+
 @pytest.mark.parametrize(
     ("typed", "says"),
     [

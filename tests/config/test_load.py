@@ -233,12 +233,14 @@ def test_an_app_with_a_probe_for_it_is_ready_by_that_and_has_as_long_as_that_may
     assert project(PROBED).origin("apps.web.startup.period") == "mainstay.toml:10"
 
 
-def test_the_service_is_asked_for_its_health_where_it_listens_unless_another_place_is_written(project) -> None:
+def test_the_service_is_asked_for_its_health_where_it_listens(project) -> None:
     app = project('[service]\nport = 4000\nhost = "::"\n').apps["feishu-agent"]
     assert app.health.http == "http://[::1]:4000/health"
     assert (app.ready, app.watchdog) == ("notify", 30.0)
     assert project("[service]\nport = 0\n").apps["feishu-agent"].health is None
-    mine = project('[apps.mine]\ncommand = "mainstay serve"\nhealth.http = "http://127.0.0.1:1/x"\n').apps["mine"]
-    assert mine.health is not None
-    assert mine.health.http == "http://127.0.0.1:1/x"
-    assert project('[apps.other]\ncommand = "sleep 1"\n').apps["other"].health is None
+    written = '[service]\nport = 4000\n[apps.bot]\ncommand = "mainstay serve"\n'
+    assert project(written).apps["bot"].health.http == "http://127.0.0.1:4000/health"
+    own = project(f'{written}[apps.bot.health]\nhttp = "http://127.0.0.1:5000/health"\n').apps["bot"]
+    assert own.health.http == "http://127.0.0.1:5000/health"
+    elsewhere = project(f'{written}cwd = "other"\n').apps["bot"]
+    assert (elsewhere.health, elsewhere.listen) == (None, ())

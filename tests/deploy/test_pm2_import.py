@@ -46,7 +46,7 @@ def settings(**app: object) -> dict[str, Any]:
     [
         ({"script": "./dist/server.js"}, ["node", "./dist/server.js"]),
         ({"script": "server.mjs", "interpreter": "bun"}, ["bun", "server.mjs"]),
-        ({"script": "bot.py", "args": "--port 3000 'a b'"}, ["python3", "bot.py", "--port", "3000", "a b"]),
+        ({"script": "bot.py", "args": "--port 3000 'a b' ''"}, ["python3", "bot.py", "--port", "3000", "a b"]),
         ({"script": "app", "args": ["x", 1]}, ["./app", "x", "1"]),
         ({"script": "./app", "exec_interpreter": "none"}, ["./app"]),
         ({"script": "tool"}, ["node", "tool"]),
@@ -194,7 +194,7 @@ def test_the_settings_and_their_aliases_are_those_of_the_real_pm2(pm2: str, node
 
 
 SCRIPTS: list[dict[str, object]] = [
-    {"script": "a.js", "args": '--x \'a b\' "c d" --e="f g" h"i j"', "node_args": "--no-warnings"},
+    {"script": "a.js", "args": '--x \'a b\' "c d" "" --e="f g" h"i j"', "node_args": "--no-warnings"},
     {"script": "./sub/b.py", "args": ["x", "y z"]},
     {"script": "c.sh"},
     {"script": "d", "interpreter": "bash"},

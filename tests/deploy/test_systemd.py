@@ -57,17 +57,20 @@ def test_systemd_would_say_so_if_a_line_were_wrong(tmp_path: Path) -> None:
 
 
 def test_every_word_of_the_command_arrives_as_it_is(tmp_path: Path) -> None:
-    """As systemd reads it: specifiers, variables and quotes are undone one after the other, systemd.service(5)."""
+    """As systemd reads it: specifiers, variables and quotes are undone one after the other, systemd.service(5).
+
+    There are no variables in the program's own path.
+    """
+    program = f"{STRANGE}/.venv/bin/python"
     words = ("--config", f"{STRANGE}/mainstay.toml", "")
     [line] = [
-        each for each in unit_text(replace(UNIT, arguments=words)).splitlines() if each.startswith("ExecStart=")
+        each
+        for each in unit_text(replace(UNIT, command=(program, "-P"), arguments=words)).splitlines()
+        if each.startswith("ExecStart=")
     ]
-    undone = _split(line.removeprefix("ExecStart="))
-    assert undone == [*UNIT.command, "daemon", "--boot", *words]
-
-
-def _split(line: str) -> list[str]:
-    return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line)]
+    first, *others = [word.replace("%%", "%") for word in shlex.split(line.removeprefix("ExecStart="))]
+    undone = [first, *(word.replace("$$", "$") for word in others)]
+    assert undone == [program, "-P", "daemon", "--boot", *words]
 
 
 def test_a_crash_of_the_supervisor_leaves_the_apps_and_is_followed_by_a_start() -> None:

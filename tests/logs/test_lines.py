@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mainstay.logs.lines import JsonLines, TextLines, escape
+from mainstay.logs.escape import escape
+from mainstay.logs.lines import JsonLines, TextLines
 
 log = logging.getLogger("mainstay.turns.runner")
 

@@ -18,7 +18,7 @@ from mainstay.errors import ConfigError, MainstayError, SchemaMismatch, StorageU
 from mainstay.schema import SCHEMA, heads
 from mainstay.storage.backup import back_up, copy_file, database_of, dated, prune, restore
 from mainstay.storage.file import lacking, reached, scripts
-from mainstay.storage.holding import holding
+from mainstay.storage.holding import alone, holding
 from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
@@ -137,6 +137,12 @@ def test_no_database_is_no_backup(tmp_path: Path) -> None:
     assert files(tmp_path) == set()
 
 
+def test_no_backup_is_made_in_the_middle_of_a_restore(path: Path, tmp_path: Path) -> None:
+    with alone(path), pytest.raises(StorageUnavailable, match="a backup is being restored: try again"):
+        back_up(path, tmp_path / "b.db", within_s=60)
+    assert "b.db" not in files(tmp_path)
+
+
 def test_a_damaged_database_gives_no_backup(path: Path, tmp_path: Path) -> None:
     damage(path)
     with pytest.raises(StorageUnavailable, match=r"damaged|not a database"):
@@ -221,11 +227,13 @@ def test_another_backup_that_is_being_made_is_left_alone(path: Path, tmp_path: P
 def test_only_the_oldest_of_our_own_are_removed(tmp_path: Path) -> None:
     names = [dated("bot", AT.replace(second=second)) for second in range(4)]
     others = ["bot-old.db", dated("other-bot", AT), dated("bot-2", AT), "mainstay.db", f"{names[0]}x"]
+    others += [f"{names[0]}.why-it-is-kept"]
+    others += [directory := dated("bot", AT.replace(year=2000))]
     for name in [*names, *others, f"{names[0]}.toml", f"{names[3]}.toml"]:
-        (tmp_path / name).write_text("")
-    assert [each.name for each in prune(tmp_path, "bot", 2)] == names[:2]
+        (tmp_path / name).mkdir() if name == directory else (tmp_path / name).write_text("")
+    assert [each.name for each in prune(tmp_path, "bot", 2, beside=(".toml", ".env"))] == names[:2]
     assert files(tmp_path) == {*names[2:], *others, f"{names[3]}.toml"}
-    assert prune(tmp_path, "bot", 2) == []
+    assert prune(tmp_path, "bot", 2, beside=(".toml", ".env")) == []
 
 
 def test_the_configuration_is_copied_for_its_owner_only(tmp_path: Path) -> None:

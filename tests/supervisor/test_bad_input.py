@@ -306,7 +306,7 @@ def test_what_stands_where_the_socket_should_be_keeps_nobody_from_starting(world
     else:
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(path))
-    assert "no supervisor runs" in world.complaint("list", code=3)
+    assert "has died" in world.complaint("list", code=3)
     world.run("start", "bystander")
     world.unharmed()
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from mainstay.cli.look import why_not
+from mainstay.cli.names import check_names
 from mainstay.cli.running import configured
 from mainstay.cli.services import migrated
 from mainstay.cli.supervised import done, started, succeeded
@@ -49,6 +50,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask, wait until it is done, and show how the instances are then; 1 if one does not run that was to."""
+    check_names(args.names)
     details = {name: getattr(args, name) for name in ("signal", "to") if hasattr(args, name)}
     with _daemon(args) as talk:
         answer = talk.ask(args.verb, names=args.names, wait=not args.no_wait, timeout_s=_PATIENCE_S, **details)

@@ -18,6 +18,8 @@ LAST: Final = "backup.json"
 """In the home: what the last backup was, wherever it is now."""
 
 _DIRECTORY: Final = "backups"
+_SETTINGS: Final = ".toml"
+_SECRETS: Final = ".env"
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,15 +61,17 @@ def run(args: argparse.Namespace) -> int:
     target = directory / dated(config.service.name, at) if is_dated else directory
     copy = back_up(database, target, within_s=args.timeout)
     inside = [database.name, *_beside(config, target, secrets=args.with_secrets)]
-    removed = prune(directory, config.service.name, args.keep) if args.keep is not None else []
     about = _about(copy, iso(at), inside)
     _remember(config.home / LAST, about)
+    removed: list[Path] = []
+    if args.keep is not None:
+        removed = prune(directory, config.service.name, args.keep, beside=(_SETTINGS, _SECRETS))
     if args.json:
         print(json.dumps({**about, "removed": [str(each) for each in removed]}, indent=2, ensure_ascii=False))
     else:
         beside = f"; with {', '.join(inside[1:])}" if inside[1:] else ""
         print(f"backed up: {copy.path} ({copy.size_bytes / 2**20:.1f} MiB), whole{beside}")
-        if ".env" not in inside and _dotenv(config).exists():
+        if ".env" not in inside and (config.directory / ".env").exists():
             print("without .env, which holds secrets: keep them where you keep passwords, or use --with-secrets")
         for each in removed:
             print(f"removed: {each}")
@@ -76,17 +80,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _beside(config: Config, target: Path, *, secrets: bool) -> list[str]:
     """Copy what the database does not have: the configuration, and secrets if asked to; returns their names."""
-    files = [(config.file, ".toml")] if config.file else []
-    dotenv = _dotenv(config)
+    files = [(config.file, _SETTINGS)] if config.file else []
+    dotenv = config.directory / ".env"
     if secrets and dotenv.exists():
-        files.append((dotenv, ".env"))
+        files.append((dotenv, _SECRETS))
     for source, suffix in files:
         copy_file(source, target.with_name(target.name + suffix))
     return [source.name for source, _ in files]
-
-
-def _dotenv(config: Config) -> Path:
-    return (config.file.parent if config.file else Path.cwd()) / ".env"
 
 
 def _about(copy: Copy, at: str, inside: list[str]) -> dict[str, object]:

@@ -48,7 +48,6 @@ def _from_here(config: Config, names: list[str]) -> list[dict[str, Any]]:
     from mainstay.supervisor.environment import variables
     from mainstay.supervisor.naming import instance_name
 
-    directory = config.file.parent if config.file else config.home.parent
     answer = []
     known = {instance_name(app, at): app for app, each in config.apps.items() for at in range(each.instances)}
     for wanted in names:
@@ -58,7 +57,7 @@ def _from_here(config: Config, names: list[str]) -> list[dict[str, Any]]:
         if not {"all", name, app} & set(names):
             continue
         settings = config.apps[app]
-        gets = launch(name, 0.0, settings, home=config.home, directory=directory, environ=os.environ).env
+        gets = launch(name, 0.0, settings, home=config.home, directory=config.directory, environ=os.environ).env
         found = variables(None, gets, settings=settings.env, inherited=os.environ)
         answer.append({"name": name, "running": False, "variables": [asdict(each) for each in found]})
     return answer

@@ -15,6 +15,7 @@ from mainstay.config.load import FILE_NAME, load
 from mainstay.config.schema import SECTIONS
 from mainstay.config.toml import read_text, read_toml
 from mainstay.config.values import fit
+from mainstay.config.variables import read_variables
 from mainstay.deploy.pm2.machine import translate
 from mainstay.deploy.pm2.model import Entry, Imported, Place, Setting, Verdict
 from mainstay.deploy.pm2.reading import CANDIDATES, look, read
@@ -25,6 +26,7 @@ from mainstay.logs.redact import redact_fields
 __all__ = ["add", "looks_secret", "report", "run"]
 
 _DOTENV: Final = ".env"
+_REFERENCE: Final = "env:"
 _NEXT: Final = "next: mainstay config check, then mainstay start"
 _TO_WRITE: Final = "next: mainstay import --write adds this to mainstay.toml"
 
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     apps, entries = _read(args, target.absolute().parent)
     apps, secrets = _without_secrets(apps)
     text = "\n".join(app_table(app.name, app.settings) for app in apps)
-    notes = [f"from .env, as they look like secrets: {', '.join(secrets)}"] if secrets else []
+    notes = [f"from .env, as they look like secrets or references: {', '.join(secrets)}"] if secrets else []
     if args.write:
         notes += _write(target, text, apps, secrets)
     if args.json:
@@ -93,17 +95,31 @@ def _found(directory: Path) -> Path:
 def _fitting(apps: Sequence[Imported], entries: Sequence[Entry]) -> tuple[list[Imported], list[Entry]]:
     """Without what PM2 takes and this version does not; the report says so."""
     refused: dict[tuple[str, str], str] = {}
+    nameless: dict[str, str] = {}
     for app in apps:
         for name, value in app.settings.items():
-            if flaw := _flaw(name, value):
+            if isinstance(value, dict):
+                if names := [each for each, text in value.items() if _flaw(name, {each: text})]:
+                    nameless[app.name] = ", ".join(names)
+            elif flaw := _flaw(name, value):
                 refused[app.name, name] = flaw
 
     def kept(app: Imported) -> Mapping[str, Setting]:
-        return {name: value for name, value in app.settings.items() if (app.name, name) not in refused}
+        return {
+            name: {each: text for each, text in value.items() if not _flaw(name, {each: text})}
+            if isinstance(value, dict)
+            else value
+            for name, value in app.settings.items()
+            if (app.name, name) not in refused
+        }
 
     def true(entry: Entry) -> Entry:
-        flaw = refused.get((entry.app, entry.becomes))
-        return replace(entry, verdict=Verdict.UNSUPPORTED, becomes="", note=flaw) if flaw else entry
+        if flaw := refused.get((entry.app, entry.becomes)):
+            return replace(entry, verdict=Verdict.UNSUPPORTED, becomes="", note=flaw)
+        if entry.becomes == "env" and entry.app in nameless:
+            note = f"left out, as no variable is called so here: {nameless[entry.app]}"
+            return replace(entry, verdict=Verdict.CHANGED, note=note)
+        return entry
 
     return [replace(app, settings=kept(app)) for app in apps], [true(entry) for entry in entries]
 
@@ -120,14 +136,14 @@ def _flaw(name: str, value: Setting) -> str:
 
 
 def _without_secrets(apps: Sequence[Imported]) -> tuple[list[Imported], dict[str, str]]:
-    """Values that look like secrets are read from variables of their own, which belong into ``.env``."""
+    """Values that look like secrets, or would be read as references, are those of variables in ``.env``."""
     secrets: dict[str, str] = {}
     cleaned = []
     for app in apps:
         env = app.settings.get("env")
         written = dict(env) if isinstance(env, dict) else {}
         for name, value in written.items():
-            if name.isidentifier() and looks_secret(name, value):
+            if looks_secret(name, value) or _REFERENCE in value:
                 variable = (
                     name if secrets.get(name, value) == value else f"{app.name}_{name}".replace("-", "_").upper()
                 )
@@ -166,14 +182,12 @@ def _write(target: Path, text: str, apps: Sequence[Imported], secrets: Mapping[s
 
 def _assignments(dotenv: Path, secrets: Mapping[str, str]) -> tuple[str, list[str]]:
     """What ``.env`` is to be, empty if it may stay as it is; and what was there already."""
-    from dotenv import dotenv_values
-
-    known = dotenv_values(dotenv) if dotenv.exists() else {}
+    known = read_variables({}, dotenv)
     fresh = {name: value for name, value in secrets.items() if name not in known}
     kept = [f".env has {name} already; left as it is" for name in secrets if name in known]
     if not fresh:
         return "", kept
-    before = read_text(dotenv).rstrip("\n") + "\n" if known else ""
+    before = read_text(dotenv).rstrip("\n") + "\n" if dotenv.exists() else ""
     quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in fresh.items()}
     return before + "".join(f"{name}='{value}'\n" for name, value in quoted.items()), kept
 

@@ -5,6 +5,7 @@ import json
 import sys
 
 from mainstay.cli.look import details, listing
+from mainstay.cli.names import check_names
 from mainstay.cli.running import home_of
 from mainstay.cli.supervised import daemon
 from mainstay.cli.terminal import shows_colours
@@ -41,6 +42,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_describe(args: argparse.Namespace) -> int:
     """Show the details of each instance."""
+    check_names(args.names)
     with daemon(home_of(args)) as talk:
         answer = talk.ask("list", names=args.names)
     if args.json:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from mainstay.cli.lines import Lines, add_forms, form_of
+from mainstay.cli.names import check_names
 from mainstay.cli.running import configured
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config
@@ -66,17 +67,17 @@ def configured_sources(config: Config) -> Sequence[Source]:
     """The logs of everything that is configured, and of the instances that somebody wanted besides."""
     kept = load(config.home)
     roster = kept.roster if kept is not None else Roster()
-    base = config.file.parent if config.file else config.home.parent
     return [
         source
         for app, settings in config.apps.items()
         for number in range(max(settings.instances, roster.count(app, settings)))
-        for source in sources(app, number, settings, logs=config.home / "logs", base=base)
+        for source in sources(app, number, settings, logs=config.home / "logs", base=config.directory)
     ]
 
 
 def wanted(config: Config, names: Sequence[str]) -> Sequence[Source]:
     """The logs of these apps and instances; of all if there is none, or ``all``. Raises ConfigError."""
+    check_names(names)
     known = configured_sources(config)
     for name in names:
         if not any(name in ("all", source.app, f"{source.app}:{source.number}") for source in known):

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mainstay.cli.terminal import DIM, coloured, safe, table, width
 from mainstay.units import format_duration
 
-__all__ = ["Known", "colour_of", "details", "listing", "size", "troubles", "uptime", "why_not"]
+__all__ = ["HEAD", "Known", "cells", "colour_of", "details", "listing", "size", "troubles", "uptime", "why_not"]
 
 Known = Mapping[str, Any]
 """One instance, as `mainstay list --json` has it."""
@@ -26,6 +26,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "stopped": DIM,
     "exited": DIM,
 }
+HEAD: Final = ("APP", "STATE", "PID", "UP", "RESTARTS", "CPU", "MEMORY", "REASON")
 _STATE: Final = 1
 _UNITS: Final = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _HOUR_S: Final = 3600
@@ -62,12 +63,12 @@ def _share(percent: float | None) -> str:
 
 def listing(instances: Sequence[Known], *, colours: bool = False) -> str:
     """A line for each instance, and below them what is wrong with the logs."""
-    head = ("APP", "STATE", "PID", "UP", "RESTARTS", "CPU", "MEMORY", "REASON")
-    rows = table([head, *map(_row, instances)], paint={_STATE: colour_of} if colours else None)
+    rows = table([HEAD, *map(cells, instances)], paint={_STATE: colour_of} if colours else None)
     return "\n".join((rows, *troubles(instances)))
 
 
-def _row(each: Known) -> tuple[str, ...]:
+def cells(each: Known) -> tuple[str, ...]:
+    """What a table says of it, under `HEAD`."""
     return (
         each["name"],
         each["state"],

@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from mainstay.cli.daemon import program
@@ -65,9 +64,8 @@ def _become(command: Sequence[str], fd: int) -> NoReturn:
 
 def asked(config: Config, verb: str = "daemon", form: Form | None = None) -> Asked:
     """What this configuration says, which was read just now, to who supervises by this verb, and shows lines so."""
-    directory = config.file.parent if config.file else Path.cwd()
-    file = config.file or directory / FILE_NAME
+    file = config.file or config.directory / FILE_NAME
     anew = [sys.executable, "-P", "-m", "mainstay", verb, *(("--config", str(file)) if config.file else ())]
     anew += [f"--{form.name.lower()}"] if form in (Form.JSON, Form.RAW) else []
-    plan = Plan(home=config.home, directory=directory, apps=config.apps, environ=dict(os.environ))
-    return Asked(plan=plan, command=tuple(anew), read=marks([file, directory / ".env"]))
+    plan = Plan(home=config.home, directory=config.directory, apps=config.apps, environ=dict(os.environ))
+    return Asked(plan=plan, command=tuple(anew), read=marks([file, config.directory / ".env"]))

@@ -8,11 +8,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mainstay.config import load as configuration
-from mainstay.config.model import Config
+from mainstay.config import variables
 from mainstay.errors import MainstayError
 
 if TYPE_CHECKING:
+    from mainstay.config.model import Config
     from mainstay.sandbox.model import SandboxAddress
 
 __all__ = ["NotRunning", "configured", "find_sandbox", "home_of", "service_url"]
@@ -24,24 +24,26 @@ class NotRunning(MainstayError):
     exit_code: ClassVar[int] = 3
 
 
-def configured(args: argparse.Namespace) -> Config:
+def configured(args: argparse.Namespace) -> "Config":
     """The configuration that this command line means. Raises ConfigError."""
+    from mainstay.config.load import load
+
     file: Path | None = getattr(args, "config", None)
-    return configuration.load(file)
+    return load(file)
 
 
 def home_of(args: argparse.Namespace) -> Path:
     """Where the daemon is that this command line means, even if the configuration is wrong meanwhile."""
     file: Path | None = getattr(args, "config", None)
-    return configuration.home_of(file)
+    return variables.home_of(file)
 
 
-def service_url(config: Config) -> str:
+def service_url(config: "Config") -> str:
     """Where the service of this configuration answers on this machine."""
     return config.service.url
 
 
-def find_sandbox(config: Config) -> "SandboxAddress":
+def find_sandbox(config: "Config") -> "SandboxAddress":
     """The living sandbox of this home. Raises NotRunning."""
     from mainstay.sandbox.process import find
 

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from mainstay.service import serve
 
     # agents and tools of the user's own live beside the configuration, also for the installed command
-    sys.path.insert(0, str(config.file.parent if config.file else Path.cwd()))
+    sys.path.insert(0, str(config.directory))
     setup(config.logs, worker=owner_name(), secrets=config.secrets)
     # also where no service runs: before it, after it, and in what ended its loop
     until_the_end(Reporter(config.containment, clock=SystemClock()).report)

@@ -5,11 +5,12 @@ import os
 import pwd
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from mainstay.cli.running import configured
+from mainstay.config.load import load
 from mainstay.config.model import Config
 from mainstay.deploy.systemd.install import Manager, booted, install, remove
 from mainstay.deploy.systemd.machine import unit_text
@@ -58,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{name!r} can not be the name of a unit: write letters, digits, '-', '_' and '.'")
     if args.verb == "unstartup":
         return _unstartup(args, name, project, manager)
-    text = unit_text(unit(config, args))
+    made = unit(config, args)
+    text = unit_text(made)
+    for line in _lacking(config, made):
+        print(f"mainstay: {line}", file=sys.stderr)
     if args.dry_run:
         print(f"# {manager.directory / name}\n{text}", end="")
         return 0
@@ -107,7 +111,7 @@ def _manager(args: argparse.Namespace) -> Manager:
 
 def directory(config: Config) -> Path:
     """Of the project."""
-    return _plain(config.file.parent if config.file else Path.cwd())
+    return _plain(config.directory)
 
 
 def _plain(path: Path) -> Path:
@@ -136,6 +140,18 @@ def _environment(config: Config, project: Path) -> Mapping[str, str]:
     if home != project / ".mainstay":
         found["MAINSTAY_HOME"] = str(home)
     return found
+
+
+def _lacking(config: Config, made: Unit) -> Iterator[str]:
+    """What this shell has, and systemd will not have: the machine would start something else, or nothing."""
+    try:
+        there = load(config.file, directory=Path(made.directory), environ=made.environment).origins
+    except ConfigError as error:
+        yield from (f"when the machine starts it: {problem}" for problem in error.problems)
+        return
+    origins = [origin for key, origin in config.origins.items() if there.get(key) != origin]
+    for name in sorted({origin.split()[1] for origin in origins if origin.startswith("environment ")}):
+        yield f"{name} is set in this shell only, and lost at the next boot: write it into {made.directory}/.env"
 
 
 def _owner(project: Path) -> str:

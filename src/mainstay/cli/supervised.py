@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mainstay.cli.running import configured, home_of
-from mainstay.config.model import Config
 from mainstay.errors import ConfigError, MainstayError
-from mainstay.notify import MARKER
 from mainstay.supervisor.client import Daemon, NoDaemon
 
 if TYPE_CHECKING:
+    from mainstay.config.model import Config
     from mainstay.supervisor.plan import Asked
 
 __all__ = ["daemon", "done", "started", "succeeded"]
@@ -52,11 +51,13 @@ def succeeded(args: argparse.Namespace) -> Daemon:
     try:
         config = configured(args)
     except ConfigError:
+        from mainstay.config.model import Config
+
         config = Config(home=home)
     return started(config)
 
 
-def started(config: Config) -> Daemon:
+def started(config: "Config") -> Daemon:
     """The one that runs, or a new one, which goes on when this command has ended."""
     from mainstay.cli.run import asked
 
@@ -94,6 +95,7 @@ def _is_left(home: Path) -> bool:
 
 def _spawn(asked: "Asked") -> int:
     from mainstay.cli.daemon import program
+    from mainstay.notify import MARKER
     from mainstay.supervisor.plan import write
 
     asked.plan.home.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TextIO
 
-from mainstay.logs.lines import escape
+from mainstay.logs.escape import escape
 
 __all__ = ["DIM", "Growing", "coloured", "cut", "dim", "safe", "shows_colours", "table", "width"]
 

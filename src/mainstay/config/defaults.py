@@ -72,7 +72,7 @@ def tables(
     return _EMBEDDED[section]
 
 
-def complete(config: Config, directory: Path) -> Config:
+def complete(config: Config) -> Config:
     """The defaults that depend on other settings.
 
     The Manager's chain, the database's place, the sandbox's mode, how an app is ready, where the service is reached
@@ -85,22 +85,24 @@ def complete(config: Config, directory: Path) -> Config:
         name: channel if has_credentials(channel) else replace(channel, mode="webhook")
         for name, channel in config.channels.items()
     }
-    storage = replace(config.storage, url=_absolute(config, directory))
+    storage = replace(config.storage, url=_absolute(config))
     apps = {name: _app(name, app, config) for name, app in config.apps.items()}
     return replace(config, apps=apps, agents=agents, channels=channels, storage=storage)
 
 
 def _app(name: str, app: AppSettings, config: Config) -> AppSettings:
-    """The service tells its health where it listens.
+    """The service of this configuration tells its health where it listens.
 
-    That address is opened for it, so that it can be reloaded without anybody being refused. Whoever
-    writes a probe that says when an app is ready wants to wait for it, as long as that may take.
+    That address is opened for it, so that it can be reloaded without anybody being refused. One with a
+    directory of its own has another configuration there. Whoever writes a probe that says when an app is ready
+    wants to wait for it, as long as that may take.
     """
-    if tuple(app.command) == _SERVE and config.origin(f"apps.{name}.listen") == "default":
-        host = config.service.host
-        app = replace(app, listen=(f"{f'[{host}]' if ':' in host else host}:{config.service.port}",))
-    if tuple(app.command) == _SERVE and app.health is None and config.service.port:
-        app = replace(app, health=HealthSettings(http=f"{config.service.url}/health"))
+    if tuple(app.command) == _SERVE and not app.cwd:
+        host, port = config.service.host, config.service.port
+        if config.origin(f"apps.{name}.listen") == "default":
+            app = replace(app, listen=(f"{f'[{host}]' if ':' in host else host}:{port}",))
+        if app.health is None and port:
+            app = replace(app, health=HealthSettings(http=f"{config.service.url}/health"))
     if config.origin(f"apps.{name}.ready") == "default" and (app.startup or app.readiness):
         app = replace(app, ready="probe")
     if app.startup and app.ready == "probe" and config.origin(f"apps.{name}.ready_timeout") == "default":
@@ -109,7 +111,7 @@ def _app(name: str, app: AppSettings, config: Config) -> AppSettings:
     return app
 
 
-def _absolute(config: Config, directory: Path) -> str:
+def _absolute(config: Config) -> str:
     """The database's URL, whatever directory a command is typed in."""
     if config.origin("storage.url") == "default":
         return f"{_SQLITE}{config.home / 'mainstay.db'}"
@@ -117,4 +119,4 @@ def _absolute(config: Config, directory: Path) -> str:
     path = url.removeprefix(_SQLITE)
     if path == url or not path or path.startswith((":", "file:")):
         return url
-    return f"{_SQLITE}{directory / Path(path).expanduser()}"
+    return f"{_SQLITE}{config.directory / Path(path).expanduser()}"

@@ -1,72 +1,23 @@
-"""What do the environment and ``.env`` say?
+"""Which variable sets which setting?
 
 Three kinds of names: the ones that a setting declares (``PORT``), the general ``MAINSTAY_SECTION_KEY`` (for a
 table with a name ``MAINSTAY_MODELS_PRIMARY_MODEL``), and ``FEISHU_SUBSCRIPTION_MODE``, which is a yes or no of its
-own. The process's environment wins over ``.env``; an empty variable counts as not set.
+own.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from io import StringIO
-from pathlib import Path
 from typing import Final
 
-from dotenv.parser import parse_stream
-
 from mainstay.config.schema import SECTIONS, Key, Section
-from mainstay.config.toml import read_text
-from mainstay.errors import ConfigError, nearest
+from mainstay.config.variables import Variable, Variables
+from mainstay.errors import nearest
 
-__all__ = ["Variable", "Variables", "assignments", "names_of", "read_variables", "strangers"]
+__all__ = ["assignments", "names_of", "strangers"]
 
 SUBSCRIPTION: Final = "FEISHU_SUBSCRIPTION_MODE"
 _OURS: Final = "MAINSTAY_"
 _OWNER_OF_DECLARED_NAMES: Final = {"channels": "feishu"}
 """Of a section with many tables only this one listens to declared names: two bots never share one FEISHU_APP_ID."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A value and its origin: ``"environment PORT"`` or ``".env:3"``."""
-
-    value: str
-    origin: str
-
-
-Variables = Mapping[str, Variable]
-
-
-def read_variables(environ: Mapping[str, str], dotenv: Path) -> dict[str, Variable]:
-    """The process's environment over ``.env``; neither is changed.
-
-    Raises:
-        ConfigError: if ``.env`` exists and can not be read, or has a line that is no assignment.
-    """
-    found: dict[str, Variable] = {}
-    problems: list[str] = []
-    if dotenv.exists():
-        for binding in parse_stream(StringIO(read_text(dotenv))):
-            text = binding.original.string
-            line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
-            place = f"{dotenv.name}:{line}"
-            if binding.error:
-                problems.append(
-                    f"{place}: is not an assignment; write NAME=value, with quotes around special characters"
-                )
-            elif binding.key and binding.value:
-                found[binding.key] = Variable(binding.value, place)
-    if problems:
-        raise ConfigError(*problems)
-    for name, value in environ.items():
-        if value and not _is_service_link(name, environ):
-            found[name] = Variable(value, f"environment {name}")
-    return found
-
-
-def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
-    """Whether Kubernetes made it: a Service called "mainstay" puts MAINSTAY_SERVICE_HOST into every pod."""
-    linked = environ.get("MAINSTAY_PORT", "").startswith(("tcp://", "udp://", "sctp://"))
-    return linked and name.startswith(("MAINSTAY_SERVICE_HOST", "MAINSTAY_SERVICE_PORT", "MAINSTAY_PORT"))
 
 
 def names_of(section: Section, table: str, key: Key) -> tuple[str, ...]:

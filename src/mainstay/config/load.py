@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from mainstay.config import defaults, machine
-from mainstay.config.env import Variable, assignments, read_variables, strangers
+from mainstay.config.env import assignments, strangers
 from mainstay.config.model import Config
 from mainstay.config.schema import SECTIONS, Key, Section
 from mainstay.config.toml import Document, read_toml
 from mainstay.config.values import fit
+from mainstay.config.variables import Variable, home_in, read_variables
 from mainstay.errors import ConfigError, nearest
 from mainstay.settings import Secret
 
-__all__ = ["FILE_NAME", "home_of", "load"]
+__all__ = ["FILE_NAME", "load"]
 
 FILE_NAME: Final = "mainstay.toml"
 _REFERENCE: Final = re.compile(r"(?<!\S)env:([A-Za-z_][A-Za-z0-9_]*)(?!\S)")
@@ -75,9 +76,10 @@ def load(
     loading.problems.extend(strangers({name: tuple(tables[name]) for name in SECTIONS}, loading.variables))
     if not loading.is_whole:
         raise ConfigError(*sorted(loading.problems, key=_line))
-    home = _home(directory, loading.variables)
-    config = Config(home=home, file=file, origins=loading.origins, warnings=_warnings(directory), **built)
-    config = defaults.complete(config, directory)
+    home = home_in(directory, loading.variables)
+    warnings = _warnings(directory)
+    config = Config(home=home, directory=directory, file=file, origins=loading.origins, warnings=warnings, **built)
+    config = defaults.complete(config)
     loading.problems.extend(
         f"{_origin(key, loading)}: {key}: {what}"
         for key, what in machine.contradictions(config)
@@ -86,17 +88,6 @@ def load(
     if loading.problems:
         raise ConfigError(*sorted(loading.problems, key=_line))
     return config
-
-
-def home_of(file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:
-    """Where all of this project is kept; to be known also while its configuration is wrong.
-
-    Args:
-        file: the file of the configuration; the directory's own if None, and there need not be one.
-        environ: the environment; `os.environ` if None.
-    """
-    directory = (file.parent if file else Path.cwd()).absolute()
-    return _home(directory, read_variables(os.environ if environ is None else environ, directory / ".env"))
 
 
 def _origin(key: str, loading: _Loading) -> str:
@@ -110,11 +101,6 @@ def _line(problem: str) -> int:
 
 def _document(file: Path | None) -> Document:
     return read_toml(file) if file else Document(name=FILE_NAME)
-
-
-def _home(directory: Path, variables: Mapping[str, Variable]) -> Path:
-    asked = variables.get("MAINSTAY_HOME")
-    return directory / (Path(asked.value).expanduser() if asked else ".mainstay")
 
 
 def _warnings(directory: Path) -> tuple[str, ...]:

@@ -153,12 +153,14 @@ class Config:
 
     Attributes:
         home: where the service keeps what it writes; it need not exist yet.
+        directory: of the project: what relative paths are relative to.
         file: the ``mainstay.toml`` that was read; None if there is none.
         origins: where a value came from, by ``"section.key"``; what is not listed is a default.
         warnings: what is allowed and probably not meant, one line each.
     """
 
     home: Path
+    directory: Path = Path()
     file: Path | None = None
     service: ServiceSettings = field(default_factory=ServiceSettings)
     apps: Mapping[str, AppSettings] = field(default_factory=dict)

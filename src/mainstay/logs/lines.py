@@ -7,7 +7,6 @@ line of level error or above has the word ``Error`` in it, because that is what 
 
 import dataclasses
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -20,23 +19,15 @@ import orjson
 from mainstay.clock import iso
 from mainstay.events import Event
 from mainstay.logs.context import current_turn
+from mainstay.logs.escape import UNPRINTABLE, escape
 from mainstay.logs.redact import redact, redact_fields
 
-__all__ = ["JsonLines", "TextLines", "escape"]
+__all__ = ["JsonLines", "TextLines"]
 
 _LONGEST_MESSAGE: Final = 10_000
 _LONGEST_TRACEBACK: Final = 50_000
-# C0 and C1 controls, the Unicode line breaks, and the marks that reorder what a terminal shows.
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SHORT_LEVELS: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
-
-
-def escape(text: str) -> str:
-    """The text on one line, with what does not print written as Python would."""
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class _Lines(logging.Formatter):
@@ -88,7 +79,7 @@ class JsonLines(_Lines):
         except TypeError:  # lone surrogates, numbers beyond 64 bits
             text = orjson.dumps(_representable(line), default=str).decode()
         # JSON allows them inside a string, but many tools break lines there.
-        return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+        return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class TextLines(_Lines):

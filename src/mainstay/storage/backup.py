@@ -23,7 +23,7 @@ from typing import Final
 
 from mainstay.errors import ConfigError, MainstayError, SchemaMismatch, StorageUnavailable
 from mainstay.storage.file import connected, path_of, reached, scripts
-from mainstay.storage.holding import alone
+from mainstay.storage.holding import alone, holding
 
 __all__ = ["Copy", "Restored", "back_up", "copy_file", "database_of", "dated", "prune", "restore"]
 
@@ -79,11 +79,11 @@ def back_up(path: Path, target: Path, *, within_s: float) -> Copy:
 
     Raises:
         MainstayError: if there is something at ``target`` already.
-        StorageUnavailable: if there is no database, it is damaged, a disk is full, or it takes too long.
+        StorageUnavailable: there is no database, it is damaged or exchanged, a disk is full, it takes too long.
     """
     if not path.exists():
         raise StorageUnavailable(f"there is no database at {path} yet: `mainstay migrate` makes one")
-    with _aside(target) as fresh:
+    with holding(path), _aside(target) as fresh:
         _copy(path, fresh, within_s)
         copy = _checked(fresh)
     return Copy(path=target, size_bytes=copy.size_bytes, revisions=copy.revisions)
@@ -95,14 +95,21 @@ def copy_file(source: Path, target: Path) -> None:
         shutil.copyfileobj(whole, file)
 
 
-def prune(directory: Path, name: str, keep: int) -> list[Path]:
-    """Remove all but the newest of those that `dated` has named, and what belongs to them; returns which."""
+def prune(directory: Path, name: str, keep: int, *, beside: Sequence[str]) -> list[Path]:
+    """Remove all but the newest of those that `dated` has named; returns which.
+
+    Args:
+        directory: where they are.
+        name: see `dated`.
+        keep: how many stay.
+        beside: the endings, behind the backup's name, of what was copied with it and goes with it.
+    """
     ours = re.compile(rf"{re.escape(name)}-{_STAMP}\.db")
-    found = sorted(each for each in directory.iterdir() if ours.fullmatch(each.name))
+    found = sorted(each for each in directory.iterdir() if ours.fullmatch(each.name) and each.is_file())
     old = found[: max(0, len(found) - keep)]
     for backup in old:
-        for each in directory.glob(f"{backup.name}.*"):
-            each.unlink()
+        for ending in beside:
+            backup.with_name(backup.name + ending).unlink(missing_ok=True)
         backup.unlink()
     return old
 

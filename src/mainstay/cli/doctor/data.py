@@ -53,7 +53,7 @@ def backup(project: Project, config: Config) -> Finding:
         return skipped("there is no database yet")
     try:
         last = json.loads((project.home / LAST).read_bytes())
-        made_at, where = datetime.fromisoformat(last["at"]), Path(last["path"])
+        made_at, where, size_bytes = datetime.fromisoformat(last["at"]), Path(last["path"]), int(last["size_bytes"])
     except FileNotFoundError:
         return warning("there is none: run `mainstay backup` each day (docs/how-to/deploy.md)")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -62,4 +62,8 @@ def backup(project: Project, config: Config) -> Finding:
     says = f"the last one is {format_duration(max(0, round(age.total_seconds())))} old: {where}"
     if age > _OLD:
         return warning(f"{says}; run `mainstay backup` each day")
-    return ok(says if where.exists() else f"{says}, which has been moved")
+    if not where.exists():
+        return warning(f"{says} is not there now: moved, or lost? `mainstay backup` makes another")
+    if (there := where.stat().st_size) != size_bytes:
+        return failed(f"{says} has {there} bytes and had {size_bytes}: it is damaged; run `mainstay backup`")
+    return ok(says)

@@ -119,11 +119,15 @@ def _newest(project: Project) -> tuple[Path, datetime] | None:
 
 
 def _synchronized() -> bool | None:
-    """What the kernel was told by whoever keeps the clock: adjtimex(2) changes nothing when asked so."""
+    """What the kernel was told by whoever keeps the clock: adjtimex(2) changes nothing when asked so.
+
+    None where it may not be asked, as in some containers.
+    """
     try:
-        return int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))) != _TIME_ERROR
+        answer = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))
     except (AttributeError, OSError):
         return None
+    return answer != _TIME_ERROR if answer >= 0 else None
 
 
 def open_files(_: Project) -> Finding:

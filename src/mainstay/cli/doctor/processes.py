@@ -2,7 +2,8 @@
 
 import os
 import pwd
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ __all__ = ["apps", "instances", "logs", "memory", "startup", "supervisor"]
 _WITHIN_S: Final = 3.0
 _SYSTEM: Final = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system")
 _CGROUPS: Final = "sys/fs/cgroup"
+_STARTS: Final = re.compile(r"ExecStart=.*\bmainstay\b.*\s(daemon|run|start|resurrect|serve)\b")
+"""A backup each day works in the same directory, and keeps nothing running."""
 
 
 def instances(project: Project) -> list[dict[str, Any]]:
@@ -76,7 +79,7 @@ def startup(project: Project) -> Finding:
             return skipped("systemd does not run here: let what starts this container start it again")
         return warning("nothing starts it with the machine: run `mainstay startup`")
     for unit, is_users in units:
-        if not _is_enabled(unit):
+        if not _is_enabled(unit, project, is_users=is_users):
             how = "systemctl --user" if is_users else "systemctl"
             return failed(f"{unit} is there and not switched on: {how} enable {unit.name}")
         user = pwd.getpwuid(os.geteuid()).pw_name
@@ -85,23 +88,31 @@ def startup(project: Project) -> Finding:
     return ok(f"{', '.join(str(unit) for unit, _ in units)} starts it with the machine")
 
 
-def _units(project: Project) -> Iterator[tuple[Path, bool]]:
-    """The units that work in the project's directory, and whether they are a user's own."""
+def _places(project: Project) -> Mapping[Path, bool]:
+    """Where units are, and whether those there are a user's own."""
     own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd/user"
-    places = [(project.root / place, False) for place in _SYSTEM]
-    for place, is_users in [*places, (project.root / "etc/systemd/user", True), (own, True)]:
+    places = {project.root / place: False for place in _SYSTEM}
+    return {**places, project.root / "etc/systemd/user": True, own: True}
+
+
+def _units(project: Project) -> Iterator[tuple[Path, bool]]:
+    """The units that start something of ours in the project's directory, and whether they are a user's own."""
+    for place, is_users in _places(project).items():
         for unit in sorted(place.glob("*.service")):
             try:
                 lines = unit.read_text(errors="replace").splitlines()
             except OSError:
                 continue
             directories = [line.partition("=")[2].strip() for line in lines if line.startswith("WorkingDirectory=")]
-            if any(Path(each.replace("%%", "%")) == project.directory for each in directories if each):
+            is_here = any(Path(each.replace("%%", "%")) == project.directory for each in directories if each)
+            if is_here and any(_STARTS.match(line) for line in lines):
                 yield unit, is_users
 
 
-def _is_enabled(unit: Path) -> bool:
-    return any(unit.parent.glob(f"*.wants/{unit.name}"))
+def _is_enabled(unit: Path, project: Project, *, is_users: bool) -> bool:
+    """Links of `systemctl enable` are in the place of the administrator, wherever the unit is."""
+    places = [place for place, is_theirs in _places(project).items() if is_theirs is is_users]
+    return any(any(place.glob(f"*.wants/{unit.name}")) for place in places)
 
 
 @configured

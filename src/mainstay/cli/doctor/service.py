@@ -70,6 +70,8 @@ def probes(project: Project, config: Config) -> Finding:
     """What the service says of itself."""
     if not services(config):
         return skipped("no app is this project's service")
+    if not config.service.port:
+        return skipped("the service takes any free port: `mainstay list` says which")
     origin = service_url(config)
     try:
         answers = {probe: _status(origin, probe) for probe in _PROBES}

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from mainstay.cli.doctor.model import Finding, Project, configured, failed, ok, skipped, warning
-from mainstay.config.env import read_variables
 from mainstay.config.model import Config
 from mainstay.config.schema import SECTIONS
 from mainstay.config.toml import read_toml
+from mainstay.config.variables import read_variables
 from mainstay.errors import ConfigError
 from mainstay.settings import Secret
 from mainstay.storage.file import path_of

@@ -6,7 +6,7 @@ Each row has exactly as many columns as there are, whatever is in it, so that no
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from mainstay.cli.look import colour_of, size, uptime
+from mainstay.cli.look import HEAD, cells, colour_of, size
 from mainstay.cli.monit.model import Seen, View
 from mainstay.cli.terminal import DIM, coloured, cut, safe, width
 
@@ -17,7 +17,6 @@ _BOLD: Final = "1"
 _YELLOW: Final = "33"
 BARS: Final = "▁▂▃▄▅▆▇█"
 PLAIN_BARS: Final = "_.-=+*%#"
-_HEAD: Final = ("APP", "STATE", "PID", "UP", "RESTARTS", "CPU", "MEMORY", "REASON")
 _IMPORTANT: Final = (0, 1, 6, 5, 4, 3, 2)
 """Which columns there are where not all have room; what is left is the reason's."""
 _STATE, _REASON = 1, 7
@@ -119,7 +118,7 @@ class _Drawing:
         rows = [_cells(each) for each in seen.instances]
         widths = self._widths(rows)
         if with_head:
-            yield self._row("  " + _joined([cut(_HEAD[n], wide) for n, wide in widths.items()]), DIM)
+            yield self._row("  " + _joined([cut(HEAD[n], wide) for n, wide in widths.items()]), DIM)
         for number in range(first, min(first + height, len(rows))):
             yield self._instance(rows[number], widths, selected=names[number] == view.selected)
 
@@ -129,7 +128,7 @@ class _Drawing:
         left = self._columns - 2
         for number in _IMPORTANT:
             wide = max((width(row[number]) for row in rows), default=0)
-            wide = max(wide, width(_HEAD[number]))
+            wide = max(wide, width(HEAD[number]))
             if number == 0:
                 wide = max(0, min(wide, max(_LEAST_NAME, self._columns // 3), left))
             elif wide + _GAP > left:
@@ -141,16 +140,16 @@ class _Drawing:
         return dict(sorted(widths.items()))
 
     def _instance(self, row: Sequence[str], widths: Mapping[int, int], *, selected: bool) -> str:
-        cells = []
+        shown = []
         for number, wide in widths.items():
             text = cut(row[number], wide)
             if number in _NUMBERS:
                 text = " " * (width(text) - width(text.rstrip())) + text.rstrip()
             if number == _STATE and not selected:
                 text = self._coloured(text, colour_of(row[_STATE]))
-            cells.append(text)
+            shown.append(text)
         taken = sum(widths.values()) + _GAP * (len(widths) - 1) + 2
-        drawn = ("> " if selected else "  ")[: self._columns] + _joined(cells) + " " * (self._columns - taken)
+        drawn = ("> " if selected else "  ")[: self._columns] + _joined(shown) + " " * (self._columns - taken)
         return self._coloured(drawn, _INVERSE) if selected else drawn
 
     def _details(self, view: View, seen: Seen) -> Iterator[str]:
@@ -187,18 +186,7 @@ class _Drawing:
 
 
 def _cells(each: Mapping[str, Any]) -> tuple[str, ...]:
-    runs = bool(each["pid"])
-    cells = (
-        each["name"],
-        each["state"],
-        str(each["pid"] or "-"),
-        uptime(each["uptime_s"]) if runs else "-",
-        str(each["restarts"]),
-        f"{each['cpu_percent']:.1f}%" if each["cpu_percent"] is not None else "-",
-        size(each["memory_bytes"]),
-        each["detail"] or each["status"],
-    )
-    return tuple(safe(cell).replace("\n", " ") for cell in cells)
+    return tuple(safe(cell).replace("\n", " ") for cell in cells(each))
 
 
 def _joined(cells: Sequence[str]) -> str:

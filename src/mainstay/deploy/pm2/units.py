@@ -60,11 +60,15 @@ def as_text(written: object) -> str:
 
 
 def as_words(written: object) -> list[str]:
-    """A list of words, or a text that is split into them: quotes count around a word, or behind its ``=``."""
+    """A list of words, or a text that is split into them: quotes count around a word, or behind its ``=``.
+
+    Empty words are dropped: PM2 does so in a text, and not in a list.
+    """
     if isinstance(written, list):
         return [as_variable(word) for word in written]
     words = _WORD.findall(as_text(written))
-    return [word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'" else word for word in words]
+    bare = [word[1:-1] if word[0] == word[-1] and word[0] in "\"'" else word for word in words]
+    return [word for word in bare if word.strip()]
 
 
 def as_milliseconds(written: object) -> str:

@@ -64,8 +64,9 @@ def _plain(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _words(*words: str) -> str:
-    return " ".join(_word(word.replace("$", "$$")) for word in words)
+def _words(program: str, *words: str) -> str:
+    """A command; systemd looks for variables in all of its words but the program."""
+    return " ".join((_word(program), *(_word(word.replace("$", "$$")) for word in words)))
 
 
 def _word(text: str) -> str:
