@@ -50,7 +50,7 @@ async def hammering(url: str) -> AsyncIterator[Counter[str]]:
 
 
 async def test_an_answer_under_way_has_one_outcome_and_nobody_is_refused(made: Project) -> None:
-    before = await service(made)
+    before = await service(made.directory)
     for number in range(2):
         await made.sandbox.say(f"count to {60 + number}", chat=f"oc_{number:032x}")
 
@@ -71,18 +71,18 @@ async def test_an_answer_under_way_has_one_outcome_and_nobody_is_refused(made: P
     assert [(each.outcomes, each.unfinished) for each in await made.sandbox.outcomes()] == [(1, 0)] * 3
     texts = sorted(each.texts[0].split()[-1] for each in await made.sandbox.outcomes())
     assert texts[:2] == ["60", "61"]
-    after = await service(made)
+    after = await service(made.directory)
     assert after["pid"] != before["pid"]
     assert after["ended"] == "exit code 0"
     assert [each["detail"] for each in after["history"]] == ["reloaded"]
 
 
 async def test_a_successor_that_can_not_start_changes_nothing(made: Project) -> None:
-    before = await service(made)
+    before = await service(made.directory)
     with (made.directory / "mainstay.toml").open("a") as file:
-        file.write('\n[storage]\nurl = "sqlite:////nowhere/at.db"\n')
+        file.write('\n[storage]\nurl = "sqlite:////proc/nowhere/at.db"\n')
     await typed(made.directory, "reload", code=1)
-    after = await service(made)
+    after = await service(made.directory)
     assert (after["pid"], after["state"], after["history"]) == (before["pid"], "ready", [])
     said = await made.sandbox.say("hello", chat=f"oc_{1:032x}")
 

@@ -238,7 +238,7 @@ async def test_a_restart_lets_an_answer_finish_and_the_next_process_answers_what
     assert answered_by[turn_of(made, first.message_id)] == str(before["pid"])
     assert answered_by[turn_of(made, late.message_id)] == str(found["pid"])
     watched = watching.result()
-    assert watched.answers[:3] == ["ready", "not ready", "refused"]
+    assert watched.answers == ["ready", "not ready", "ready"], "the socket was open all the time"
     print(f"for {watched.silent_s:.2f} s nobody answered while the service was restarted: {watched.answers}")
 
 

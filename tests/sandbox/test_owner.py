@@ -57,10 +57,11 @@ async def test_the_grace_begins_anew_with_every_owner_that_goes(other: subproces
     other.communicate()
     assert not owner.overdue()
     clock.advance(59)
-    assert owner.adopt(os.getpid())
-    assert not owner.overdue()
-    clock.advance(59)
-    owner.pid = other.pid
+    with subprocess.Popen(["sleep", "600"]) as last:  # noqa: ASYNC220
+        assert owner.adopt(last.pid)
+        assert not owner.overdue()
+        clock.advance(59)
+        last.kill()
     assert not owner.overdue()
     clock.advance(59)
     assert not owner.overdue()

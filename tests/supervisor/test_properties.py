@@ -568,7 +568,7 @@ class World:
                 self.tell(NotSpawned(detail="late"))
             case 3:
                 self.tell(Due())
-            case 4 if not self.spawning:
+            case 4 if not self.spawning and self.instance.state is not State.BACKOFF:
                 stranger = Child(pid=1, mark="another")
                 _, commands = self.step_of(
                     self.instance, Spawned(child=stranger), self.app, self.now_s, self.chance
