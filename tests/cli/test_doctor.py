@@ -411,6 +411,22 @@ def test_nothing_is_claimed_about_what_does_not_exist_yet(look: Look, project: P
 # what keeps it running
 
 
+def test_a_port_that_the_supervisor_holds_for_the_service_is_ours(look: Look, project: Path) -> None:
+    port = free_port()
+    held = f'[apps.held]\ncommand = {SLEEPER}\nlisten = ["127.0.0.1:{port}"]\n'
+    configure(project, f"[service]\nport = {port}\n{SERVICE}{held}")
+    typed = Typed(project, port)
+    try:
+        assert typed.run("start", "held").returncode == 0
+        lines = (home(project) / "lifecycle.log").read_text().splitlines()
+        os.kill(next(each["pid"] for each in map(json.loads, lines) if each["what"] == "daemon"), 9)
+        assert typed.run("start", "held").returncode == 0  # now the keeper comes first among who holds it
+        state, says = look("port")
+        assert (state, says.endswith("this project's service")) == (OK, True), says
+    finally:
+        assert typed.run("kill").returncode == 0
+
+
 def test_the_supervisor_and_its_apps_are_looked_at(look: Look, project: Path) -> None:
     typed = Typed(project, free_port())
     configure(project, f"[apps.web]\ncommand = {SLEEPER}\n")

@@ -2,6 +2,7 @@
 
 import errno
 import http.client
+import os
 import re
 import socket
 from pathlib import Path
@@ -53,14 +54,18 @@ def port(project: Project, config: Config) -> Finding:
 
 
 def _is_ours(by: str, project: Project) -> bool:
-    """Whether that process is a mainstay that works in the directory of this project."""
+    """Whether that process is a mainstay that works for this project: in its directory, or on its home.
+
+    The supervisor and its keeper hold the service's socket, too.
+    """
     found = re.match(r"process (\d+)", by)
     if found is None:
         return False
     process = Path("/proc") / found[1]
     try:
-        is_here = (process / "cwd").readlink() == project.directory.resolve()
-        return is_here and b"mainstay" in (process / "cmdline").read_bytes()
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        is_here = (process / "cwd").readlink() == project.directory.resolve() or os.fsencode(project.home) in words
+        return is_here and any(b"mainstay" in word for word in words)
     except OSError:
         return False
 
