@@ -386,6 +386,15 @@ def test_who_waits_for_a_start_hears_that_somebody_else_has_stopped_it(home: Sup
         assert "stopped" in waiting.result().stdout
 
 
+def test_the_daemon_has_what_it_needs_to_read_when_the_clock_restarts_an_app(home: Supervised) -> None:
+    home.configure(web={"command": ["sleep", "600"], "cron_restart": "0 3 * * *"})
+    home.run("start")
+    kill(home.daemon())
+    home.run("start")
+    home.run("update")
+    assert home.instances()["web:0"]["state"] == "ready"
+
+
 def test_when_its_home_is_deleted_everything_ends(home: Supervised) -> None:
     home.configure(web={"command": ["sleep", "600"]})
     home.run("start")

@@ -1,9 +1,9 @@
 """How does the supervisor begin, with as little in its memory as can be?
 
-A program of its own: ``python -I -S daemon.py [started] [boot] [shown=…] [handed=…] PLAN_FD``. `mainstay daemon`
-reads the configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`), and becomes this,
-where nothing is imported but the standard library and what the daemon needs. Only who shows what the apps say, as
-`mainstay run` does, has the rest of the package.
+A program of its own: ``python -I -S daemon.py [beside=…] [started] [boot] [shown=…] [handed=…] PLAN_FD``.
+`mainstay daemon` reads the configuration, leaves what it has read behind PLAN_FD (see `mainstay.supervisor.plan`),
+and becomes this, where nothing is imported but the standard library and what the daemon needs. Only who shows what
+the apps say, as `mainstay run` does, has the rest of the package.
 """
 
 import os
@@ -31,13 +31,23 @@ def program(*, shown: str) -> tuple[str, ...]:
         shown: in which form what the apps say is shown, see `mainstay.cli.lines.Form`; empty if it is not.
     """
     flags = ("-P",) if shown else ("-I", "-S")
-    return (sys.executable, *flags, os.path.abspath(__file__), *((f"shown={shown}",) if shown else ()))  # noqa: PTH100
+    words = (*((f"beside={_libraries()}",) if _libraries() else ()), *((f"shown={shown}",) if shown else ()))
+    return (sys.executable, *flags, os.path.abspath(__file__), *words)  # noqa: PTH100
+
+
+def _libraries() -> str:
+    """Where the only one is that the daemon ever needs, for who writes `cron_restart`; empty if it is not there."""
+    from importlib.util import find_spec
+
+    found = find_spec("cronsim")
+    return os.path.dirname(os.path.dirname(found.origin)) if found and found.origin else ""  # noqa: PTH120
 
 
 def _main(words: "list[str]") -> int:
     *words, fd = words
     # Beside what is installed: nothing of that may come before the standard library.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
+    sys.path.extend(word[7:] for word in words if word.startswith("beside="))
     from mainstay.errors import MainstayError, only_told
     from mainstay.supervisor.fingerprint import of_daemon
     from mainstay.supervisor.plan import read
