@@ -138,8 +138,14 @@ class Day:
 
     def _ask(self, verb: str, name: str) -> None:
         from_s = now_s()
+        answer: list[dict[str, object]] = []
         with Daemon(self.home) as talk:
-            answer = talk.ask(verb, names=[name] if name else [], timeout_s=PATIENCE_S)
+            try:
+                answer = talk.ask(verb, names=[name] if name else [], timeout_s=PATIENCE_S)
+            except MainstayError as error:
+                if verb != "reload":  # its successor may have been struck, and what ran before goes on
+                    raise
+                self.note(f"  {error}")
         self.asks.append(Ask(verb=verb, name=name, from_s=from_s, to_s=now_s()))
         self.note(f"  {verb} {name}: {states(answer) if answer else 'done'}")
 
