@@ -10,7 +10,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mainstay.notify import MARKER
 from mainstay.supervisor.model import Child
@@ -56,6 +56,13 @@ class _Tree:
     leads: bool = False
 
 
+class _Stranger(NamedTuple):
+    """Who belongs to no tree: its number (`numbered`), and when it was started."""
+
+    number: int
+    started: int
+
+
 class Trees:
     """The trees of all children that are watched.
 
@@ -68,7 +75,7 @@ class Trees:
         self._trees: dict[Child, _Tree] = {}
         self._member_of: dict[int, _Tree] = {}
         self._present: dict[int, int] = {}
-        self._strangers: dict[int, int] = {}
+        self._strangers: dict[int, _Stranger] = {}
         self._gone: set[int] = set()
         self._fleeting = False
 
@@ -79,7 +86,8 @@ class Trees:
             return
         entry = f"{MARKER}={marker}".encode() if marker else b""
         self._trees[child] = _Tree(child, int(started), entry, {})
-        self._strangers.clear()  # one of them may belong to it
+        # Only who is younger can belong to it.
+        self._strangers = {pid: found for pid, found in self._strangers.items() if found.started < int(started)}
 
     def forget(self, child: Child) -> None:
         """Its tree is of no interest any more."""
@@ -142,7 +150,7 @@ class Trees:
     def _look(self) -> dict[int, Stat]:
         """Bring the members up to date; returns at least those. Who was a stranger a moment ago still is one."""
         self._present = present = numbered()
-        self._strangers = {pid: number for pid, number in self._strangers.items() if present.get(pid) == number}
+        self._strangers = {pid: it for pid, it in self._strangers.items() if present.get(pid) == it.number}
         looked_at = present.keys() - self._strangers.keys()
         # The newest first: who is on the run may be gone in a moment.
         stats = {pid: found for pid in sorted(looked_at, reverse=True) if (found := stat(pid)) is not None}
@@ -185,7 +193,7 @@ class Trees:
                 return
             tree = next((marked[entry] for entry in entries if entry in marked), None)
         if tree is None or pid in self.spared:
-            self._strangers[pid] = self._present[pid]
+            self._strangers[pid] = _Stranger(self._present[pid], found.started)
         else:
             tree.members[pid] = found.started
             self._member_of[pid] = tree

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from tests.channels.feishu.conftest import eventually
 
 from mainstay.bus import Bus
+from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.press import Told, answer
 from mainstay.channels.feishu.retries import Pressed
@@ -59,7 +60,7 @@ class Door:
 
     client: httpx2.AsyncClient
     clock: ManualClock
-    webhook: Webhook
+    intake: Intake
     events: list[Event]
     accepted: list = field(default_factory=list)
     recalled: list[str] = field(default_factory=list)
@@ -132,9 +133,10 @@ async def a_door(served, **settings) -> AsyncIterator[Door]:
     bus, clock, events = Bus(), ManualClock(), []
     bus.subscribe_all(events.append)
     door: Door
-    webhook = Webhook(
+    settings = FeishuSettings(**known | settings)
+    intake = Intake(
         "feishu",
-        FeishuSettings(**known | settings),
+        settings,
         bus=bus,
         clock=clock,
         accept=lambda message: door.accept(message),
@@ -143,11 +145,12 @@ async def a_door(served, **settings) -> AsyncIterator[Door]:
         answered=lambda pressed: door.answered.append(pressed),
         bot=lambda: door.bot,
     )
+    webhook = Webhook("feishu", settings, bus=bus, clock=clock, intake=intake)
     async with (
         served([("/webhook/event", webhook.event), ("/webhook/card", webhook.card)]) as origin,
         httpx2.AsyncClient(base_url=origin, trust_env=False) as client,
     ):
-        door = Door(client, clock, webhook, events)
+        door = Door(client, clock, intake, events)
         yield door
 
 
@@ -436,20 +439,20 @@ async def test_an_unknown_event_is_acknowledged_counted_and_dropped(door):
     for _ in range(2):
         assert (await door.signed(door.event(kind="im.chat.updated_v1"))).status_code == 200
     assert door.accepted == []
-    assert door.webhook.dropped == {"im.chat.updated_v1": 2}
+    assert door.intake.dropped == {"im.chat.updated_v1": 2}
 
 
 async def test_names_of_unknown_events_do_not_fill_the_memory(door):
     for number in range(120):
         await door.signed(door.event(kind=f"unknown_{number}"))
-    assert len(door.webhook.dropped) == 101
-    assert door.webhook.dropped.total() == 120
+    assert len(door.intake.dropped) == 101
+    assert door.intake.dropped.total() == 120
 
 
 async def test_who_is_not_spoken_to_does_not_answer(door):
     assert (await door.signed(door.event(chat_type="group"))).status_code == 200
     assert door.accepted == []
-    assert door.webhook.dropped == {"not_mentioned": 1}
+    assert door.intake.dropped == {"not_mentioned": 1}
 
 
 async def test_a_mention_that_can_not_be_told_yet_comes_again(door):
@@ -474,14 +477,14 @@ async def test_a_press_is_answered_with_what_came_of_it_and_only_then_followed_u
         return door.answered == [door.outcome]
 
     await eventually(followed_up)
-    assert (door.accepted, door.webhook.dropped) == ([], {})
+    assert (door.accepted, door.intake.dropped) == ([], {})
 
 
 async def test_a_press_that_leads_to_nothing_is_counted(door):
     door.outcome = Pressed(told=Told.NO_MORE, dropped="press_elsewhere")
     response = await door.signed(door.event(kind="card.action.trigger"))
     assert (response.status_code, response.json()) == (200, answer(Told.NO_MORE))
-    assert door.webhook.dropped == {"press_elsewhere": 1}
+    assert door.intake.dropped == {"press_elsewhere": 1}
 
 
 async def test_who_pressed_is_told_when_it_could_not_be_stored(door):

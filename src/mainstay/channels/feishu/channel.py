@@ -16,6 +16,7 @@ from mainstay.asgi import ASGIApp
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.pump import Pump
@@ -92,7 +93,7 @@ class FeishuChannel:
             accept=accept,
             window_s=retry_window_s,
         )
-        self._webhook = Webhook(
+        self._intake = Intake(
             name,
             settings,
             bus=bus,
@@ -103,6 +104,7 @@ class FeishuChannel:
             answered=lambda pressed: self._withdraw(pressed.turn_id),
             bot=lambda: self._bot,
         )
+        self._webhook = Webhook(name, settings, bus=bus, clock=clock, intake=self._intake)
         self._bot: Bot | None = None
         self._last_refusal: Refusal | None = None
         self._refused_at_s = 0.0
@@ -172,7 +174,7 @@ class FeishuChannel:
                 "openSeconds": round(self._guard.pause_s, 1),
                 "outbox": self._pump.backlog.pending,
                 "lastError": self._last_refusal.reason if self._last_refusal else None,
-                "dropped": self._webhook.dropped.total(),
+                "dropped": self._intake.dropped.total(),
             },
         )
 

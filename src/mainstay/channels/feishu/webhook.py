@@ -10,9 +10,7 @@ content would let a stranger decrypt what he has recorded, block by block.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
 
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
@@ -22,14 +20,11 @@ from starlette.types import Receive, Scope, Send
 from mainstay.bus import Bus
 from mainstay.channels.feishu import crypto
 from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, open_envelope, read_object, text_at
-from mainstay.channels.feishu.model import Bot, FeishuSettings
-from mainstay.channels.feishu.parse import Ignored, parse_legacy, parse_message
-from mainstay.channels.feishu.press import PRESSES, Told, answer
-from mainstay.channels.feishu.retries import Pressed
+from mainstay.channels.feishu.intake import Again, Intake, Taken
+from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.feishu.press import PRESSES
 from mainstay.clock import Clock
-from mainstay.errors import StorageUnavailable
-from mainstay.events import MessageRefused, WebhookRejected
-from mainstay.messages import Message, turn_id_of
+from mainstay.events import WebhookRejected
 
 __all__ = ["Webhook"]
 
@@ -53,38 +48,15 @@ class Webhook:
         settings: of the channel.
         bus: hears of what is turned away.
         clock: tells how old a request is.
-        accept: stores a message; raises StorageUnavailable.
-        recalled: told the turn_id of a message that was taken back.
-        pressed: decides what comes of a press; raises StorageUnavailable.
-        answered: told what came of a press once the platform has our answer, and not before: until then it refuses
-            every change of that card.
-        bot: who the bot is, once that is known.
+        intake: takes what has passed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        settings: FeishuSettings,
-        *,
-        bus: Bus,
-        clock: Clock,
-        accept: Callable[[Message], Awaitable[bool]],
-        recalled: Callable[[str], object],
-        pressed: Callable[[Json], Awaitable[Pressed]],
-        answered: Callable[[Pressed], object],
-        bot: Callable[[], Bot | None],
-    ) -> None:
+    def __init__(self, name: str, settings: FeishuSettings, *, bus: Bus, clock: Clock, intake: Intake) -> None:
         self._name = name
         self._settings = settings
         self._bus = bus
         self._clock = clock
-        self._accept = accept
-        self._recalled = recalled
-        self._pressed = pressed
-        self._answered = answered
-        self._bot = bot
-        self.dropped: Counter[str] = Counter()
-        """What was not answered, by event type or reason."""
+        self._intake = intake
 
     async def event(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``POST /webhook/event``."""
@@ -98,7 +70,7 @@ class Webhook:
         deadline = asyncio.get_running_loop().time() + self._settings.ack_timeout
         try:
             envelope = await self._verified(Request(scope, receive), deadline, for_cards=for_cards)
-            response = await self._in_time(envelope, deadline)
+            response = await self._taken(envelope, deadline)
         except ClientDisconnect:
             return
         except Rejected as rejected:
@@ -107,16 +79,14 @@ class Webhook:
             response = self._reject(400, "malformed")
         await response(scope, receive, send)
 
-    async def _in_time(self, envelope: Envelope, deadline: float) -> Response:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._take(envelope)
-        except StorageUnavailable:
-            refused = self._refuse("it could not be stored")
-        except TimeoutError:
-            refused = self._refuse(f"not stored within {self._settings.ack_timeout:g} s")
-        # a press comes once: nobody but the person can repeat it
-        return JSONResponse(answer(Told.NOT_NOW)) if envelope.type in PRESSES else refused
+    async def _taken(self, envelope: Envelope, deadline: float) -> Response:
+        if envelope.type == "url_verification":
+            return JSONResponse({"challenge": envelope.challenge})
+        match await self._intake.take(envelope, deadline):
+            case Taken(answer=answer, afterwards=afterwards):
+                return JSONResponse(answer, background=BackgroundTask(_call, afterwards))
+            case Again():
+                return JSONResponse({"error": "try again"}, status_code=503, headers={"retry-after": "15"})
 
     async def _verified(self, request: Request, deadline: float, *, for_cards: bool) -> Envelope:
         try:
@@ -207,74 +177,15 @@ class Webhook:
         if age_s is None or not -self._settings.clock_skew <= age_s <= self._settings.freshness:
             raise Rejected(401, "stale, or without a time")
 
-    async def _take(self, envelope: Envelope) -> Response:
-        if envelope.type == "url_verification":
-            return JSONResponse({"challenge": envelope.challenge})
-        if envelope.type == "im.message.recalled_v1":
-            message_id = text_at(envelope.event, "message_id")
-            self._recalled(turn_id_of(self._name, self._settings.app_id, "message", message_id))
-            return JSONResponse({})
-        if envelope.type in PRESSES:
-            return await self._press(envelope)
-        parsed = self._parse(envelope)
-        if isinstance(parsed, Message):
-            await self._accept(parsed)
-            return JSONResponse({})
-        if parsed is None:
-            self._count(envelope.type)
-            return JSONResponse({})
-        self._count(parsed.reason)
-        if parsed.later:
-            return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
-        return JSONResponse({})
-
-    async def _press(self, envelope: Envelope) -> Response:
-        pressed = await self._pressed(envelope.event)
-        if pressed.dropped:
-            self._count(pressed.dropped)
-        return JSONResponse(answer(pressed.told), background=BackgroundTask(self._follow_up, pressed))
-
-    async def _follow_up(self, pressed: Pressed) -> None:
-        self._answered(pressed)
-
-    def _parse(self, envelope: Envelope) -> Message | Ignored | None:
-        """None: not a message."""
-        settings, now = self._settings, self._clock.now()
-        match envelope.type:
-            case "im.message.receive_v1":
-                return parse_message(
-                    envelope.event,
-                    channel=self._name,
-                    app_id=settings.app_id,
-                    bot=self._bot(),
-                    answer_all=settings.answer_all,
-                    now=now,
-                )
-            case "message":
-                sent_at = datetime.fromtimestamp(envelope.created_s, UTC) if envelope.created_s else now
-                return parse_legacy(
-                    envelope.event,
-                    channel=self._name,
-                    app_id=settings.app_id,
-                    answer_all=settings.answer_all,
-                    sent_at=sent_at,
-                )
-            case _:
-                return None
-
-    def _count(self, kind: str) -> None:
-        """Bounded, because the names come from outside."""
-        self.dropped[kind if kind in self.dropped or len(self.dropped) < 100 else "other"] += 1
-
     def _reject(self, status: int, reason: str) -> Response:
         self._bus.emit(WebhookRejected(channel=self._name, reason=reason, status=status))
         headers = {"allow": "POST"} if status == 405 else None
         return JSONResponse({"error": reason}, status_code=status, headers=headers)
 
-    def _refuse(self, reason: str) -> Response:
-        """Not acknowledged: the platform delivers it again after 15 s, 5 min, 1 h and 6 h."""
-        self._bus.emit(MessageRefused(channel=self._name, reason=reason))
-        return JSONResponse({"error": "try again"}, status_code=503, headers={"retry-after": "15"})
+
+async def _call(afterwards: Callable[[], object]) -> None:
+    """On the loop: what is no coroutine would be run in a thread."""
+    afterwards()
 
 
 def _plain(key: str, sealed: Json) -> bytes:

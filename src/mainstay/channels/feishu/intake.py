@@ -1,0 +1,160 @@
+"""What is done with an event, by whichever way it came?
+
+Who brings it has verified it, and tells the platform what `Intake.take` says: that it has been taken, which means
+stored, or that it is to be delivered again. Nobody is answered here.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mainstay.bus import Bus
+from mainstay.channels.feishu.envelope import Envelope, Json, text_at
+from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.parse import Ignored, parse_legacy, parse_message
+from mainstay.channels.feishu.press import PRESSES, Told, answer
+from mainstay.channels.feishu.retries import Pressed
+from mainstay.clock import Clock
+from mainstay.errors import StorageUnavailable
+from mainstay.events import MessageRefused
+from mainstay.messages import Message, turn_id_of
+
+__all__ = ["Again", "Intake", "Taken"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """It need not be delivered again.
+
+    Attributes:
+        answer: what the platform is to hear; empty but for a press.
+        afterwards: to be called once the platform has the answer, and not before: until then it refuses every
+            change of the card that was pressed.
+    """
+
+    answer: Mapping[str, object] = field(default_factory=dict)
+    afterwards: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """It was not taken: the platform delivers it again after 15 s, 5 min, 1 h and 6 h."""
+
+    reason: str
+
+
+class Intake:
+    """Takes the events of one bot.
+
+    Args:
+        name: of the channel.
+        settings: of the channel.
+        bus: hears of what is refused.
+        clock: tells when a message came that does not say it.
+        accept: stores a message; raises StorageUnavailable.
+        recalled: told the turn_id of a message that was taken back.
+        pressed: decides what comes of a press; raises StorageUnavailable.
+        answered: told what came of a press once the platform has our answer.
+        bot: who the bot is, once that is known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: FeishuSettings,
+        *,
+        bus: Bus,
+        clock: Clock,
+        accept: Callable[[Message], Awaitable[bool]],
+        recalled: Callable[[str], object],
+        pressed: Callable[[Json], Awaitable[Pressed]],
+        answered: Callable[[Pressed], object],
+        bot: Callable[[], Bot | None],
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._bus = bus
+        self._clock = clock
+        self._accept = accept
+        self._recalled = recalled
+        self._pressed = pressed
+        self._answered = answered
+        self._bot = bot
+        self.dropped: Counter[str] = Counter()
+        """What was not answered, by event type or reason."""
+
+    async def take(self, envelope: Envelope, deadline: float) -> Taken | Again:
+        """Store what it says, until this moment of the loop's time.
+
+        Raises:
+            MalformedEvent: it lacks what every such event has.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._take(envelope)
+        except StorageUnavailable:
+            refused = self._refuse("it could not be stored")
+        except TimeoutError:
+            refused = self._refuse(f"not stored within {self._settings.ack_timeout:g} s")
+        # a press comes once: nobody but the person can repeat it
+        return Taken(answer=answer(Told.NOT_NOW)) if envelope.type in PRESSES else refused
+
+    async def _take(self, envelope: Envelope) -> Taken | Again:
+        if envelope.type == "im.message.recalled_v1":
+            message_id = text_at(envelope.event, "message_id")
+            self._recalled(turn_id_of(self._name, self._settings.app_id, "message", message_id))
+            return Taken()
+        if envelope.type in PRESSES:
+            return await self._press(envelope)
+        parsed = self._parse(envelope)
+        if isinstance(parsed, Message):
+            await self._accept(parsed)
+            return Taken()
+        if parsed is None:
+            self._count(envelope.type)
+            return Taken()
+        self._count(parsed.reason)
+        if parsed.later:
+            return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
+        return Taken()
+
+    async def _press(self, envelope: Envelope) -> Taken:
+        pressed = await self._pressed(envelope.event)
+        if pressed.dropped:
+            self._count(pressed.dropped)
+        return Taken(answer=answer(pressed.told), afterwards=lambda: self._answered(pressed))
+
+    def _parse(self, envelope: Envelope) -> Message | Ignored | None:
+        """None: not a message."""
+        settings, now = self._settings, self._clock.now()
+        match envelope.type:
+            case "im.message.receive_v1":
+                return parse_message(
+                    envelope.event,
+                    channel=self._name,
+                    app_id=settings.app_id,
+                    bot=self._bot(),
+                    answer_all=settings.answer_all,
+                    now=now,
+                )
+            case "message":
+                sent_at = datetime.fromtimestamp(envelope.created_s, UTC) if envelope.created_s else now
+                return parse_legacy(
+                    envelope.event,
+                    channel=self._name,
+                    app_id=settings.app_id,
+                    answer_all=settings.answer_all,
+                    sent_at=sent_at,
+                )
+            case _:
+                return None
+
+    def _count(self, kind: str) -> None:
+        """Bounded, because the names come from outside."""
+        self.dropped[kind if kind in self.dropped or len(self.dropped) < 100 else "other"] += 1
+
+    def _refuse(self, reason: str) -> Again:
+        self._bus.emit(MessageRefused(channel=self._name, reason=reason))
+        return Again(reason)
