@@ -28,13 +28,14 @@ from mainstay.supervisor.events import Abort, Command, Event, Kill, Signal, Spaw
 from mainstay.supervisor.evidence import discard, found, keep_only, prepare
 from mainstay.supervisor.keeping import Keeper, Kept
 from mainstay.supervisor.machine import step, succeed
-from mainstay.supervisor.model import ACTIVE, Child, Ended, Instance, Reason, State, is_wanted
-from mainstay.supervisor.naming import Role, app_of, beside, number_of, run_of, slot_of
+from mainstay.supervisor.model import Child, Ended, Instance, Reason, State, is_wanted
+from mainstay.supervisor.naming import Role, app_of, beside, run_of, slot_of
 from mainstay.supervisor.notify import meant
 from mainstay.supervisor.output.collector import Collector
-from mainstay.supervisor.output.model import Source, policy, sources
+from mainstay.supervisor.output.model import Source, policy
 from mainstay.supervisor.outputs import Outputs
 from mainstay.supervisor.plan import Plan
+from mainstay.supervisor.population import Population
 from mainstay.supervisor.probes.asking import ask, ask_health
 from mainstay.supervisor.probes.commands import Commands
 from mainstay.supervisor.probes.machine import Tally
@@ -86,9 +87,8 @@ class Supervisor:
         boot: whether the machine has started this daemon: what the last one has ended with itself goes on then.
 
     Attributes:
-        instances: all runs, by name.
-        roster: which instances there are to be.
-        removed: the apps that are not in the configuration any more.
+        population: which instances there are, and are to be.
+        instances: of the population: all runs, by name.
         reloads: those that go on.
     """
 
@@ -103,10 +103,8 @@ class Supervisor:
         clock: Clock,
         boot: bool = False,
     ) -> None:
-        self.plan = plan
-        self.roster = kept.roster if kept is not None else Roster()
-        self.removed: frozenset[str] = frozenset()
-        self.instances: dict[str, Instance] = {}
+        self.population = Population(plan, kept.roster if kept is not None else Roster())
+        self.instances = self.population.instances
         self.sockets = Sockets(keeper, plan.directory)
         self.outputs = Outputs(plan.home, keeper=keeper, collector=collector)
         self.saving = Saving(plan.home, lifecycle, left_behind=self._left_behind, forget=self._forget)
@@ -134,43 +132,20 @@ class Supervisor:
             for name, each in (kept.instances if kept is not None and not known else {}).items()
             if is_wanted(each)
         ) | frozenset(kept.wanted_at_end if kept is not None and boot else ())
-        self._know(known, lost=kept is None)
+        self.population.recall(known)
+        if kept is None:
+            self.population.suppose([each.name for each in keeper.children])
         rolls = kept.rolls if kept is not None and known else ()
         self.reloads = Reloads(
             self,
-            [roll for roll in rolls if all(app_of(slot) in self.plan.apps for slot in roll.left)],
+            [roll for roll in rolls if all(app_of(slot) in self.population.plan.apps for slot in roll.left)],
             now=boottime,
             over=lambda roll: lifecycle.write("reload over", failed=roll.failed, left=list(roll.left)),
         )
 
-    def _know(self, known: Mapping[str, Instance], *, lost: bool) -> None:
-        """What the last daemon knew, as far as it is planned, or runs."""
-        running = {app_of(name) for name, each in known.items() if each.state in ACTIVE}
-        remains = {
-            app: each.settings()
-            for app, each in self.roster.remains.items()
-            if app in running and app not in self.plan.apps
-        }
-        for name in self.roster.names(self.plan.apps):
-            self.instances[name] = known.get(name, Instance())
-        if lost:  # that they run tells what was decided
-            running_now = {slot_of(each.name) for each in self._keeper.children} & self.instances.keys()
-            self.instances |= dict.fromkeys(running_now, Instance(state=State.STARTING))
-        self.removed = frozenset(remains)
-        self.plan = replace(self.plan, apps={**self.plan.apps, **remains})
-        for name, instance in known.items():
-            runs = instance.state in ACTIVE or (name != slot_of(name) and app_of(name) not in remains)
-            if runs and app_of(name) in self.plan.apps:
-                self.instances.setdefault(name, instance)
-
     def settings(self, name: str) -> AppSettings:
-        """Of the app of this instance."""
-        return self.plan.apps[app_of(name)]
-
-    def sources(self, name: str) -> tuple[Source, ...]:
-        """The logs of this instance."""
-        app, logs = app_of(name), self.plan.home / "logs"
-        return tuple(sources(app, number_of(name), self.plan.apps[app], logs=logs, base=self.plan.directory))
+        """Of the app of this run."""
+        return self.population.settings(name)
 
     def usage(self, name: str) -> tuple[Usage, float | None] | None:
         """What it takes, and how much of a core in percent; None while nobody has looked."""
@@ -186,26 +161,20 @@ class Supervisor:
         return {key: value for key, _, value in pairs if key}, order.env
 
     def replan(self, apps: Mapping[str, AppSettings]) -> None:
-        """Go on with other settings; what runs keeps its own until it is started again."""
-        self.removed = frozenset(self.plan.apps.keys() - apps.keys())
-        self.plan = replace(self.plan, apps={**self.plan.apps, **apps})
-        self.reform(self.roster)
+        """See `Population.replan`."""
+        self.population.replan(apps)
+        self.changed()
 
     def reform(self, roster: Roster) -> None:
-        """Let there be other instances; of those that are too many each is forgotten when it has ended."""
-        self.roster = roster
-        present = {app: each for app, each in self.plan.apps.items() if app not in self.removed}
-        for name in roster.names(present):
-            self.instances.setdefault(name, Instance())
+        """See `Population.reform`."""
+        self.population.reform(roster)
         self.changed()
 
     def is_surplus(self, name: str) -> bool:
         """Whether there is to be no such run."""
         if name != slot_of(name):
             return not self.reloads.concern(slot_of(name))
-        if app_of(name) in self.removed:
-            return app_of(name) in self.roster.deleted
-        return not self.roster.has(name, self.plan.apps)
+        return not self.population.has_place(name)
 
     def begin(self, name: str) -> None:
         """Let there be a run of this name, and start it."""
@@ -256,12 +225,11 @@ class Supervisor:
                         pass
 
     def _left_behind(self) -> LeftBehind:
-        roster = self.roster.remember(self.plan.apps, map(app_of, self.instances))
         return LeftBehind(
             boot=self._boot,
             instances=dict(self.instances),
             rolls=self.reloads.rolls,
-            roster=roster,
+            roster=self.population.remembered(),
             wanted_at_end=self._wanted_at_end,
         )
 
@@ -281,7 +249,7 @@ class Supervisor:
 
     async def let_go(self, apps: Collection[str], sources: Iterable[Source]) -> None:
         """Close the sockets and the pipes of what was deleted. Raises MainstayError."""
-        await self.sockets.keep(self.plan.apps.keys() - apps)
+        await self.sockets.keep(self.population.plan.apps.keys() - apps)
         await self.outputs.let_go(sources)
 
     async def moved(self) -> None:
@@ -302,7 +270,7 @@ class Supervisor:
         self._probing.follow(name, self.instances[name], self.settings(name))
 
     def _planned_by_clock(self) -> dict[str, str]:
-        return {app: each.cron_restart for app, each in self.plan.apps.items() if each.cron_restart}
+        return {app: each.cron_restart for app, each in self.population.plan.apps.items() if each.cron_restart}
 
     def _restart_by_clock(self, app: str, expression: str) -> None:
         for name in [name for name in self.instances if app_of(name) == app and name == slot_of(name)]:
@@ -322,7 +290,7 @@ class Supervisor:
         return await ask(f"{name}:{kind}", probe, commands=self._commands, order=order)
 
     def _order(self, name: str, app: AppSettings) -> Launch:
-        plan, begun_s = self.plan, self.instances[name].begun_s
+        plan, begun_s = self.population.plan, self.instances[name].begun_s
         return launch(name, begun_s, app, home=plan.home, directory=plan.directory, environ=plan.environ)
 
     def heard(self, pid: int, said: Mapping[str, str]) -> None:
@@ -350,14 +318,14 @@ class Supervisor:
 
     async def _take_over(self) -> None:
         """What earlier daemons have started goes on; whatever has no place in the plan any more is ended."""
-        keep_only(self.plan.home, [run_of(name, each.begun_s) for name, each in self.instances.items()])
+        keep_only(self.population.plan.home, [run_of(name, each.begun_s) for name, each in self.instances.items()])
         listed = {kept.child: kept for kept in self._keeper.children}
         for name, instance in list(self.instances.items()):
             if instance.child is not None:
                 self._adopted(name, instance.begun_s, instance.child)
                 if instance.child not in listed:
                     await self._keeper.adopt(
-                        name, instance.child, [self.outputs.fifo(each) for each in self.sources(name)]
+                        name, instance.child, [self.outputs.fifo(each) for each in self.population.sources(name)]
                     )
         others = self._commands.take_over(listed)
         for child in others.keys() - self._names.keys():
@@ -371,7 +339,7 @@ class Supervisor:
         )
         self._resume(others)
         with suppress(MainstayError):  # then they stay open
-            await self.sockets.keep(self.plan.apps)
+            await self.sockets.keep(self.population.plan.apps)
 
     def _resume(self, listed: Mapping[Child, Kept]) -> None:
         """Nobody was looking for a while."""
@@ -412,7 +380,7 @@ class Supervisor:
 
     def _adopted(self, name: str, begun_s: float, child: Child) -> None:
         self._names[child] = name
-        self._trees.watch(child, marker(name, begun_s, self.plan.home))
+        self._trees.watch(child, marker(name, begun_s, self.population.plan.home))
 
     def _perform(self, name: str, command: Command) -> None:
         match command:
@@ -423,7 +391,7 @@ class Supervisor:
                     send_group(child, signal.Signals[signal_name])
                     send_group(child, signal.SIGCONT)  # one that is stopped hears it only when it goes on
             case Abort(child=child):
-                self._aborted[child] = _length(self.sources(name)[-1].path)
+                self._aborted[child] = _length(self.population.sources(name)[-1].path)
                 with suppress(OSError):
                     send(child, signal.SIGABRT)
                     send(child, signal.SIGCONT)
@@ -443,7 +411,7 @@ class Supervisor:
         if self.instances[name].child is not None:
             return  # it was found with the keeper
         event: Event
-        plan, settings, begun_s = self.plan, self.settings(name), self.instances[name].begun_s
+        plan, settings, begun_s = self.population.plan, self.settings(name), self.instances[name].begun_s
         try:
             order = self._order(name, settings)
             fifos = self._collect(name)
@@ -487,7 +455,9 @@ class Supervisor:
             self._has_ended(name, child, self._ended_early.pop(child))
 
     def _collect(self, name: str) -> tuple[Path, ...]:
-        return self.outputs.collect(self.sources(name), policy(self.settings(name)), self.instances[name].child)
+        return self.outputs.collect(
+            self.population.sources(name), policy(self.settings(name)), self.instances[name].child
+        )
 
     async def _sweep(self, child: Child) -> None:
         left = await self._trees.kill(child, _SWEEP_S)
@@ -517,9 +487,9 @@ class Supervisor:
 
     async def _has_hung(self, name: str, run: str, child: Child, ended: Ended) -> None:
         """With what it has left of where it hung, once that is in its log."""
-        log = self.sources(name)[-1].path
+        log = self.population.sources(name)[-1].path
         await self.outputs.drained(log, within_s=_LAST_WORDS_S)
-        stacks = found(self.plan.home, run, log, self._aborted.pop(child, 0))
+        stacks = found(self.population.plan.home, run, log, self._aborted.pop(child, 0))
         self._feed_end(self._names.get(child, name), events.ChildEnded(child=child, ended=ended, stacks=stacks))
 
     def _feed_end(self, name: str, event: events.ChildEnded) -> None:
@@ -580,7 +550,7 @@ class Supervisor:
                 after.state, name=name, pid=after.child.pid if after.child else None, detail=after.detail
             )
         if before.child is not None and after.child is None:
-            discard(self.plan.home, run_of(name, before.begun_s))
+            discard(self.population.plan.home, run_of(name, before.begun_s))
         self._time.set()
         self.changed()
 

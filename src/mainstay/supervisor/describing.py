@@ -50,15 +50,15 @@ class Descriptions:
             "cpu_percent": round(taken[1], 1) if taken and taken[1] is not None else None,
             "memory_bytes": taken[0].memory_bytes if taken else None,
             "processes": taken[0].processes if taken else None,
-            "detail": instance.detail or (GONE if app_of(name) in self._supervisor.removed else ""),
+            "detail": instance.detail or (GONE if app_of(name) in self._supervisor.population.removed else ""),
             "status": instance.status,
             "wanted": is_wanted(instance),
             "since": self._moment(instance.since_s, now_s) if instance.since_s else None,
             "ended": str(instance.ended) if instance.ended else None,
             "probes": [self._probe(kind, tally, now_s) for kind, tally in self._supervisor.probes(name).items()],
             "command": list(settings.command),
-            "logs": [str(source.path) for source in self._supervisor.sources(name)],
-            "output": [self._output(source) for source in self._supervisor.sources(name)],
+            "logs": [str(source.path) for source in self._supervisor.population.sources(name)],
+            "output": [self._output(source) for source in self._supervisor.population.sources(name)],
             "history": [self._record(each, now_s, stacks=stacks) for each in instance.restarts],
         }
 

@@ -48,6 +48,7 @@ class Verbs:
         clock: Clock,
     ) -> None:
         self._supervisor = supervisor
+        self._population = supervisor.population
         self._apps = apps
         self._end = end
         self._update = update
@@ -109,7 +110,7 @@ class Verbs:
 
     def _meant(self, names: Iterable[object]) -> list[str]:
         """The instances by these names, of apps or of instances; all of them if there is none, or ``all``."""
-        apps = list(self._supervisor.plan.apps)
+        apps = list(self._population.plan.apps)
         slots = {slot_of(name) for name in self._supervisor.instances}
         known = sorted(slots, key=lambda slot: (apps.index(app_of(slot)), number_of(slot)))
         wanted = [str(name) for name in names if name != "all"]
@@ -139,10 +140,10 @@ class Verbs:
         written = [str(name) for name in names if name != "all"]
         supervisor.replan(await self._apps())
         if restored:
-            deleted = supervisor.roster.deleted
-            supervisor.reform(supervisor.roster.restore([app for app in deleted if not written or app in written]))
+            roster = self._population.roster
+            supervisor.reform(roster.restore([app for app in roster.deleted if not written or app in written]))
         meant = self._meant(written)
-        removed = [slot for slot in meant if app_of(slot) in supervisor.removed]
+        removed = [slot for slot in meant if app_of(slot) in self._population.removed]
         if written and removed:
             app = app_of(removed[0])
             raise ConfigError(f"{app} is {GONE}: write it there again, or end it with `mainstay delete {app}`")
@@ -182,22 +183,20 @@ class Verbs:
             raise MainstayError(f"not reloaded: {roll.failed}; what ran before goes on{rest}")
 
     async def _scale(self, names: Iterable[object], to: str, *, wait: bool) -> list[str]:
-        supervisor = self._supervisor
+        supervisor, population = self._supervisor, self._population
         supervisor.replan(await self._apps())
-        written = [str(name) for name in names]
-        if len(written) != 1 or written[0] not in supervisor.plan.apps:
-            apps = set(supervisor.plan.apps)
-            raise ConfigError(f"there is no app {' '.join(written)}{nearest(' '.join(written), apps)}")
+        written, apps = [str(name) for name in names], population.plan.apps
+        if len(written) != 1 or written[0] not in apps:
+            raise ConfigError(f"there is no app {' '.join(written)}{nearest(' '.join(written), set(apps))}")
         [app] = written
-        if app in supervisor.removed or app in supervisor.roster.deleted:
-            raise ConfigError(f"{app} can not be scaled: it is {GONE if app in supervisor.removed else 'deleted'}")
-        settings = supervisor.plan.apps[app]
+        if app in population.removed or app in population.roster.deleted:
+            why = GONE if app in population.removed else "deleted"
+            raise ConfigError(f"{app} can not be scaled: it is {why}")
+        settings, roster = apps[app], population.roster
         before = self._meant([app])
         if any(supervisor.reloads.concern(slot) for slot in before):
             raise MainstayError(f"{app} is being reloaded: wait, or end that by `mainstay stop {app}`")
-        supervisor.reform(
-            supervisor.roster.scale(app, _count(to, supervisor.roster.count(app, settings)), settings)
-        )
+        supervisor.reform(roster.scale(app, _count(to, roster.count(app, settings)), settings))
         surplus = [slot for slot in before if supervisor.is_surplus(slot)]
         more = [slot for slot in self._meant([app]) if slot not in before]
         await self._ask(more, lambda _: events.Wanted(), _SETTLED, wait=wait)
@@ -211,8 +210,8 @@ class Verbs:
         for name in written:
             if name not in (*apps, "all"):
                 raise ConfigError(f"{name} is one instance: delete its app, or `mainstay scale {app_of(name)} -1`")
-        sources = {source for slot in slots for source in supervisor.sources(slot)}
-        supervisor.reform(supervisor.roster.delete(apps))
+        sources = {source for slot in slots for source in self._population.sources(slot)}
+        supervisor.reform(self._population.roster.delete(apps))
         await self._stop(slots, "it was deleted", wait=True)
         await supervisor.let_go(apps, sources)
 
@@ -257,7 +256,7 @@ class Verbs:
         answer = []
         for name in names:
             has, gets = self._supervisor.environment(name)
-            settings, inherited = self._supervisor.settings(name), self._supervisor.plan.environ
+            settings, inherited = self._supervisor.settings(name), self._population.plan.environ
             found = variables(has, gets, settings=settings.env, inherited=inherited)
             running = has is not None
             answer.append({"name": name, "running": running, "variables": [asdict(each) for each in found]})
@@ -266,7 +265,7 @@ class Verbs:
     async def _flush(self, names: list[str]) -> list[dict[str, Any]]:
         """One log after the other; one that can not be deleted keeps none of the others."""
         answer = []
-        for instance, log in ((name, log) for name in names for log in self._supervisor.sources(name)):
+        for instance, log in ((name, log) for name in names for log in self._population.sources(name)):
             flushed, said = Flushed(), ""
             try:
                 flushed = await self._supervisor.outputs.flush(log)
