@@ -350,14 +350,16 @@ def test_a_socket_that_can_not_be_opened_is_a_reason_and_what_is_left_of_one_is_
 
 def test_the_sockets_outlive_the_keeper(home: Supervised) -> None:
     port = free_port()
-    home.configure(web=small(SERVING, listen=[f"127.0.0.1:{port}"], restart_delay="600s"))
-    home.run("start")
+    home.configure(
+        web=small(SERVING, listen=[f"127.0.0.1:{port}"], restart_delay="600s"), other={"command": ["sleep", "600"]}
+    )
+    home.run("start", "web")
     [before] = [each for each in home.lifecycle() if each["what"] == "daemon"]
     kill(before["keeper"])
     until(lambda: _holds_again(home, before["keeper"]))
     kill(home.daemon())
     kill(_child_of(home))
-    home.run("start", "--no-wait")
+    home.run("start", "other")
     with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as caller:
         home.run("restart")
         assert caller.recv(100).decode() == str(pids(home)["web:0"])
