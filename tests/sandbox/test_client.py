@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,11 @@ import httpx2
 import pytest
 from tests.sandbox.conftest import Webhook
 from tests.sandbox.feishu.conftest import button, card_with, streaming_card
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from mainstay.sandbox.client import SandboxClient, SandboxError
+from mainstay.sandbox.feishu import frames
 from mainstay.sandbox.model import SandboxAddress, Snapshot
 
 pytestmark = pytest.mark.anyio
@@ -339,3 +343,81 @@ async def _refusal(snapshots: AsyncIterator[Snapshot]) -> str:
     with pytest.raises(SandboxError) as refused:
         await anext(snapshots)
     return str(refused.value)
+
+
+async def test_a_bot_is_subscribed_by_connection_in_place_of_its_webhook(
+    client: SandboxClient, webhook: Webhook
+) -> None:
+    webhook.answer = plain
+    await client.options(encrypt=False)
+    await client.subscribe(webhook.url)
+    await client.subscribe_by_connection()
+    assert (await client.state())["by_connection"]
+    async with connection(client.address) as socket:
+        said = await client.say("hello")
+        frame = frames.decode(bytes(await socket.recv(decode=False)))
+        await socket.send(frames.encode(replace(frame, payload=b'{"code":200}')))
+        while (await client.deliveries())[0].state != "acknowledged":
+            pass
+        seen = (await client.connections())[0]
+        assert [each.event_id for each in seen.events] == [said.event_id]
+        assert seen.open
+        assert len(webhook.got) == 1  # the challenge
+    await client.subscribe(webhook.url)
+    assert not (await client.state())["by_connection"]
+
+
+async def test_the_connections_misbehave_on_command(client: SandboxClient) -> None:
+    await client.subscribe_by_connection()
+    await client.refuse_endpoint(1000040343, "internal", times=1)
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        body = {"AppID": client.address.app_id, "AppSecret": client.address.app_secret}
+        answer = await http.post(f"{client.address.feishu_url}/callback/ws/endpoint", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (200, 1000040343)
+    await client.refuse_handshakes(times=1, status=403, message="no")
+    with pytest.raises(InvalidStatus):
+        async with connection(client.address):
+            pass
+    async with connection(client.address) as socket:
+        refused, seen = await client.connections()
+        assert (refused.refused, seen.refused) == ("403 no", "")
+        for fall_ill, illness in (
+            (client.half_open, "half-open"),
+            (client.quiet, "quiet"),
+            (client.without_pongs, "no-pongs"),
+            (client.well, "none"),
+        ):
+            assert await fall_ill() == 1
+            assert (await client.connections())[1].illness == illness
+        await client.quiet(seen.id)
+        await client.clear()
+        assert (await client.connections())[1].illness == "none"
+        assert await client.send_bytes(b"\xff\x00") == 1
+        assert await socket.recv() == b"\xff\x00"
+        await client.spoil_events("text", times=2)
+        await client.hold_events()
+        said = await client.say("hello")
+        assert await client.release_events("shuffled") == 1
+        event = json.loads(await socket.recv())
+        assert event["header"]["event_id"] == said.event_id
+        with pytest.raises(SandboxError, match="did you mean truncated"):
+            await client.spoil_events("truncate")
+        with pytest.raises(SandboxError, match="times must be"):
+            await client.spoil_events("text", times=0)
+        with pytest.raises(SandboxError, match="not found"):
+            await client.half_open("nobody")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(client.kick(4000))
+            with pytest.raises(ConnectionClosedError):
+                await socket.recv()
+    assert (await client.connections())[1].close_code == 4000
+
+
+@asynccontextmanager
+async def connection(address: SandboxAddress) -> AsyncIterator[ClientConnection]:
+    """The bot's end of a long connection."""
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        body = {"AppID": address.app_id, "AppSecret": address.app_secret}
+        answer = await http.post(f"{address.feishu_url}/callback/ws/endpoint", json=body)
+    async with connect(answer.json()["data"]["URL"], proxy=None) as socket:
+        yield socket

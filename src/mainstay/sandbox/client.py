@@ -226,12 +226,77 @@ class SandboxClient:
             drop=drop,
         )
 
+    async def refuse_endpoint(
+        self, code: int, message: str = "refused", *, times: int = 1, status: int = 200
+    ) -> None:
+        """Give no address to those who ask for one to connect to, with this code of the platform."""
+        await self.platform_fault(
+            "POST /callback/ws/endpoint", code=code, message=message, times=times, status=status
+        )
+
+    async def refuse_handshakes(
+        self,
+        *,
+        times: int = 1,
+        status: int = 514,
+        message: str = "invalid ticket",
+        autherrcode: int = 0,
+        http: int = 403,
+        hang: bool = False,
+    ) -> None:
+        """Let the next connections not come to be; see `HandshakeFault`."""
+        await self._post(
+            "refuse-handshakes",
+            times=times,
+            status=status,
+            message=message,
+            autherrcode=autherrcode,
+            http=http,
+            hang=hang,
+        )
+
+    async def half_open(self, connection: str = "") -> int:
+        """Read and write nothing more on this open connection, or on all; the TCP connection stays."""
+        return await self._fall_ill("half-open", connection)
+
+    async def quiet(self, connection: str = "") -> int:
+        """Answer pings on this open connection, or on all, but send no events on it."""
+        return await self._fall_ill("quiet", connection)
+
+    async def without_pongs(self, connection: str = "") -> int:
+        """Send events on this open connection, or on all, but answer no pings."""
+        return await self._fall_ill("no-pongs", connection)
+
+    async def well(self, connection: str = "") -> int:
+        """End this for one connection, or for all."""
+        return await self._fall_ill("none", connection)
+
+    async def kick(self, code: int = 1000, reason: str = "", *, connection: str = "") -> int:
+        """End one open connection, or all, with this code; with 1006 without a CLOSE. Returns how many."""
+        return int((await self._post("kick", code=code, reason=reason, connection=connection))["connections"])
+
+    async def spoil_events(self, how: str, *, times: int = 1, size_bytes: int = 2 * 1024 * 1024) -> None:
+        """Spoil the next events on their way over a connection, e.g. ``"truncated"``; see `trouble.SPOILS`."""
+        await self._post("spoil-events", how=how, times=times, size_bytes=size_bytes)
+
+    async def send_bytes(self, data: bytes, *, connection: str = "") -> int:
+        """Send this message over one open connection, or over all; returns over how many."""
+        return int((await self._post("send-bytes", hex=data.hex(), connection=connection))["connections"])
+
+    async def hold_events(self) -> None:
+        """Keep back what happens from now on, however the bot is subscribed."""
+        await self._post("hold-events")
+
+    async def release_events(self, order: Literal["as said", "reversed", "shuffled"] = "as said") -> int:
+        """Deliver what was kept back, late and in this order; returns how many events."""
+        return int((await self._post("release-events", order=order))["released"])
+
     async def release(self) -> int:
         """Let go of the answers that faults hold back; returns how many."""
         return int((await self._post("release"))["released"])
 
     async def clear(self, *, model: str = "") -> None:
-        """Forget the faults of one model, or all of them, the platform's too."""
+        """Forget the faults of one model, or all of them, the platform's and its connections' too."""
         await self._post("clear", model=model)
 
     async def expire_tokens(self) -> None:
@@ -253,6 +318,9 @@ class SandboxClient:
     async def add_models(self, names: Iterable[str]) -> dict[str, str]:
         """Let there be these models, in addition to those that are there; returns the base URLs of all."""
         return dict((await self._post("add-models", names=list(names)))["models"])
+
+    async def _fall_ill(self, how: str, connection: str) -> int:
+        return int((await self._post("fall-ill", how=how, connection=connection))["connections"])
 
     async def _get(self, path: str, **query: str) -> Any:  # noqa: ANN401  JSON, parsed by the caller
         return await self._ask("GET", path, params=query, timeout=_TIMEOUT_S + _POLL_S)

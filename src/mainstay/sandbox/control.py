@@ -25,6 +25,7 @@ from mainstay.sandbox.feishu.faults import PlatformFault, PlatformFaults
 from mainstay.sandbox.feishu.model import Json, Refusal, StoredMessage
 from mainstay.sandbox.feishu.platform import Platform
 from mainstay.sandbox.feishu.websocket import Gateway
+from mainstay.sandbox.lines import LineControl
 from mainstay.sandbox.model import SaidMessage, to_json
 from mainstay.sandbox.models import Models
 from mainstay.sandbox.owner import Owner
@@ -85,7 +86,7 @@ def control_app(parts: Controlled, token: str) -> ASGIApp:
         Route("/sandbox/record", _answer(control.record)),
         Route("/sandbox/outcomes", _answer(control.outcomes)),
         Route("/sandbox/deliveries", _answer(control.deliveries)),
-        Route("/sandbox/connections", _answer(control.connections)),
+        Route("/sandbox/connections", _answer(control.lines.connections)),
         Route("/sandbox/calls", _answer(control.calls)),
         Route("/sandbox/models", _answer(control.models)),
         Route("/sandbox/watch/{message_id}", _answer(control.watch)),
@@ -93,7 +94,7 @@ def control_app(parts: Controlled, token: str) -> ASGIApp:
             Route(f"/sandbox/{name}", _answer(verb), methods=["POST"])
             for name, verb in (
                 ("subscribe", control.subscribe),
-                ("subscribe-by-connection", control.subscribe_by_connection),
+                *control.lines.verbs.items(),
                 ("say", control.say),
                 ("deliver-again", control.deliver_again),
                 ("recall", control.recall),
@@ -163,6 +164,7 @@ class _Control:
     def __init__(self, parts: Controlled) -> None:
         self._parts = parts
         self._tenant = parts.platform.tenant
+        self.lines = LineControl(self._tenant.connections, parts.pusher, parts.gateway)
 
     async def state(self, _: dict[str, Any]) -> object:
         parts = self._parts
@@ -194,9 +196,6 @@ class _Control:
     async def deliveries(self, _: dict[str, Any]) -> object:
         return self._parts.pusher.deliveries()
 
-    async def connections(self, _: dict[str, Any]) -> object:
-        return self._tenant.connections.seen()
-
     async def calls(self, _: dict[str, Any]) -> object:
         names = ("at_s", "method", "path", "status", "code")
         return [dict(zip(names, call, strict=True)) for call in self._parts.platform.calls]
@@ -226,10 +225,6 @@ class _Control:
         wrong = await self._parts.pusher.subscribe(str(given["url"]), str(given.get("card_url", "")))
         if wrong:
             raise HTTPException(409, wrong)
-        return {}
-
-    async def subscribe_by_connection(self, _: dict[str, Any]) -> object:
-        self._parts.pusher.subscribe_by_connection()
         return {}
 
     async def say(self, given: dict[str, Any]) -> object:
@@ -312,6 +307,7 @@ class _Control:
             plan.clear()
         if not model:
             self._parts.faults.clear()
+            self.lines.clear()
         return {}
 
     async def expire_tokens(self, _: dict[str, Any]) -> object:

@@ -294,7 +294,9 @@ class ConnectionSeen:
     """One long connection, as the platform saw it. Times are of the sandbox's real monotonic clock.
 
     Attributes:
-        ready: the handshake is over.
+        ready: the handshake has succeeded.
+        refused: why it has not; empty if it has.
+        illness: what is wrong with it by order, see `SandboxClient.half_open` and those after it; or ``"none"``.
         close_code: 1006 when it ended without a CLOSE; None while it is open.
         closed_by: who said CLOSE first; ``"nobody"`` when it ended without.
         pings: when each came.
@@ -305,6 +307,8 @@ class ConnectionSeen:
     ready: bool
     opened_at_s: float
     closed_at_s: float | None
+    refused: str
+    illness: str
     close_code: int | None
     closed_by: Literal["", "bot", "platform", "nobody"]
     pings: tuple[float, ...]

@@ -69,6 +69,7 @@ class Pusher:
         self.url = ""
         self.card_url = ""
         self.by_connection = False
+        self._held: list[_Event] | None = None
         self._pending = 0
 
     async def run(self) -> None:
@@ -132,13 +133,36 @@ class Pusher:
         )
         self._events.append(event)
         self._pending += 1
-        lane = self._lanes.get(chat_id)
-        if lane is not None:
-            lane.append(event)
+        if self._held is None:
+            self._enqueue(event)
         else:
-            self._lanes[chat_id] = deque([event])
-            self._start(self._first_attempts(chat_id))
+            self._held.append(event)
         return event_id
+
+    def hold(self) -> None:
+        """Keep back all events that happen from now on, until `release`."""
+        self._held = self._held or []
+
+    def release(self, order: str = "as said") -> int:
+        """Deliver what was kept back, late and in this order; returns how many there were.
+
+        Raises:
+            ValueError: if there is no such order.
+        """
+        held = self._held or []
+        match order:
+            case "as said":
+                pass
+            case "reversed":
+                held.reverse()
+            case "shuffled":
+                self._rng.shuffle(held)
+            case _:
+                raise ValueError(f'order {order!r}: it must be "as said", "reversed" or "shuffled"')
+        self._held = None
+        for event in held:
+            self._enqueue(event)
+        return len(held)
 
     def again(self, message_id: str) -> str:
         """Deliver the message's last event once more, byte for byte; returns its event_id, or empty."""
@@ -183,6 +207,14 @@ class Pusher:
             return answer.status_code, answer.json()
         except ValueError:
             return answer.status_code, None
+
+    def _enqueue(self, event: _Event) -> None:
+        lane = self._lanes.get(event.chat_id)
+        if lane is not None:
+            lane.append(event)
+        else:
+            self._lanes[event.chat_id] = deque([event])
+            self._start(self._first_attempts(event.chat_id))
 
     async def _first_attempts(self, chat_id: str) -> None:
         lane = self._lanes[chat_id]

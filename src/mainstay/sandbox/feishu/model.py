@@ -50,7 +50,8 @@ class Options:
         encrypt: seal and sign events; else they go in the clear with the verification token only.
         resign_retries: a repeated delivery gets a new timestamp, nonce and signature; else it is byte for byte the
             first one. Which of the two the real platform does is not documented.
-        ping_interval_s: what a client of the long connection is told, as the next three.
+        ping_interval_s: what a client of the long connection is told, as the next three; in its own, real, time.
+        pong: what pongs carry in the place of this, word for word; None: all of it.
         event_parts: in how many frames an event goes over a long connection.
         stale_s: how long a long connection that ended without a CLOSE still gets events, which are lost on it.
     """
@@ -69,6 +70,7 @@ class Options:
     reconnect_count: int = -1
     reconnect_interval_s: int = 120
     reconnect_nonce_s: int = 30
+    pong: str | None = None
     event_parts: int = 1
     stale_s: float = 0.0
 

@@ -13,27 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mainstay.sandbox.feishu.model import App, Json, Moment, Options, Refusal
+from mainstay.sandbox.feishu.trouble import HandshakeFault, Illness
 from mainstay.sandbox.model import ConnectionSeen, EventSent
 
-__all__ = ["MOST", "SERVICE_ID", "Handshake", "Line", "Registry", "client_config"]
+__all__ = ["MOST", "SERVICE_ID", "Line", "Registry", "client_config"]
 
 MOST = 50
 SERVICE_ID = 33554678
 _TICKETS = 1000
 _KEPT = 1000
-_NOTES = 1000
-_AUTH_FAILED, _FORBIDDEN = 514, 403
-_BAD_TICKET, _TOO_MANY = 1000040349, 1000040350
-
-
-class Handshake(Exception):
-    """A connection that is refused: what the headers of the answer say."""
-
-    def __init__(self, status: int, message: str, autherrcode: int = 0) -> None:
-        super().__init__(message)
-        self.headers = {"Handshake-Status": str(status), "Handshake-Msg": message}
-        if autherrcode:
-            self.headers["Handshake-Autherrcode"] = str(autherrcode)
+_NOTES, _EVENTS = 1000, 20_000
+_TOO_MANY = 1000040350
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +33,7 @@ class Line:
     Attributes:
         id: the ``device_id`` of its address.
         ready: the handshake is over.
+        refused: why the handshake did not succeed.
         stale_until_s: platform time up to which it gets events although it has ended.
     """
 
@@ -53,8 +44,10 @@ class Line:
     close_code: int | None = None
     closed_by: Literal["", "bot", "platform", "nobody"] = ""
     stale_until_s: float = 0.0
+    refused: str = ""
+    illness: Illness = "none"
     pings: deque[float] = field(default_factory=lambda: deque(maxlen=_NOTES))
-    events: deque[EventSent] = field(default_factory=lambda: deque(maxlen=_NOTES))
+    events: deque[EventSent] = field(default_factory=lambda: deque(maxlen=_EVENTS))
     oddities: deque[str] = field(default_factory=lambda: deque(maxlen=_NOTES))
 
     def seen(self) -> ConnectionSeen:
@@ -64,6 +57,8 @@ class Line:
             ready=self.ready,
             opened_at_s=self.opened_at_s,
             closed_at_s=self.closed_at_s,
+            refused=self.refused,
+            illness=self.illness,
             close_code=self.close_code,
             closed_by=self.closed_by,
             pings=tuple(self.pings),
@@ -90,7 +85,7 @@ class Registry:
         self._app = app
         self._rng = rng
         self._tickets: dict[str, str] = {}
-        self._lines: dict[str, Line] = {}
+        self._lines: list[Line] = []
         self.url = ""
         """Where the connections are taken."""
 
@@ -109,19 +104,30 @@ class Registry:
         url = f"{self.url}?{query}&service_id={SERVICE_ID}&ticket={ticket}"
         return {"URL": url, "ClientConfig": json.loads(client_config(options))}
 
-    def open(self, query: Mapping[str, str], now: Moment) -> Line:
-        """A connection with this address. Raises Handshake: the ticket is no good, or it is one too many."""
-        if self._tickets.get(query.get("ticket", "")) != query.get("device_id"):
-            raise Handshake(_AUTH_FAILED, "invalid ticket", _BAD_TICKET)
-        del self._tickets[query["ticket"]]
+    def judge(self, query: Mapping[str, str]) -> HandshakeFault | None:
+        """Why this handshake fails, if it does: the ticket is no good, or it is one connection too many."""
+        ticket = query.get("ticket", "")
+        if ticket not in self._tickets or self._tickets.pop(ticket) != query.get("device_id"):
+            return HandshakeFault(message="invalid ticket")
         if len(self.alive()) >= MOST:
-            raise Handshake(_AUTH_FAILED, "the number of connections exceeded the limit", _TOO_MANY)
-        line = Line(id=query["device_id"], opened_at_s=now.real_s)
-        self._lines[line.id] = line
-        ended = [each.id for each in self._lines.values() if each.closed_at_s is not None]
-        for each in ended[: max(0, len(self._lines) - _KEPT)]:
-            del self._lines[each]
+            return HandshakeFault(message="the number of connections exceeds the limit", autherrcode=_TOO_MANY)
+        return None
+
+    def open(self, query: Mapping[str, str], now: Moment) -> Line:
+        """A connection with this address begins its handshake."""
+        line = Line(id=query.get("device_id", ""), opened_at_s=now.real_s)
+        self._lines.append(line)
+        while len(self._lines) > _KEPT:
+            ended = next((each for each in self._lines if each.closed_at_s is not None), None)
+            if ended is None:
+                break
+            self._lines.remove(ended)
         return line
+
+    def refuse(self, line: Line, fault: HandshakeFault, now: Moment) -> None:
+        """Its handshake has failed."""
+        line.refused = f"{fault.status or f'HTTP {fault.http}'} {fault.message}"
+        line.closed_at_s, line.closed_by = now.real_s, "platform"
 
     def close(
         self, line: Line, code: int, by: Literal["bot", "platform", "nobody"], now: Moment, stale_s: float
@@ -133,16 +139,16 @@ class Registry:
 
     def alive(self) -> list[Line]:
         """Those that have not ended."""
-        return [each for each in self._lines.values() if each.closed_at_s is None]
+        return [each for each in self._lines if each.closed_at_s is None]
 
     def choose(self, now: Moment) -> Line | None:
         """The one that gets the next event, if there is any."""
-        taken = [each for each in self._lines.values() if each.takes_events(now)]
+        taken = [each for each in self._lines if each.takes_events(now)]
         return self._rng.choice(taken) if taken else None
 
     def seen(self) -> list[ConnectionSeen]:
         """Every connection, oldest first."""
-        return [each.seen() for each in self._lines.values()]
+        return [each.seen() for each in self._lines]
 
 
 def client_config(options: Options) -> str:

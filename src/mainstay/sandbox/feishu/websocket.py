@@ -2,12 +2,11 @@
 
 The gateway that a bot connects to: a WebSocket whose messages are frames (`frames`). An event goes out as one frame
 or several parts, and comes back as its acknowledgement: the same headers, and a code of HTTP; the answer to a
-callback is in it too. A ping is answered with the configuration of the client.
+callback is in it too. A ping is answered with the configuration of the client. All of this goes wrong on command
+(`trouble`).
 """
 
 import asyncio
-import base64
-import json
 import logging
 import random
 from collections.abc import Callable
@@ -18,29 +17,37 @@ from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ProtocolError
+from websockets.frames import Close
 from websockets.http11 import Request, Response
 
-from mainstay.sandbox.feishu import frames
+from mainstay.sandbox.feishu import acks, frames, trouble
 from mainstay.sandbox.feishu.clock import PlatformClock
 from mainstay.sandbox.feishu.frames import Frame
-from mainstay.sandbox.feishu.registry import SERVICE_ID, Handshake, Line, client_config
+from mainstay.sandbox.feishu.model import Json
+from mainstay.sandbox.feishu.registry import SERVICE_ID, Line, client_config
 from mainstay.sandbox.feishu.tenant import Tenant
+from mainstay.sandbox.feishu.trouble import HandshakeFault, Illness, Trouble
 from mainstay.sandbox.model import EventSent
 
 __all__ = ["Gateway"]
 
 _PATH = "/ws/v2"
+_WINDOW_S = 3.0
+_HANDSHAKE_S = 600.0
+_CLOSE_S = 1.0
+_ABNORMAL = 1006
 _SILENT = logging.Logger("websockets", logging.CRITICAL + 1)  # what a bot does wrong is in the record
 
 
 @dataclass(slots=True, kw_only=True)
 class _Wire:
-    """A connection that is open, its line in the record, and who waits for an acknowledgement."""
+    """A connection, its line in the record, and the events on it that wait for their acknowledgement."""
 
     line: Line
     socket: ServerConnection
-    waiting: dict[str, asyncio.Future[dict[str, object]]] = field(default_factory=dict)
+    kicked: bool = False
+    waiting: dict[str, tuple[Frame, asyncio.Future[Json]]] = field(default_factory=dict)
 
 
 class Gateway:
@@ -55,6 +62,8 @@ class Gateway:
         self._rng = rng
         self._changed = changed
         self._wires: dict[ServerConnection, _Wire] = {}
+        self._cleared = asyncio.Event()
+        self.trouble = Trouble()
         self.listening = asyncio.Event()
 
     async def run(self, listening: socket) -> None:
@@ -64,15 +73,19 @@ class Gateway:
             self._serve,
             sock=listening,
             process_request=self._admit,
+            open_timeout=_HANDSHAKE_S,
             ping_interval=None,
+            close_timeout=_CLOSE_S,
             compression=None,
             server_header=None,
             logger=_SILENT,
-            close_timeout=1.0,
         )
         self.listening.set()
         async with server:
-            await server.serve_forever()
+            try:
+                await server.serve_forever()
+            finally:
+                self._cleared.set()  # else a handshake that hangs would be waited for
 
     async def send(self, event_id: str, plain: bytes, *, kind: str = "event") -> tuple[str, object]:
         """Hand an event to one of the connections.
@@ -84,65 +97,117 @@ class Gateway:
         line = self._registry.choose(begun)
         if line is None:
             return "no connection", None
-        sent = EventSent(event_id=event_id, frame_id=self._uuid(), at_s=begun.real_s)
+        frame = self._frame(plain, kind)
+        sent = EventSent(event_id=event_id, frame_id=frame.header("message_id"), at_s=begun.real_s)
         line.events.append(sent)
+        data: object = None
         try:
-            async with asyncio.timeout(self._clock.window(3.0)):
-                acknowledgement = await self._exchange(line, sent.frame_id, plain, kind)
+            async with asyncio.timeout(self._clock.window(_WINDOW_S)):
+                acknowledgement = await self._exchange(line, frame)
         except TimeoutError:
-            answer, data = "timeout", None
+            answer = "timeout"
         except ConnectionClosed:
-            answer, data = "connection lost", None
+            answer = "connection lost"
         else:
-            answer, data = str(acknowledgement.get("code")), _data(acknowledgement)
+            answer, data = str(acknowledgement["code"]), acks.answer(acknowledgement)
         line.answered(sent, answer, self._clock.moment().real_s - begun.real_s)
         return answer, data
 
-    async def _exchange(self, line: Line, frame_id: str, plain: bytes, kind: str) -> dict[str, object]:
-        acknowledged: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
-        wire = next((each for each in self._wires.values() if each.line is line), None)
-        if wire is None:
-            return await acknowledged  # it is stale: the event goes nowhere
-        wire.waiting[frame_id] = acknowledged
+    def fall_ill(self, how: Illness, connection_id: str = "") -> int:
+        """Let this open connection, or all of them, be like this from now on; returns how many."""
+        wires = self._chosen(connection_id)
+        for wire in wires:
+            wire.line.illness = how
+            if how == "half-open":
+                wire.socket.transport.pause_reading()
+            else:
+                wire.socket.transport.resume_reading()
+        return len(wires)
+
+    async def kick(self, code: int, reason: str = "", connection_id: str = "") -> int:
+        """End this open connection, or all of them; with 1006 without a CLOSE. Returns how many.
+
+        Raises:
+            ValueError: if there is no such code.
+        """
         try:
-            for part in self._parts(plain, frame_id, kind):
-                await wire.socket.send(frames.encode(part))
-            return await acknowledged
+            if code != _ABNORMAL:
+                Close(code, reason).check()
+        except ProtocolError:
+            raise ValueError(f"a connection can not be closed with {code}") from None
+        wires = self._chosen(connection_id)
+        for wire in wires:
+            wire.kicked = True
+            if code == _ABNORMAL:
+                wire.socket.transport.abort()
+            else:
+                await wire.socket.close(code, reason)
+        return len(wires)
+
+    async def write(self, message: bytes | str, connection_id: str = "") -> int:
+        """Send this message as it is over this open connection, or over all; returns over how many."""
+        wires = self._chosen(connection_id)
+        for wire in wires:
+            async with asyncio.timeout(self._clock.window(_WINDOW_S)):
+                await wire.socket.send(message)
+        return len(wires)
+
+    def clear(self) -> None:
+        """End all trouble; handshakes that hang go on."""
+        self.trouble.clear()
+        self.fall_ill("none")
+        self._cleared.set()
+        self._cleared = asyncio.Event()
+
+    def _chosen(self, connection_id: str) -> list[_Wire]:
+        ready = [each for each in self._wires.values() if each.line.ready]
+        found = [each for each in ready if connection_id in {"", each.line.id}]
+        if connection_id and not found:
+            raise KeyError(connection_id)
+        return found
+
+    async def _exchange(self, line: Line, event: Frame) -> Json:
+        acknowledged: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        wire = next((each for each in self._wires.values() if each.line is line), None)
+        if wire is None or line.illness in {"half-open", "quiet"}:
+            return await acknowledged  # nobody hears of it: what is stale, or ill, is taken for alive
+        spoil = self.trouble.spoil()
+        parts = trouble.parts(event, self._tenant.options.event_parts)
+        frame_id = event.header("message_id")
+        wire.waiting[frame_id] = (event, acknowledged)
+        try:
+            for message in trouble.spoilt(event, spoil) if spoil else map(frames.encode, parts):
+                await wire.socket.send(message)
+            given = await acknowledged
+            if spoil is not None and spoil.how == "acknowledgement-lost":
+                await asyncio.Event().wait()
+            return given
         finally:
             del wire.waiting[frame_id]
 
-    def _parts(self, plain: bytes, frame_id: str, kind: str) -> list[Frame]:
-        count = min(self._tenant.options.event_parts, len(plain))
-        size = -(-len(plain) // count)
-        stamp, trace = str(self._clock.moment().ms), self._uuid()
-        return [
-            Frame(
-                seq_id=seq,
-                service=SERVICE_ID,
-                method=frames.DATA,
-                headers=(
-                    ("timestamp", stamp),
-                    ("type", kind),
-                    ("message_id", frame_id),
-                    ("sum", str(count)),
-                    ("seq", str(seq)),
-                    ("trace_id", trace),
-                ),
-                payload=plain[seq * size : (seq + 1) * size],
-            )
-            for seq in range(count)
-        ]
+    def _frame(self, plain: bytes, kind: str) -> Frame:
+        headers = (
+            ("timestamp", str(self._clock.moment().ms)),
+            ("type", kind),
+            ("message_id", self._uuid()),
+            ("sum", "1"),
+            ("seq", "0"),
+            ("trace_id", self._uuid()),
+        )
+        return Frame(service=SERVICE_ID, method=frames.DATA, headers=headers, payload=plain)
 
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         query = dict(parse_qsl(urlsplit(request.path).query))
-        try:
-            line = self._registry.open(query, self._clock.moment())
-        except Handshake as refused:
-            response = connection.respond(HTTPStatus.FORBIDDEN, str(refused))
-            response.headers.update(refused.headers)
-            return response
+        fault = self.trouble.handshake() or self._registry.judge(query)
+        line = self._registry.open(query, self._clock.moment())
         self._wires[connection] = _Wire(line=line, socket=connection)
         connection.connection_lost_waiter.add_done_callback(lambda _: self._ended(self._wires.pop(connection)))
+        if fault is not None and fault.hang:
+            await self._cleared.wait()
+            return None
+        if fault is not None:
+            self._registry.refuse(line, fault, self._clock.moment())
+            return _refusal(connection, fault)
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:
@@ -156,47 +221,59 @@ class Gateway:
             pass
 
     async def _receive(self, wire: _Wire, message: str | bytes) -> None:
+        oddities = wire.line.oddities
         if isinstance(message, str):
-            wire.line.oddities.append("a message of text")
+            oddities.append("a message of text")
             return
         try:
             frame = frames.decode(message)
         except ValueError as wrong:
-            wire.line.oddities.append(f"a frame that can not be read: {wrong}")
+            oddities.append(f"a frame that can not be read: {wrong}")
             return
         if frame.method == frames.CONTROL and frame.header("type") == "ping":
-            wire.line.pings.append(self._clock.moment().real_s)
-            payload = client_config(self._tenant.options).encode()
-            pong = Frame(service=frame.service, method=frames.CONTROL, headers=(("type", "pong"),), payload=payload)
-            await wire.socket.send(frames.encode(pong))
+            await self._pong(wire, frame)
         elif frame.method == frames.DATA:
-            self._acknowledge(wire, frame)
+            self._acknowledged(wire, frame)
         else:
-            wire.line.oddities.append(f"a frame of method {frame.method} and type {frame.header('type')!r}")
+            oddities.append(f"a frame of method {frame.method} and type {frame.header('type')!r}")
 
-    def _acknowledge(self, wire: _Wire, frame: Frame) -> None:
-        waiting = wire.waiting.get(frame.header("message_id"))
+    async def _pong(self, wire: _Wire, ping: Frame) -> None:
+        wire.line.pings.append(self._clock.moment().real_s)
+        if wire.line.illness == "no-pongs":
+            return
+        options = self._tenant.options
+        payload = (client_config(options) if options.pong is None else options.pong).encode()
+        pong = Frame(service=ping.service, method=frames.CONTROL, headers=(("type", "pong"),), payload=payload)
+        await wire.socket.send(frames.encode(pong))
+
+    def _acknowledged(self, wire: _Wire, frame: Frame) -> None:
+        frame_id, oddities = frame.header("message_id"), wire.line.oddities
+        event, waiting = wire.waiting.get(frame_id, (None, None))
         try:
-            given = json.loads(frame.payload or b"")
+            given = acks.code(frame)
         except ValueError:
-            given = None
-        if not isinstance(given, dict) or not isinstance(given.get("code"), int):
-            wire.line.oddities.append("an acknowledgement that is no JSON with a code")
-        elif waiting is None or waiting.done():
-            wire.line.oddities.append("an acknowledgement that nobody waits for")
-        else:
-            waiting.set_result(given)
+            oddities.append("an acknowledgement that is no JSON with a code")
+            return
+        if event is None or waiting is None or waiting.done():
+            known = any(each.frame_id == frame_id for each in wire.line.events)
+            oddities.append(f"an acknowledgement of {frame_id} {'too many or too late' if known else 'unasked'}")
+            return
+        if wrong := acks.changed(frame, event):
+            oddities.append(f"an acknowledgement with other headers: {', '.join(wrong)}")
+        waiting.set_result(given)
 
     def _ended(self, wire: _Wire) -> None:
+        if wire.line.refused:
+            return
         protocol = wire.socket.protocol
-        for waiting in wire.waiting.values():
+        for _, waiting in wire.waiting.values():
             if not waiting.done():
                 waiting.set_exception(protocol.close_exc)
         said = protocol.close_rcvd
         by: Literal["bot", "platform", "nobody"] = "nobody" if said is None else "bot"
-        if protocol.close_sent is not None and not protocol.close_rcvd_then_sent:
+        if wire.kicked or (protocol.close_sent is not None and not protocol.close_rcvd_then_sent):
             by = "platform"
-        code = said.code if said is not None else 1006
+        code = said.code if said is not None else _ABNORMAL
         self._registry.close(wire.line, code, by, self._clock.moment(), self._tenant.options.stale_s)
         self._changed()
 
@@ -204,12 +281,7 @@ class Gateway:
         return f"{self._rng.getrandbits(128):032x}"
 
 
-def _data(acknowledgement: dict[str, object]) -> object:
-    """The answer to a callback: JSON in base64; None where there is none, or it is something else."""
-    data = acknowledgement.get("data")
-    if not isinstance(data, str):
-        return {} if data is None else None
-    try:
-        return json.loads(base64.b64decode(data, validate=True))
-    except ValueError:
-        return None
+def _refusal(connection: ServerConnection, fault: HandshakeFault) -> Response:
+    response = connection.respond(HTTPStatus(fault.http), fault.message)
+    response.headers.update(fault.headers)
+    return response
