@@ -153,7 +153,7 @@ def test_what_does_not_start_is_code_1_and_a_reason(home: Supervised) -> None:
     done = home.run("start", code=1)
     assert done.stderr == (
         "mainstay: crash:0 does not run: exit code 3; `mainstay logs crash:0` shows what it said, "
-        "`mainstay restart crash:0` tries again at once\n"
+        "`mainstay start crash:0` tries again at once\n"
     )
     assert home.run("start", "fine").stderr == ""
     home.configure(crash={"command": ["no-such-program"], "max_restarts": 0}, fine=SILENT)

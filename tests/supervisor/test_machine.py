@@ -483,11 +483,13 @@ def test_a_restart_in_any_running_state_ends_the_process_and_starts_one() -> Non
         assert bot.ended(Ended(code=0)) == (Kill(child=child), Spawn())
 
 
-def test_a_user_does_not_wait_for_the_delay(bot: Daemon) -> None:
+@pytest.mark.parametrize("asked", [Wanted(), RestartAsked(reason=Reason.USER, detail="mainstay restart")])
+def test_a_user_does_not_wait_for_the_delay(bot: Daemon, asked: Wanted | RestartAsked) -> None:
     bot.ended()
-    assert bot.tell(Wanted()) == ()
     assert bot.state is State.BACKOFF
-    assert bot.tell(RestartAsked(reason=Reason.USER, detail="mainstay restart")) == (Spawn(),)
+    unstable = bot.instance.unstable
+    assert bot.tell(asked) == (Spawn(),)
+    assert bot.instance.unstable == unstable, "asking again and again would hide a loop of crashes"
 
 
 @pytest.mark.parametrize("reason", [Reason.CRON, Reason.HEALTH, Reason.MEMORY])

@@ -499,8 +499,10 @@ class World:
             self.begins_anew()
         elif not self.wanted:
             self.asked = Reason.USER
+        self.at_once = self.at_once or not running
         self.wanted = True
         self.tell(Wanted())
+        assert self.spawning or running, "a user has to wait for what he asked for"
 
     def begins_anew(self) -> None:
         self.failures.clear()
@@ -693,6 +695,11 @@ MUTANTS = {
         "return _start(replace(instance, unstable=0, delays=0, restarts=()), now_s)",
         "return _start(instance, now_s)",
     ),
+    "a start waits for the delay": (
+        "    if instance.state is State.BACKOFF:\n        return _start_again(instance, now_s)\n"
+        "    if instance.state is State.STOPPING and",
+        "    if instance.state is State.STOPPING and",
+    ),
     "a start while it stops is lost": ("instance.state is State.STOPPING and not instance.again", "False"),
     "a stop during a delay is lost": (
         "if instance.state in _AT_REST or instance.state is State.BACKOFF:\n"
@@ -709,8 +716,9 @@ MUTANTS = {
         "return _tell_to_end(replace(instance, stop_for=reason, again=True, detail=detail), settings, now_s)",
     ),
     "a restart waits for the delay": (
-        "if instance.state is State.BACKOFF:\n            return _start_again(instance, now_s)",
-        "if instance.state is State.BACKOFF:\n            return instance, ()",
+        "if instance.state in _AT_REST or instance.state is State.BACKOFF:\n            return _wanted(instance, now_s)",
+        "if instance.state in _AT_REST:\n            return _wanted(instance, now_s)\n"
+        "        if instance.state is State.BACKOFF:\n            return instance, ()",
     ),
     "a restart while it stops is lost": (
         "        return _stop(instance, reason, detail, settings, now_s)\n    if reason is Reason.CRON",

@@ -94,7 +94,7 @@ def why_not(instances: Sequence[Known], *, waited: bool) -> Iterator[str]:
     for each in instances:
         if each["state"] == "errored" or (waited and each["state"] == "backoff"):
             name = each["name"]
-            again = f", `mainstay restart {name}` tries again at once" if each["state"] == "backoff" else ""
+            again = f", `mainstay start {name}` tries again at once" if each["state"] == "backoff" else ""
             yield f"{name} does not run: {each['detail']}; `mainstay logs {name}` shows what it said{again}"
 
 

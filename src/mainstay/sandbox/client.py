@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import httpx2
 
 from mainstay.errors import MainstayError
-from mainstay.sandbox.model import Delivery, Reply, SaidMessage, SandboxAddress, Snapshot, Verdict
+from mainstay.sandbox.model import ConnectionSeen, Delivery, Reply, SaidMessage, SandboxAddress, Snapshot, Verdict
 
 __all__ = ["Record", "SandboxClient", "SandboxError"]
 
@@ -62,6 +62,10 @@ class SandboxClient:
     async def subscribe(self, url: str, card_url: str = "") -> None:
         """Send events to this webhook from now on. Raises SandboxError when it does not pass the challenge."""
         await self._post("subscribe", url=url, card_url=card_url)
+
+    async def subscribe_by_connection(self) -> None:
+        """Send events to the bot's long connections from now on, and to no webhook."""
+        await self._post("subscribe-by-connection")
 
     async def say(
         self,
@@ -166,6 +170,10 @@ class SandboxClient:
     async def deliveries(self) -> list[Delivery]:
         """What became of every event, oldest first."""
         return [Delivery.from_dict(each) for each in await self._get("deliveries")]
+
+    async def connections(self) -> list[ConnectionSeen]:
+        """Every long connection that was made, oldest first, with what went over it."""
+        return [ConnectionSeen.from_dict(each) for each in await self._get("connections")]
 
     async def calls(self) -> list[dict[str, Any]]:
         """Every call of the platform's API: at_s, method, path, status, code; oldest first."""

@@ -24,6 +24,7 @@ from mainstay.sandbox.feishu.delivery import Pusher
 from mainstay.sandbox.feishu.faults import PlatformFault, PlatformFaults
 from mainstay.sandbox.feishu.model import Json, Refusal, StoredMessage
 from mainstay.sandbox.feishu.platform import Platform
+from mainstay.sandbox.feishu.websocket import Gateway
 from mainstay.sandbox.model import SaidMessage, to_json
 from mainstay.sandbox.models import Models
 from mainstay.sandbox.owner import Owner
@@ -67,6 +68,7 @@ class Controlled:
 
     platform: Platform
     pusher: Pusher
+    gateway: Gateway
     clock: PlatformClock
     faults: PlatformFaults
     changes: Changes
@@ -83,6 +85,7 @@ def control_app(parts: Controlled, token: str) -> ASGIApp:
         Route("/sandbox/record", _answer(control.record)),
         Route("/sandbox/outcomes", _answer(control.outcomes)),
         Route("/sandbox/deliveries", _answer(control.deliveries)),
+        Route("/sandbox/connections", _answer(control.connections)),
         Route("/sandbox/calls", _answer(control.calls)),
         Route("/sandbox/models", _answer(control.models)),
         Route("/sandbox/watch/{message_id}", _answer(control.watch)),
@@ -90,6 +93,7 @@ def control_app(parts: Controlled, token: str) -> ASGIApp:
             Route(f"/sandbox/{name}", _answer(verb), methods=["POST"])
             for name, verb in (
                 ("subscribe", control.subscribe),
+                ("subscribe-by-connection", control.subscribe_by_connection),
                 ("say", control.say),
                 ("deliver-again", control.deliver_again),
                 ("recall", control.recall),
@@ -164,6 +168,7 @@ class _Control:
         parts = self._parts
         return {
             "url": parts.pusher.url,
+            "by_connection": parts.pusher.by_connection,
             "owner": parts.owner.pid,
             "owners": parts.owner.living,
             "time_scale": parts.clock.scale,
@@ -188,6 +193,9 @@ class _Control:
 
     async def deliveries(self, _: dict[str, Any]) -> object:
         return self._parts.pusher.deliveries()
+
+    async def connections(self, _: dict[str, Any]) -> object:
+        return self._tenant.connections.seen()
 
     async def calls(self, _: dict[str, Any]) -> object:
         names = ("at_s", "method", "path", "status", "code")
@@ -220,8 +228,12 @@ class _Control:
             raise HTTPException(409, wrong)
         return {}
 
+    async def subscribe_by_connection(self, _: dict[str, Any]) -> object:
+        self._parts.pusher.subscribe_by_connection()
+        return {}
+
     async def say(self, given: dict[str, Any]) -> object:
-        if not self._parts.pusher.url:
+        if not self._parts.pusher.subscribed:
             raise HTTPException(409, "no bot is subscribed to this sandbox: start the service first")
         event_id, schema = str(given.pop("event_id", "") or self._event_id()), given.pop("schema", "2.0")
         if len(event_id) > _MAX_EVENT_ID or schema not in {"1.0", "2.0"}:

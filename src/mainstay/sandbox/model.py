@@ -16,7 +16,9 @@ __all__ = [
     "MAX_TIME_SCALE",
     "USUAL_MODELS",
     "Attempt",
+    "ConnectionSeen",
     "Delivery",
+    "EventSent",
     "Reply",
     "SaidMessage",
     "SandboxAddress",
@@ -267,3 +269,56 @@ class Delivery:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read one out of parsed JSON."""
         return cls(**{**data, "attempts": tuple(Attempt(**each) for each in data["attempts"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSent:
+    """One try at handing an event over on a long connection.
+
+    Attributes:
+        frame_id: the ``message_id`` of its frames, which the acknowledgement has too.
+        at_s: real monotonic time.
+        answer: the code of the acknowledgement, or what went wrong instead; empty while it is awaited.
+        seconds: how long the answer took, of real time.
+    """
+
+    event_id: str
+    frame_id: str
+    at_s: float
+    answer: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSeen:
+    """One long connection, as the platform saw it. Times are of the sandbox's real monotonic clock.
+
+    Attributes:
+        ready: the handshake is over.
+        close_code: 1006 when it ended without a CLOSE; None while it is open.
+        closed_by: who said CLOSE first; ``"nobody"`` when it ended without.
+        pings: when each came.
+        oddities: what came that the platform can not make sense of, in words.
+    """
+
+    id: str
+    ready: bool
+    opened_at_s: float
+    closed_at_s: float | None
+    close_code: int | None
+    closed_by: Literal["", "bot", "platform", "nobody"]
+    pings: tuple[float, ...]
+    events: tuple[EventSent, ...]
+    oddities: tuple[str, ...]
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended."""
+        return self.closed_at_s is None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read one out of parsed JSON."""
+        events = tuple(EventSent(**each) for each in data["events"])
+        lists = {name: tuple(data[name]) for name in ("pings", "oddities")}
+        return cls(**{**data, **lists, "events": events})

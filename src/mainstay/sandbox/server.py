@@ -29,6 +29,7 @@ from mainstay.sandbox.feishu.http import platform_app
 from mainstay.sandbox.feishu.model import App, Options
 from mainstay.sandbox.feishu.platform import Platform
 from mainstay.sandbox.feishu.tenant import Tenant
+from mainstay.sandbox.feishu.websocket import Gateway
 from mainstay.sandbox.listener import Listener, bind
 from mainstay.sandbox.model import ADDRESS_FILE, SandboxAddress, to_json
 from mainstay.sandbox.models import Models
@@ -92,10 +93,12 @@ async def serve(launch: Launch) -> None:
         listener = Listener(_front(parts, address.control_token))
         group.create_task(listener.serve(sockets=[front]))
         background = [group.create_task(parts.pusher.run())]
+        background.append(group.create_task(parts.gateway.run(bind(0, 0))))
         background.append(group.create_task(_stop_when_orphaned(parts.owner, stopping)))
         try:
             await models.serve(group)
             await listener.listening.wait()
+            await parts.gateway.listening.wait()
             publish()
             print(f"sandbox ready: {address.feishu_url} (pid {address.pid}, home {launch.home})", flush=True)  # noqa: T201
             await stopping.wait()
@@ -138,12 +141,15 @@ def _assemble(
         verification_token=address.verification_token,
     )
     tenant = Tenant(app, Options(), rng)
+    changes = Changes()
+    gateway = Gateway(tenant, clock, rng, changes.announce)
     return Controlled(
         platform=Platform(tenant, rng),
-        pusher=Pusher(tenant, clock, http, rng),
+        pusher=Pusher(tenant, clock, http, rng, gateway),
+        gateway=gateway,
         clock=clock,
         faults=PlatformFaults(),
-        changes=Changes(),
+        changes=changes,
         owner=Owner(launch.owner, launch.grace_s, system),
         models=models,
         publish=publish,

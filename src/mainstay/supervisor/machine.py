@@ -103,6 +103,8 @@ def step(
 def _wanted(instance: Instance, now_s: float) -> Step:
     if instance.state in _AT_REST:
         return _start(replace(instance, unstable=0, delays=0, restarts=()), now_s)
+    if instance.state is State.BACKOFF:
+        return _start_again(instance, now_s)
     if instance.state is State.STOPPING and not instance.again:
         return replace(instance, again=True, detail="started again while it was stopping"), ()
     return instance, ()
@@ -120,10 +122,8 @@ def _unwanted(instance: Instance, settings: AppSettings, now_s: float) -> Step:
 def _restart_asked(instance: Instance, asked: RestartAsked, settings: AppSettings, now_s: float) -> Step:
     reason, detail = asked.reason, asked.detail
     if reason is Reason.USER:
-        if instance.state in _AT_REST:
+        if instance.state in _AT_REST or instance.state is State.BACKOFF:
             return _wanted(instance, now_s)
-        if instance.state is State.BACKOFF:
-            return _start_again(instance, now_s)
         return _stop(instance, reason, detail, settings, now_s)
     if reason is Reason.CRON and instance.state is State.EXITED:
         return _restart(instance, Restart(at_s=now_s, reason=reason, detail=detail, uptime_s=0.0), settings, now_s)

@@ -1,8 +1,9 @@
-"""How does an event reach the bot's webhook?
+"""When does an event reach the bot?
 
-As the platform's documentation describes it: 3 s for an HTTP 200, else again after 15 s, 5 minutes, 1 hour and
-6 hours, at least once. The first attempts in one chat are made in the order of saying, one after the other; repeats
-come when they come. Callbacks (a press on a card) are tried once.
+By its webhook, or by one of its long connections, whichever the app is subscribed by. As the documentation
+describes it: 3 s for an HTTP 200, or an acknowledgement with that code; else again after 15 s, 5 minutes, 1
+hour and 6 hours, at least once. The first attempts in one chat are made in the order of saying, one after the
+other; repeats come when they come. Callbacks (a press on a card) are tried once.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from mainstay.sandbox.feishu.clock import PlatformClock
 from mainstay.sandbox.feishu.crypto import encrypt, sign, sign_older
 from mainstay.sandbox.feishu.model import Json
 from mainstay.sandbox.feishu.tenant import Tenant
+from mainstay.sandbox.feishu.websocket import Gateway
 from mainstay.sandbox.model import Attempt, Delivery
 
 __all__ = ["RETRIES_S", "Pusher"]
@@ -46,18 +48,27 @@ class _Event:
 
 
 class Pusher:
-    """Delivers events to the one webhook that is subscribed; `run` must be running."""
+    """Delivers events to the one webhook that is subscribed, or by connection; `run` must be running."""
 
-    def __init__(self, tenant: Tenant, clock: PlatformClock, http: httpx2.AsyncClient, rng: random.Random) -> None:
+    def __init__(
+        self,
+        tenant: Tenant,
+        clock: PlatformClock,
+        http: httpx2.AsyncClient,
+        rng: random.Random,
+        gateway: Gateway | None = None,
+    ) -> None:
         self._tenant = tenant
         self._clock = clock
         self._http = http
         self._rng = rng
+        self._gateway = gateway
         self._group: asyncio.TaskGroup | None = None
         self._lanes: dict[str, deque[_Event]] = {}
         self._events: deque[_Event] = deque(maxlen=_KEPT)
         self.url = ""
         self.card_url = ""
+        self.by_connection = False
         self._pending = 0
 
     async def run(self) -> None:
@@ -90,8 +101,17 @@ class Pusher:
             given = None
         if not isinstance(given, dict) or given.get("challenge") != challenge:
             return f"{url} did not answer with the challenge"
-        self.url, self.card_url = url, card_url or self.card_url
+        self.url, self.card_url, self.by_connection = url, card_url or self.card_url, False
         return ""
+
+    def subscribe_by_connection(self) -> None:
+        """Events go to the long connections from now on, and to no webhook."""
+        self.url, self.card_url, self.by_connection = "", "", True
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether there is anywhere to send events to."""
+        return bool(self.url) or self.by_connection
 
     def push(self, body: Json, *, message_id: str, chat_id: str) -> str:
         """Deliver this event, after the others of its chat; returns its event_id.
@@ -148,6 +168,11 @@ class Pusher:
     async def callback(self, body: Json) -> tuple[int, object]:
         """A press on a card: one attempt of 3 s; returns the HTTP status (0: none) and the answer's JSON."""
         plain = json.dumps(body).encode()
+        if self._gateway is not None and self.by_connection:
+            code, data = await self._gateway.send(
+                _event_id(body), plain, kind="event" if "schema" in body else "card"
+            )
+            return (int(code), data) if code.isdecimal() else (0, code)
         wire, headers = self._wire(plain) if "schema" in body else self._older_wire(plain)
         try:
             async with asyncio.timeout(self._clock.window(_WINDOW_S)):
@@ -191,6 +216,9 @@ class Pusher:
         return answer == "200"
 
     async def _post(self, event: _Event) -> str:
+        if self._gateway is not None and self.by_connection:
+            plain = json.dumps(event.body, ensure_ascii=False).encode()
+            return (await self._gateway.send(event.event_id, plain))[0]
         if not self.url:
             return "nobody is subscribed"
         if event.wire is None or self._tenant.options.resign_retries:
@@ -236,6 +264,11 @@ class Pusher:
 
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+def _event_id(body: Json) -> str:
+    header = body.get("header")
+    return str(header["event_id"]) if isinstance(header, dict) else ""
 
 
 def _identity(body: Json) -> tuple[str, str]:

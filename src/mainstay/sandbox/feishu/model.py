@@ -50,6 +50,9 @@ class Options:
         encrypt: seal and sign events; else they go in the clear with the verification token only.
         resign_retries: a repeated delivery gets a new timestamp, nonce and signature; else it is byte for byte the
             first one. Which of the two the real platform does is not documented.
+        ping_interval_s: what a client of the long connection is told, as the next three.
+        event_parts: in how many frames an event goes over a long connection.
+        stale_s: how long a long connection that ended without a CLOSE still gets events, which are lost on it.
     """
 
     token_expire_s: float = 7200.0
@@ -62,6 +65,12 @@ class Options:
     scale_limits: bool = False
     encrypt: bool = True
     resign_retries: bool = False
+    ping_interval_s: int = 120
+    reconnect_count: int = -1
+    reconnect_interval_s: int = 120
+    reconnect_nonce_s: int = 30
+    event_parts: int = 1
+    stale_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mainstay.sandbox.feishu.tenant import Tenant
 __all__ = ["Platform"]
 
 _TOKEN = "/open-apis/auth/v3/tenant_access_token/internal"  # noqa: S105  a path
+_ENDPOINT = "/callback/ws/endpoint"
 _CALLS = 50_000
 
 
@@ -28,7 +29,7 @@ class Platform:
 
     def refuse(self, request: ApiRequest, now: Moment) -> ApiReply | None:
         """The answer, if the call is not authorized."""
-        if request.path == _TOKEN:
+        if request.path in {_TOKEN, _ENDPOINT}:
             return None
         try:
             self.tenant.tokens.check(request.bearer, now)
@@ -57,14 +58,17 @@ class Platform:
         if request.path == _TOKEN and request.method == "POST":
             body = {"code": 0, "msg": "ok", **self.tenant.tokens.issue(request.body, self.tenant.options, now)}
             return self._reply(request, 200, body, headers, now)
+        if request.path == _ENDPOINT and request.method == "POST":
+            data = self.tenant.connections.endpoint(request.body, self.tenant.options)
+            return self._reply(request, 200, {"code": 0, "msg": "", "data": data}, headers, now)
         for method, pattern, operation in OPERATIONS:
             match = pattern.fullmatch(request.path)
             if match and method == request.method:
                 self.tenant.limits.count(f"{method} {pattern.pattern}", self.tenant.options, now)
-                data = operation(Call(self.tenant, request, match.groups(), now))
-                body = {"code": 0, "msg": "success", "data": data or {}}
+                found = operation(Call(self.tenant, request, match.groups(), now))
+                body = {"code": 0, "msg": "success", "data": found or {}}
                 if operation is bot_info:
-                    body = {"code": 0, "msg": "ok", "bot": data}
+                    body = {"code": 0, "msg": "ok", "bot": found}
                 return self._reply(request, 200, body, headers, now)
         return self.no(request, Refusal(99991404, "404 page not found", status=404), now)
 

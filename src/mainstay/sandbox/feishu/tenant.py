@@ -13,6 +13,7 @@ from mainstay.sandbox.feishu.limits import Limits
 from mainstay.sandbox.feishu.messages import Messages
 from mainstay.sandbox.feishu.model import App, Chat, Json, Moment, Options, Refusal, StoredMessage
 from mainstay.sandbox.feishu.record import Record
+from mainstay.sandbox.feishu.registry import Registry
 from mainstay.sandbox.feishu.tokens import Tokens
 
 __all__ = ["GROUP", "P2P", "USER", "Tenant"]
@@ -30,6 +31,7 @@ class Tenant:
         self.app = app
         self.options = options
         self.tokens = Tokens(app, rng)
+        self.connections = Registry(app, rng)
         self.limits = Limits()
         self.cards = CardKit(rng)
         self.messages = Messages(app, self.cards, rng)

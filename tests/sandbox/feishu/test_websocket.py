@@ -1,0 +1,311 @@
+"""A bot that is subscribed by connection gets its events there, and the platform writes down how it takes them."""
+
+import asyncio
+import base64
+import itertools
+import json
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+import pytest
+from tests.sandbox.conftest import served, until
+from tests.sandbox.feishu.conftest import APP
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from mainstay.clock import SystemClock
+from mainstay.sandbox.feishu import events, frames
+from mainstay.sandbox.feishu.clock import PlatformClock
+from mainstay.sandbox.feishu.delivery import Pusher
+from mainstay.sandbox.feishu.faults import PlatformFaults
+from mainstay.sandbox.feishu.frames import Frame
+from mainstay.sandbox.feishu.http import platform_app
+from mainstay.sandbox.feishu.model import Options
+from mainstay.sandbox.feishu.platform import Platform
+from mainstay.sandbox.feishu.tenant import P2P, Tenant
+from mainstay.sandbox.feishu.websocket import Gateway
+from mainstay.sandbox.listener import bind
+from mainstay.sandbox.model import ConnectionSeen, Delivery
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Line:
+    """A bot's end of a connection."""
+
+    socket: ClientConnection
+    config: dict[str, int]
+    service: int
+
+    async def read(self) -> Frame:
+        message = await self.socket.recv()
+        assert isinstance(message, bytes)
+        return frames.decode(message)
+
+    async def answer(self, frame: Frame, code: int = 200, **more: object) -> None:
+        headers = (*frame.headers, ("biz_rt", "1"))
+        payload = json.dumps({"code": code, **more}).encode()
+        await self.socket.send(frames.encode(replace(frame, headers=headers, payload=payload)))
+
+    async def ping(self) -> Any:  # noqa: ANN401
+        await self.socket.send(
+            frames.encode(Frame(service=self.service, method=frames.CONTROL, headers=(("type", "ping"),)))
+        )
+        pong = await self.read()
+        assert (pong.method, pong.header("type"), pong.service) == (frames.CONTROL, "pong", self.service)
+        return json.loads(pong.payload or b"")
+
+
+@dataclass
+class Connected:
+    """A platform whose bot is subscribed by connection."""
+
+    origin: str
+    tenant: Tenant
+    pusher: Pusher
+    gateway: Gateway
+    clock: PlatformClock
+    faults: PlatformFaults
+    http: httpx2.AsyncClient
+
+    def options(self, **changes: Any) -> None:  # noqa: ANN401
+        self.tenant.options = replace(self.tenant.options, **changes)
+
+    async def endpoint(self, **changes: str) -> dict[str, Any]:
+        body = {"AppID": APP.app_id, "AppSecret": APP.app_secret, **changes}
+        answer = await self.http.post(f"{self.origin}/callback/ws/endpoint", json=body)
+        assert answer.status_code == 200
+        found: dict[str, Any] = answer.json()
+        return found
+
+    @asynccontextmanager
+    async def line(self) -> AsyncIterator[Line]:
+        found = (await self.endpoint())["data"]
+        query = dict(parse_qsl(urlsplit(found["URL"]).query))
+        async with connect(found["URL"], proxy=None, ping_interval=None, close_timeout=1) as socket:
+            await until(lambda: query["device_id"] in {each.id for each in self.ready()})
+            yield Line(socket, found["ClientConfig"], int(query["service_id"]))
+
+    def ready(self) -> list[ConnectionSeen]:
+        return [each for each in self.tenant.connections.seen() if each.open and each.ready]
+
+    @property
+    def seen(self) -> list[ConnectionSeen]:
+        return self.tenant.connections.seen()
+
+    def say(self, text: str) -> str:
+        now = self.clock.moment()
+        message = self.tenant.say(text, now)
+        body = events.received(APP, self.tenant.messages.chats[P2P], message, message.message_id[3:], now)
+        self.pusher.push(body, message_id=message.message_id, chat_id=P2P)
+        return message.message_id
+
+    def delivery(self, message_id: str) -> Delivery:
+        return next(each for each in self.pusher.deliveries() if each.message_id == message_id)
+
+    async def answers(self, message_id: str, count: int = 1) -> list[str]:
+        await until(lambda: len(self.delivery(message_id).attempts) >= count)
+        return [each.answer for each in self.delivery(message_id).attempts]
+
+
+@pytest.fixture
+async def connected() -> AsyncIterator[Connected]:
+    rng = random.Random(5)
+    tenant, clock, faults = Tenant(APP, Options(), rng), PlatformClock(SystemClock(), 1.0), PlatformFaults()
+    gateway = Gateway(tenant, clock, rng)
+    app = platform_app(Platform(tenant, rng), faults, clock, lambda: None)
+    async with httpx2.AsyncClient(trust_env=False) as http, served(app) as origin, asyncio.TaskGroup() as group:
+        pusher = Pusher(tenant, clock, http, rng, gateway)
+        background = [group.create_task(pusher.run()), group.create_task(gateway.run(bind(0, 0)))]
+        await gateway.listening.wait()
+        pusher.subscribe_by_connection()
+        yield Connected(origin, tenant, pusher, gateway, clock, faults, http)
+        for task in background:
+            task.cancel()
+
+
+async def test_an_event_is_a_frame_that_is_acknowledged_with_its_own_headers(connected: Connected) -> None:
+    async with connected.line() as line:
+        message_id = connected.say("你好")
+        frame = await line.read()
+        assert (frame.method, frame.header("type"), frame.header("sum"), frame.header("seq")) == (
+            1,
+            "event",
+            "1",
+            "0",
+        )
+        event = json.loads(frame.payload or b"")
+        assert event["event"]["message"]["message_id"] == message_id
+        await line.answer(frame)
+        assert await connected.answers(message_id) == ["200"]
+    sent = connected.seen[0].events[0]
+    assert (sent.event_id, sent.frame_id, sent.answer) == (message_id[3:], frame.header("message_id"), "200")
+    assert sent.seconds > 0
+
+
+async def test_what_is_not_acknowledged_with_200_comes_again(connected: Connected) -> None:
+    async with connected.line() as line:
+        message_id = connected.say("hello")
+        first = await line.read()
+        await line.answer(first, 500)
+        await connected.answers(message_id, 1)
+        connected.clock.advance(15)
+        second = await line.read()
+        assert second.payload == first.payload
+        await line.answer(second)
+        assert await connected.answers(message_id, 2) == ["500", "200"]
+
+
+async def test_without_a_connection_an_event_waits_for_its_repeat(connected: Connected) -> None:
+    message_id = connected.say("hello")
+    assert await connected.answers(message_id) == ["no connection"]
+    async with connected.line() as line:
+        connected.clock.advance(15)
+        await line.answer(await line.read())
+        assert await connected.answers(message_id, 2) == ["no connection", "200"]
+
+
+async def test_a_press_is_answered_in_its_acknowledgement(connected: Connected) -> None:
+    message = connected.tenant.messages.messages[connected.say("hello")]
+    now = connected.clock.moment()
+    body = events.clicked(APP, message, {"value": {"a": 1}, "tag": "button"}, "ou_u1", "e1", now)
+    async with connected.line() as line, asyncio.TaskGroup() as group:
+        pressing = group.create_task(connected.pusher.callback(body))
+        frame = await line.read()
+        toast = base64.b64encode(json.dumps({"toast": {"content": "ok"}}).encode()).decode()
+        await line.answer(frame, data=toast)
+        assert await pressing == (200, {"toast": {"content": "ok"}})
+
+
+async def test_a_ping_is_answered_with_the_configuration_of_the_client(connected: Connected) -> None:
+    connected.options(ping_interval_s=7)
+    expected = {"ReconnectCount": -1, "ReconnectInterval": 120, "ReconnectNonce": 30, "PingInterval": 7}
+    async with connected.line() as line:
+        assert line.config == expected
+        connected.options(ping_interval_s=8)
+        assert await line.ping() == {**expected, "PingInterval": 8}
+    assert len(connected.seen[0].pings) == 1
+
+
+async def test_an_event_may_come_in_parts(connected: Connected) -> None:
+    connected.options(event_parts=3)
+    async with connected.line() as line:
+        message_id = connected.say("你好，世界")
+        parts = [await line.read() for _ in range(3)]
+        assert [(each.header("sum"), each.header("seq")) for each in parts] == [("3", "0"), ("3", "1"), ("3", "2")]
+        whole = b"".join(each.payload or b"" for each in parts)
+        assert json.loads(whole)["event"]["message"]["message_id"] == message_id
+        await line.answer(parts[-1])
+        assert await connected.answers(message_id) == ["200"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"), [({"AppID": "cli_0000000000000000"}, 10003), ({"AppSecret": "wrong"}, 10014)]
+)
+async def test_wrong_credentials_get_no_address(connected: Connected, changes: dict[str, str], code: int) -> None:
+    answer = await connected.endpoint(**changes)
+    assert answer["code"] == code
+    assert "data" not in answer
+
+
+async def test_a_ticket_is_good_for_one_connection(connected: Connected) -> None:
+    url = (await connected.endpoint())["data"]["URL"]
+    async with connect(url, proxy=None):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(url, proxy=None)
+    assert refused.value.response.headers["handshake-status"] == "514"
+
+
+async def test_the_51st_connection_is_refused_as_documented(connected: Connected) -> None:
+    urls = [(await connected.endpoint())["data"]["URL"] for _ in range(51)]
+    sockets = [await connect(url, proxy=None) for url in urls[:50]]
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(urls[50], proxy=None)
+    headers = refused.value.response.headers
+    assert (headers["handshake-status"], headers["handshake-autherrcode"]) == ("514", "1000040350")
+    for socket in sockets:
+        await socket.close()
+
+
+async def test_each_event_goes_to_one_connection_and_all_get_some(connected: Connected) -> None:
+    async def take(line: Line) -> None:
+        try:
+            while True:
+                await line.answer(await line.read())
+        except ConnectionClosed:
+            pass
+
+    async with (
+        asyncio.TaskGroup() as group,
+        connected.line() as one,
+        connected.line() as two,
+        connected.line() as three,
+    ):
+        for line in (one, two, three):
+            group.create_task(take(line))
+        said = [connected.say(f"number {number}") for number in range(40)]
+        await until(lambda: all(connected.delivery(each).state == "acknowledged" for each in said))
+    got = [[event.event_id for event in each.events] for each in connected.seen]
+    assert sorted(itertools.chain(*got)) == sorted(each[3:] for each in said)
+    assert all(got)
+
+
+async def test_how_a_connection_ended_is_written_down(connected: Connected) -> None:
+    async with connected.line() as line:
+        await line.socket.close(4001)
+    async with connected.line() as line:
+        line.socket.transport.abort()
+        await until(lambda: not connected.ready())
+    async with connected.line() as line:
+        await line.socket.send("text")
+        await line.socket.send(b"\xff")
+        await line.answer(Frame(headers=(("message_id", "none"),)))
+        await until(lambda: len(connected.seen[2].oddities) == 3)
+    await until(lambda: not connected.ready())
+    ends = [(each.close_code, each.closed_by) for each in connected.seen]
+    assert ends == [(4001, "bot"), (1006, "nobody"), (1000, "bot")]
+    assert connected.seen[2].oddities == (
+        "a message of text",
+        "a frame that can not be read: cut off",
+        "an acknowledgement that nobody waits for",
+    )
+
+
+async def test_the_official_client_connects_pings_acknowledges_and_answers(connected: Connected) -> None:
+    program = Path(__file__).parents[2] / "channels" / "feishu" / "conformance" / "lark_bot.py"
+    bot = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(program),
+        connected.origin,
+        APP.app_id,
+        APP.app_secret,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+    )
+    assert bot.stdout is not None
+    try:
+        await until(lambda: bool(connected.ready()))
+        await until(lambda: bool(connected.seen[0].pings))
+        connected.options(event_parts=2)
+        message_id = connected.say("你好")
+        assert await connected.answers(message_id) == ["200"]
+        told = [json.loads(await bot.stdout.readline()) for _ in range(2)]
+        assert {"got": message_id, "content": '{"text": "你好"}'} in told
+        message = connected.tenant.messages.messages[message_id]
+        action: dict[str, object] = {"value": {"a": 1}, "tag": "button"}
+        body = events.clicked(APP, message, action, "ou_u1", "e1", connected.clock.moment())
+        assert await connected.pusher.callback(body) == (200, {"toast": {"type": "info", "content": "seen"}})
+        assert connected.seen[0].oddities == ()
+    finally:
+        bot.kill()
+        await bot.wait()
