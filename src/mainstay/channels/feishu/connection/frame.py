@@ -7,7 +7,8 @@ Each is one ``pbbp2.Frame``, a protobuf (proto2) message::
     6 payload_encoding string   7 payload_type string   8 payload bytes   9 LogIDNew string
 
 By hand, because the schema is nine fields that do not change, and a protobuf runtime is megabytes. What this
-version does not know is kept and written again at the end, as protobuf does: an acknowledgement is the frame itself.
+version does not know is kept and written again at the end, as protobuf does: an acknowledgement is the frame
+itself.
 """
 
 from dataclasses import dataclass

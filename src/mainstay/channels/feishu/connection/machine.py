@@ -1,8 +1,8 @@
 """What is the next step of one long connection?
 
 `Link` is asked for it again and again (`Link.step`), and told what became of it. It goes round: ask for the
-address, connect, ping until it is lost, wait, ask again; there is no state without a next step, and no failure after
-which it is not tried again. What is random is drawn from ``chance`` (0 to 1).
+address, connect, ping until it is lost, wait, ask again; there is no state without a next step, and no failure
+after which it is not tried again. What is random is drawn from ``chance`` (0 to 1).
 
 The rules, and whose they are:
 
@@ -81,8 +81,6 @@ class Link:
         self._suspicion = ""
         self.config = ClientConfig()
         self.phase = Phase.WAITING
-        self.alive_s = now_s
-        """When the platform last showed that it hears us."""
 
     @property
     def ping_interval_s(self) -> float:
@@ -138,15 +136,14 @@ class Link:
         self._failures = self._tickets = self._missed = 0
         self._awaiting = False
         self._suspicion = ""
-        self._opened_s = self.alive_s = now_s
+        self._opened_s = now_s
         self._pinged_s = now_s - self.ping_interval_s
 
-    def pong(self, config: object, now_s: float) -> None:
+    def pong(self, config: object) -> None:
         """It is alive, and may have been told something about how to behave."""
         if self.phase is Phase.OPEN:
             self._awaiting = False
             self._missed = 0
-            self.alive_s = now_s
         self.config = merge(self.config, config)
 
     def suspect(self, reason: str) -> None:
@@ -212,8 +209,9 @@ def merge(known: ClientConfig, told: object) -> ClientConfig:
 
 
 def _interval(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 1 <= value <= _LONGEST_INTERVAL_S else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 1 <= value <= _LONGEST_INTERVAL_S else None
 
 
 def read_endpoint(http_status: int, body: bytes) -> Endpoint | Failure:

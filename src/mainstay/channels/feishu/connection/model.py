@@ -1,6 +1,7 @@
 """What does the long connection need to know, and what can become of an attempt to open it?"""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from mainstay.settings import duration, setting
@@ -9,6 +10,7 @@ __all__ = [
     "Ask",
     "ClientConfig",
     "ConnectionSettings",
+    "Container",
     "Drop",
     "Endpoint",
     "Failure",
@@ -156,3 +158,19 @@ class Drop:
 
 
 Step = Wait | Ask | Open | Ping | Drop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """Something that has a history of its own: a chat, or a thread in one.
+
+    Attributes:
+        container_id: of the thread if it is one, else the chat's.
+        heard_at: when the last message was said in it that has come to us.
+    """
+
+    container_id: str
+    is_thread: bool
+    chat_id: str
+    chat_type: str
+    heard_at: datetime
