@@ -55,6 +55,7 @@ class Echo:
 """A responder of one's own, without a model."""
 
 EMBEDDED = "[service]\nport = {port}\n"
+BY_WEBHOOK = '[channels.feishu]\nmode = "webhook"\n'
 CREDENTIALS = (
     EMBEDDED
     + """
@@ -188,7 +189,7 @@ async def ready_embedded() -> tuple[float, float]:
     """The same without credentials, and without an answer: the service brings its own sandbox."""
     with tempfile.TemporaryDirectory(prefix="mainstay-bench-") as name:
         directory, port = Path(name), free_port()
-        (directory / "mainstay.toml").write_text(EMBEDDED.format(port=port))
+        (directory / "mainstay.toml").write_text(EMBEDDED.format(port=port) + BY_WEBHOOK)
         migrate(directory)
         began_s = time.perf_counter()
         async with running(directory, SERVE):

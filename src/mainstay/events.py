@@ -23,11 +23,17 @@ __all__ = [
     "CardCreated",
     "CardSent",
     "CardUpdated",
+    "ConnectionLost",
+    "ConnectionOpened",
+    "ConnectionRefused",
     "DeadLettered",
     "DeliveryRetried",
     "ErrorSeen",
     "Event",
+    "FrameRejected",
     "HandOver",
+    "HistoryRead",
+    "HistoryRefused",
     "McpServerChanged",
     "MessageAccepted",
     "MessageDuplicated",
@@ -91,6 +97,71 @@ class WebhookRejected(Event):
     channel: str
     reason: str
     status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(Event):
+    """A long connection to the platform is open. ``gap_s``: since it was last known to be good, or the start."""
+
+    name: ClassVar[str] = "connection.opened"
+    channel: str
+    connection: int
+    gap_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLost(Event):
+    """A long connection has ended, or was given up; it is opened again."""
+
+    name: ClassVar[str] = "connection.lost"
+    channel: str
+    connection: int
+    reason: str
+    lasted_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRefused(Event):
+    """A long connection could not be opened; told once for each reason, until there is one.
+
+    ``kind``: ``transient``, ``ticket``, ``rejected`` (the app's credentials) or ``crowded`` (too many connections).
+    """
+
+    name: ClassVar[str] = "connection.refused"
+    channel: str
+    connection: int
+    kind: str
+    reason: str
+    retry_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRejected(Event):
+    """Something came over a long connection that nobody can make sense of; the connection goes on."""
+
+    name: ClassVar[str] = "frame.rejected"
+    channel: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRead(Event):
+    """Chats were asked for what was said while there was no connection; so many messages were not known yet."""
+
+    name: ClassVar[str] = "history.read"
+    channel: str
+    chats: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRefused(Event):
+    """The app may not read the history of chats of this type: what is missed there is not fetched."""
+
+    name: ClassVar[str] = "history.refused"
+    channel: str
+    chat_type: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

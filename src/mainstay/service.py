@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -134,7 +134,7 @@ async def _serve(
             for name, part in house.parts.items():
                 parts.keep_going(name, part)
             if sandbox is not None:
-                await _subscribe(sandbox, asked, origin)
+                await _subscribe(sandbox, asked, origin, house)
             lifecycle.started = True
             notifier = Notifier()
             notifier.say("READY=1", f"STATUS=answers at {origin}")
@@ -173,15 +173,22 @@ def _origin(listener: socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> None:
-    """Let the sandbox's platform call the bot that lives there; one with credentials has a platform of its own."""
+async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str, house: House) -> None:
+    """Let the sandbox's platform reach the bot that lives there; one with credentials has a platform of its own."""
     living_there = (name for name, channel in asked.channels.items() if not has_credentials(channel))
     name = next(living_there, None)
     if name is None:
         return
-    event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
+    connections = house.channels[name].connections
     async with SandboxClient(sandbox) as client:
-        await client.subscribe(event, card)
+        if connections is None:
+            event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
+            await client.subscribe(event, card)
+            return
+        await client.subscribe_by_connection()
+    with suppress(TimeoutError):  # it is tried again and again, and health says how it goes
+        async with asyncio.timeout(asked.sandbox.start_timeout):
+            await connections.opened.wait()
 
 
 async def _work(house: House, failed: Callable[[Exception], None]) -> None:

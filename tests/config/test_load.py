@@ -15,7 +15,7 @@ def test_nothing_at_all_is_a_service_in_the_sandbox(project, tmp_path: Path) -> 
     assert [model.provider for model in config.models.values()] == ["sandbox", "sandbox"]
     assert config.agents["manager"].models == ("primary", "fallback")
     assert config.agents["manager"].specialists == ("okr",)
-    assert config.channels["feishu"].mode == "webhook"
+    assert config.channels["feishu"].mode == "subscription"
     assert config.sandbox_needed
     assert config.sandbox_users == ("models.primary", "models.fallback", "channels.feishu")
     assert config.home == tmp_path / ".mainstay"
@@ -132,18 +132,30 @@ def test_a_section_of_the_file_replaces_the_embedded_one_whole(project) -> None:
     assert config.agents["manager"].models == ("only",)
 
 
+@pytest.mark.parametrize(
+    ("more", "mode"),
+    [
+        ({}, "subscription"),
+        ({"FEISHU_ENCRYPT_KEY": "k1k1"}, "webhook"),
+        ({"FEISHU_VERIFICATION_TOKEN": "t1t1"}, "webhook"),
+        ({"FEISHU_ENCRYPT_KEY": "k1k1", "FEISHU_SUBSCRIPTION_MODE": "true"}, "subscription"),
+        ({"FEISHU_ENCRYPT_KEY": "k1k1", "FEISHU_SUBSCRIPTION_MODE": "false"}, "webhook"),
+    ],
+)
+def test_a_bot_without_anything_to_verify_a_webhook_with_has_a_long_connection(project, more, mode) -> None:
+    real = {"FEISHU_APP_ID": "cli_1", "FEISHU_APP_SECRET": "s1s1"}
+    assert project(environ=real | more).channels["feishu"].mode == mode
+
+
 @pytest.mark.parametrize(("written", "mode"), [("true", "subscription"), ("false", "webhook")])
-def test_subscription_mode_needs_the_sandbox_or_is_refused(project, problems, written: str, mode: str) -> None:
-    assert project(environ={"FEISHU_SUBSCRIPTION_MODE": written}).channels["feishu"].mode == "webhook"
-    real = {"FEISHU_APP_ID": "cli_1", "FEISHU_APP_SECRET": "s1s1", "FEISHU_ENCRYPT_KEY": "k1k1"}
-    environ = real | {"FEISHU_SUBSCRIPTION_MODE": written}
-    if mode == "webhook":
-        assert project(environ=environ).channels["feishu"].mode == "webhook"
-    else:
-        [problem] = problems(environ=environ)
-        assert problem.startswith(
-            "environment FEISHU_SUBSCRIPTION_MODE: channels.feishu.mode: this version has no long"
-        )
+def test_in_the_sandbox_both_ways_are_to_be_had(project, written: str, mode: str) -> None:
+    assert project(environ={"FEISHU_SUBSCRIPTION_MODE": written}).channels["feishu"].mode == mode
+
+
+def test_a_webhook_that_could_not_be_verified_is_refused(problems) -> None:
+    real = {"FEISHU_APP_ID": "cli_1", "FEISHU_APP_SECRET": "s1s1", "FEISHU_SUBSCRIPTION_MODE": "false"}
+    [problem] = problems(environ=real)
+    assert "channels.feishu: a webhook needs encrypt_key" in problem
 
 
 def test_the_home_can_be_moved(project, tmp_path: Path) -> None:

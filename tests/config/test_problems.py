@@ -257,7 +257,7 @@ def test_other_variables_are_none_of_our_business(project) -> None:
 
 
 def test_another_bot_that_is_kept_running_has_its_own_way_with_a_channel_s_variables(project, problems) -> None:
-    credentials = "FEISHU_APP_ID=cli_1\nFEISHU_APP_SECRET=s\nFEISHU_SUBSCRIPTION_MODE=true\n"
+    credentials = "FEISHU_APP_ID=cli_1\nFEISHU_APP_SECRET=s\nFEISHU_SUBSCRIPTION_MODE=false\n"
     config = project('[apps.bot]\ncommand = "node bot.js"\n', dotenv=credentials)
     assert {key.partition(".")[0] for key, _ in of_channels(config)} == {"channels"}, "who serves here is told"
     assert any("channels.feishu" in each for each in problems('[apps.us]\ncommand = "mainstay serve"\n'))

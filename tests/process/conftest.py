@@ -19,6 +19,8 @@ from mainstay.testing.project import Project
 
 DEADLINE_S = 60.0
 BOT = "ou_bot"
+BY_WEBHOOK = "FEISHU_SUBSCRIPTION_MODE=false\n"
+"""The ``.env`` of a service to which events are posted; one that lives in the sandbox connects by itself."""
 _MORE = "\n# of one test\n"
 
 

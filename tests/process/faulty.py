@@ -128,13 +128,13 @@ def in_the_channel_always() -> None:
 
 
 def in_the_webhook_once() -> None:
-    take = Webhook._take
+    taken = Webhook._taken
 
-    async def raising(self: Webhook, envelope: Envelope) -> Response:
-        Webhook._take = take  # type: ignore[method-assign]
+    async def raising(self: Webhook, envelope: Envelope, deadline: float) -> Response:
+        Webhook._taken = taken  # type: ignore[method-assign]
         raise RuntimeError(BOOM)
 
-    Webhook._take = raising  # type: ignore[method-assign]
+    Webhook._taken = raising  # type: ignore[method-assign]
 
 
 def everything_is_cancelled() -> None:

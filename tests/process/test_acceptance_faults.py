@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.process.conftest import (
+    BY_WEBHOOK,
     answered,
     begun,
     delivery_of,
@@ -51,6 +52,7 @@ async def migrate(made: Project) -> None:
 @asynccontextmanager
 async def running(directory: Path, more: str = "") -> AsyncIterator[Project]:
     shutil.copy(Path(__file__).with_name("faulty.py"), directory)
+    (directory / ".env").write_text(BY_WEBHOOK)
     configuration = CONFIGURATION + more
     async with project(directory, configuration, sandbox=SandboxSettings(tokens_per_second=0)) as made:
         await migrate(made)

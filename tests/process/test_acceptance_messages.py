@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.process.conftest import (
     BOT,
+    BY_WEBHOOK,
     answered,
     begun,
     delivery_of,
@@ -48,6 +49,7 @@ TO_OTHER = {"key": "@_user_2", "id": {"open_id": "ou_colleague"}, "name": "Colle
 async def module_project(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Project]:
     brisk = SandboxSettings(tokens_per_second=500)
     async with project(tmp_path_factory.mktemp("messages"), REMEMBERING, sandbox=brisk) as made:
+        (made.directory / ".env").write_text(BY_WEBHOOK)
         await made.start()
         yield made
 

@@ -34,7 +34,9 @@ Request = tuple[bytes, dict[str, str]]
 @pytest.fixture(scope="module")
 async def made(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Project]:
     fast = SandboxSettings(tokens_per_second=0)
-    configuration = f'[channels.feishu]\nbody_limit = "{LIMIT // 1024}KiB"\nack_timeout = "500ms"\n'
+    configuration = (
+        f'[channels.feishu]\nmode = "webhook"\nbody_limit = "{LIMIT // 1024}KiB"\nack_timeout = "500ms"\n'
+    )
     async with project(tmp_path_factory.mktemp("bad"), configuration, sandbox=fast) as made:
         await made.start()
         yield made

@@ -31,6 +31,7 @@ __all__ = ["add", "run"]
 
 _LONGER_THAN_A_TURN_S: Final = 15.0
 _CONNECT_S: Final = 2.0
+_ASK_AGAIN_S: Final = 0.1
 _NOTHING_YET: Final = " .…"
 """What a card says before the first word of the answer."""
 
@@ -106,7 +107,11 @@ async def _ask(config: Config, args: argparse.Namespace, growing: Growing | None
 
 async def _require_service(client: "SandboxClient") -> None:
     """Somebody has to hear what is said: the sandbox would deliver it later, and nobody would be waiting."""
-    url = urlsplit(str((await client.state())["url"] or ""))
+    state = await client.state()
+    if state["by_connection"]:
+        await _require_connection(client)
+        return
+    url = urlsplit(str(state["url"] or ""))
     if not url.hostname or not url.port:
         raise NotRunning("the sandbox runs, but no service listens to it: start one with `mainstay serve`")
     try:
@@ -117,6 +122,16 @@ async def _require_service(client: "SandboxClient") -> None:
             f"no service answers at {url.hostname}:{url.port}: start it with `mainstay serve`"
         ) from None
     writer.close()
+
+
+async def _require_connection(client: "SandboxClient") -> None:
+    """The service may be between two runs, and connects when it is ready."""
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            while not any(each.open for each in await client.connections()):  # noqa: ASYNC110  another process
+                await asyncio.sleep(_ASK_AGAIN_S)
+    except TimeoutError:
+        raise NotRunning("no service is connected to the sandbox: start it with `mainstay serve`") from None
 
 
 async def _watch(client: "SandboxClient", message_id: str, growing: Growing | None, timeout_s: float) -> "Snapshot":

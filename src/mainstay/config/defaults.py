@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mainstay.config.machine import ROOT
-from mainstay.config.model import Config, has_credentials
+from mainstay.config.model import Config
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.probes.model import HealthSettings
 
@@ -75,14 +75,14 @@ def tables(
 def complete(config: Config) -> Config:
     """The defaults that depend on other settings.
 
-    The Manager's chain, the database's place, the sandbox's mode, how an app is ready, where the service is reached
+    The Manager's chain, the database's place, how events arrive, how an app is ready, where the service is reached
     and tells its health.
     """
     agents = dict(config.agents)
     if ROOT in agents and not agents[ROOT].models:
         agents[ROOT] = replace(agents[ROOT], models=tuple(config.models))
     channels = {
-        name: channel if has_credentials(channel) else replace(channel, mode="webhook")
+        name: replace(channel, mode="subscription" if channel.by_connection else "webhook")
         for name, channel in config.channels.items()
     }
     storage = replace(config.storage, url=_absolute(config))

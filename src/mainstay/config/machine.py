@@ -100,12 +100,6 @@ def _model(key: str, model: ModelSettings) -> Iterator[tuple[str, str]]:
 def _channel(key: str, channel: FeishuSettings) -> Iterator[tuple[str, str]]:
     if not has_credentials(channel):
         return
-    if channel.mode == "subscription":
-        yield (
-            f"{key}.mode",
-            'this version has no long connection yet; write mode = "webhook" (FEISHU_SUBSCRIPTION_MODE=false) '
-            "and let the platform call /webhook/event",
-        )
     try:
         channel.validate(key.partition(".")[2])
     except ConfigError as error:

@@ -95,6 +95,26 @@ LINES: Final[dict[type[happened.Event], Line]] = {
     happened.WebhookRejected: Line(
         logging.WARNING, lambda e: f"request to the webhook of {e.channel} rejected with {e.status}: {e.reason}"
     ),
+    happened.ConnectionOpened: Line(logging.INFO, lambda e: f"{e.channel}: connection {e.connection} is open"),
+    happened.ConnectionLost: Line(
+        logging.WARNING,
+        lambda e: f"{e.channel}: connection {e.connection} lost after {e.lasted_s:.1f} s: {e.reason}",
+    ),
+    happened.ConnectionRefused: Line(
+        lambda e: logging.ERROR if e.kind in ("rejected", "crowded") else logging.WARNING,
+        lambda e: (
+            f"Error: {e.channel}: connection {e.connection} not opened, tried again in {e.retry_s:.1f} s: "
+            f"{e.reason}"
+        ),
+    ),
+    happened.FrameRejected: Line(logging.WARNING, lambda e: f"frame from {e.channel} left out: {e.reason}"),
+    happened.HistoryRead: Line(
+        logging.INFO, lambda e: f"{e.channel}: {e.messages} missed messages found in the history of {e.chats} chats"
+    ),
+    happened.HistoryRefused: Line(
+        logging.WARNING,
+        lambda e: f"{e.channel}: messages missed in {e.chat_type} chats can not be fetched: {e.reason}",
+    ),
     happened.TurnStarted: Line(
         logging.DEBUG, lambda e: f"turn started, attempt {e.attempt}, after a wait of {e.waited_s:.2f} s"
     ),

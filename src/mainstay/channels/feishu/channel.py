@@ -1,13 +1,13 @@
 """How does a Feishu bot join the service?
 
-Puts the parts of the room together: `Webhook` brings messages in, a `CardWriter` follows each answer while it is
-made, the `Pump` shows outcomes, `Retries` has failed ones tried again. Nothing is decided here.
+Puts the parts of the room together: `Webhook` or `Connections` bring messages in, a `CardWriter` follows each
+answer while it is made, the `Pump` shows outcomes, `Retries` has failed ones tried again. Nothing is decided here.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import httpx2
 from sqlalchemy import Connection
@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from mainstay.asgi import ASGIApp
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.courier import Courier
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
@@ -33,10 +34,14 @@ from mainstay.messages import AnswerEvent, Finished, Message
 from mainstay.storage.sqlite import Storage
 from mainstay.units import format_duration
 
+if TYPE_CHECKING:
+    from mainstay.channels.feishu.connection.connections import Connections
+
 __all__ = ["FeishuChannel", "FeishuReplier"]
 
 _log = logging.getLogger(__name__)
 _RECENT_S: Final = 300.0
+_SEVERITY: Final = ("ok", "degraded", "down")
 
 
 class FeishuChannel:
@@ -93,6 +98,7 @@ class FeishuChannel:
             accept=accept,
             window_s=retry_window_s,
         )
+        chats = Chats(storage, name) if settings.by_connection else None
         self._intake = Intake(
             name,
             settings,
@@ -103,8 +109,24 @@ class FeishuChannel:
             pressed=self._retries.pressed,
             answered=lambda pressed: self._withdraw(pressed.turn_id),
             bot=lambda: self._bot,
+            heard=chats.note if chats else lambda _: None,
         )
         self._webhook = Webhook(name, settings, bus=bus, clock=clock, intake=self._intake)
+        self.connections: Connections | None = None
+        """Where events come from, where they do not come by webhook."""
+        if chats:
+            from mainstay.channels.feishu.connection import connections  # 15 MB that a webhook does not need
+
+            self.connections = connections.Connections(
+                name,
+                settings,
+                http=http,
+                client=self._client,
+                chats=chats,
+                intake=self._intake,
+                bus=bus,
+                clock=clock,
+            )
         self._bot: Bot | None = None
         self._last_refusal: Refusal | None = None
         self._refused_at_s = 0.0
@@ -114,7 +136,9 @@ class FeishuChannel:
 
     @property
     def routes(self) -> list[tuple[str, ASGIApp]]:
-        """Path and application of each webhook; both verify every request themselves."""
+        """Path and application of each webhook, where there are any; they verify every request themselves."""
+        if self.connections is not None:
+            return []
         return [("/webhook/event", self._webhook.event), ("/webhook/card", self._webhook.card)]
 
     async def run(self) -> None:
@@ -125,6 +149,8 @@ class FeishuChannel:
                 for turn_id, writer in self._writers.items():
                     self._start(turn_id, writer)
                 tasks.create_task(self._stay_connected())
+                if self.connections is not None:
+                    tasks.create_task(self.connections.run())
                 await self._pump.run()
         finally:
             self._tasks = None
@@ -159,11 +185,14 @@ class FeishuChannel:
         return FeishuReplier(message, turn_id, attempt, writer=writer, outbox=self._outbox, pump=self._pump)
 
     def checks(self) -> list[Check]:
-        """One: how the connection to the platform is."""
-        return [self._check]
+        """How the connection to the platform is; of several long ones also each of them."""
+        return [self._check, *(self.connections.checks() if self.connections else [])]
 
     def _check(self) -> Condition:
         status, reason = self._status()
+        incoming, why = self.connections.status() if self.connections else ("ok", "")
+        if _SEVERITY.index(incoming) > _SEVERITY.index(status):
+            status, reason = incoming, why
         return Condition(
             name=self._name,
             status=status,
@@ -175,6 +204,7 @@ class FeishuChannel:
                 "outbox": self._pump.backlog.pending,
                 "lastError": self._last_refusal.reason if self._last_refusal else None,
                 "dropped": self._intake.dropped.total(),
+                **(self.connections.detail() if self.connections else {}),
             },
         )
 

@@ -32,10 +32,12 @@ class Taken:
         answer: what the platform is to hear; empty but for a press.
         afterwards: to be called once the platform has the answer, and not before: until then it refuses every
             change of the card that was pressed.
+        new: it is a message that was not known yet.
     """
 
     answer: Mapping[str, object] = field(default_factory=dict)
     afterwards: Callable[[], object] = lambda: None
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Intake:
         pressed: decides what comes of a press; raises StorageUnavailable.
         answered: told what came of a press once the platform has our answer.
         bot: who the bot is, once that is known.
+        heard: told the event of each message that was taken, also if it is not to be answered.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Intake:
         pressed: Callable[[Json], Awaitable[Pressed]],
         answered: Callable[[Pressed], object],
         bot: Callable[[], Bot | None],
+        heard: Callable[[Json], object] = lambda _: None,
     ) -> None:
         self._name = name
         self._settings = settings
@@ -82,6 +86,7 @@ class Intake:
         self._pressed = pressed
         self._answered = answered
         self._bot = bot
+        self._heard = heard
         self.dropped: Counter[str] = Counter()
         """What was not answered, by event type or reason."""
 
@@ -109,16 +114,16 @@ class Intake:
         if envelope.type in PRESSES:
             return await self._press(envelope)
         parsed = self._parse(envelope)
-        if isinstance(parsed, Message):
-            await self._accept(parsed)
-            return Taken()
         if parsed is None:
             self._count(envelope.type)
             return Taken()
-        self._count(parsed.reason)
-        if parsed.later:
-            return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
-        return Taken()
+        new = isinstance(parsed, Message) and await self._accept(parsed)
+        if isinstance(parsed, Ignored):
+            self._count(parsed.reason)
+            if parsed.later:
+                return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
+        self._heard(envelope.event)
+        return Taken(new=new)
 
     async def _press(self, envelope: Envelope) -> Taken:
         pressed = await self._pressed(envelope.event)

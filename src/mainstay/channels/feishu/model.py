@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from mainstay.channels.feishu.connection.model import ConnectionSettings
 from mainstay.errors import ConfigError
 from mainstay.messages import Message, Outcome
 from mainstay.settings import Secret, duration, setting, size
@@ -33,14 +34,15 @@ def _rate(value: str | float) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeishuSettings:
+class FeishuSettings(ConnectionSettings):
     """One bot on Feishu or Lark."""
 
     kind: str = setting("feishu", help="The kind of channel.", choices=("feishu",))
     mode: str = setting(
-        "webhook",
-        help="How events arrive: webhook (the platform calls us) or subscription (a long connection).",
-        choices=("webhook", "subscription"),
+        "auto",
+        help="How events arrive: webhook (the platform calls us) or subscription (a long connection); auto: "
+        "webhook where there is an encrypt_key or a verification_token, else subscription.",
+        choices=("auto", "webhook", "subscription"),
     )
     app_id: str = setting("", help="The app's id, cli_…, from the developer console.", env=("FEISHU_APP_ID",))
     app_secret: Secret = setting(  # noqa: RUF009  a dataclasses.field
@@ -54,7 +56,7 @@ class FeishuSettings:
     )
     verification_token: Secret = setting(  # noqa: RUF009  a dataclasses.field
         Secret(),
-        help="Verification Token of the event subscription; required where there is no encrypt_key.",
+        help="Verification Token of the event subscription; a webhook without encrypt_key needs it.",
         parse=Secret,
         env=("FEISHU_VERIFICATION_TOKEN",),
     )
@@ -93,6 +95,12 @@ class FeishuSettings:
     max_age: float = duration("6h", help="How long an outcome is tried before it becomes a dead letter.")
     keep: float = duration("1d", help="How long a delivered outcome and its card stay in the database.")
 
+    @property
+    def by_connection(self) -> bool:
+        """Whether events come over a long connection, and not to a webhook."""
+        has_key = bool(self.encrypt_key) or bool(self.verification_token)
+        return self.mode == "subscription" or (self.mode == "auto" and not has_key)
+
     def validate(self, name: str) -> None:
         """Refuse what would leave a webhook open or the bot mute.
 
@@ -104,7 +112,7 @@ class FeishuSettings:
             problems.append(f"channels.{name}: app_id is missing; set it or FEISHU_APP_ID")
         if not self.app_secret:
             problems.append(f"channels.{name}: app_secret is missing; set it or FEISHU_APP_SECRET")
-        if not self.encrypt_key and not self.verification_token:
+        if not self.by_connection and not self.encrypt_key and not self.verification_token:
             problems.append(
                 f"channels.{name}: a webhook needs encrypt_key (recommended) or verification_token, "
                 "else anybody could speak to the bot; both are in the developer console"

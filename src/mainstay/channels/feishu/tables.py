@@ -1,4 +1,4 @@
-"""Where are cards and outcomes on their way kept?"""
+"""Where are cards, outcomes on their way, and the chats that were heard of kept?"""
 
 from typing import Final
 
@@ -6,9 +6,9 @@ from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table,
 
 from mainstay.storage.columns import Utc
 
-__all__ = ["HEAD", "cards", "metadata", "outbox"]
+__all__ = ["HEAD", "cards", "chats", "metadata", "outbox"]
 
-HEAD: Final = "feishu_0002"
+HEAD: Final = "feishu_0006"
 
 metadata = MetaData()
 
@@ -44,6 +44,17 @@ outbox = Table(
     Column("text_since", Utc, nullable=True),
     Column("ended_at", Utc, nullable=True),
     Column("offer", String(16), nullable=False, server_default="none"),
+)
+
+chats = Table(
+    "feishu_chats",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("container_id", String(64), primary_key=True),
+    Column("is_thread", Boolean, nullable=False),
+    Column("chat_id", String(64), nullable=False),
+    Column("chat_type", String(16), nullable=False),
+    Column("heard_at", Utc, nullable=False),
 )
 
 Index("feishu_outbox_pending", outbox.c.channel, outbox.c.state, outbox.c.lane, outbox.c.seq)

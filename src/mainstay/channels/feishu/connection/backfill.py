@@ -1,0 +1,153 @@
+"""What was said while nobody listened?
+
+The chats that were spoken in last are asked for their history, and what is found goes the way of every event: what
+is known already is recognised there. How much is asked is bounded, because each chat costs a call of the month's
+quota: so many chats, so many minutes, so many pages. What the app may not read is not asked for again.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from mainstay.bus import Bus
+from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.connection.model import Container
+from mainstay.channels.feishu.connection.sqlite import Chats, moment
+from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, mapping_at, text_at
+from mainstay.channels.feishu.intake import Intake, Taken
+from mainstay.channels.feishu.machine import Action
+from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.clock import Clock
+from mainstay.events import HistoryRead, HistoryRefused
+
+__all__ = ["Backfill", "Found"]
+
+_ON_ITS_WAY: Final = timedelta(seconds=30)
+"""A younger message may just be coming by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came of asking the histories.
+
+    Attributes:
+        missed: messages that were not known, and should have come by themselves long ago.
+        again: the platform or the storage could not be asked: it is worth another try.
+    """
+
+    missed: int = 0
+    again: bool = False
+
+
+class Backfill:
+    """Asks the histories of one bot's chats.
+
+    Args:
+        name: of the channel.
+        settings: of the channel.
+        client: asks the platform.
+        chats: knows whom to ask.
+        intake: takes what is found.
+        bus: hears what was found, and what may not be read.
+        clock: tells how old is too old.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: FeishuSettings,
+        *,
+        client: FeishuClient,
+        chats: Chats,
+        intake: Intake,
+        bus: Bus,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._client = client
+        self._chats = chats
+        self._intake = intake
+        self._bus = bus
+        self._clock = clock
+        self.refused: dict[str, str] = {}
+        """Why it is not asked any more, by type of chat."""
+
+    async def since(self, at: datetime | None) -> Found:
+        """Take in what was said since then, but nothing that is too old; None: nobody knows since when."""
+        oldest = self._clock.now() - timedelta(seconds=self._settings.backfill_max_age)
+        at = oldest if at is None else max(at, oldest)
+        asked = new = missed = 0
+        again = False
+        for container in self._chats.latest(self._settings.backfill_chats):
+            if container.chat_type in self.refused:
+                continue
+            asked += 1
+            try:
+                items = await self._client.said_since(container.container_id, at, in_thread=container.is_thread)
+            except Refused as refused:
+                again = self._refused(container, refused) or again
+                continue
+            for item in items:
+                said_at = moment(text_at(item, "create_time"))
+                if said_at is None or said_at < at or item.get("deleted") is True:
+                    continue
+                is_new = await self._take(container, item)
+                again = again or is_new is None
+                new += bool(is_new)
+                missed += bool(is_new) and said_at < self._clock.now() - _ON_ITS_WAY
+        if new:
+            self._bus.emit(HistoryRead(channel=self._name, chats=asked, messages=new))
+        return Found(missed=missed, again=again)
+
+    def _refused(self, container: Container, refused: Refused) -> bool:
+        """Whether it is worth another try."""
+        refusal = refused.refusal
+        if refusal.scope:
+            self.refused[container.chat_type] = refusal.reason
+            self._bus.emit(HistoryRefused(channel=self._name, chat_type=container.chat_type, reason=refusal.reason))
+        elif refusal.action is Action.TERMINAL:
+            self._chats.forget(container.container_id)
+        return refusal.action is Action.WAIT
+
+    async def _take(self, container: Container, item: Json) -> bool | None:
+        """Whether it is new; None: it could not be stored."""
+        envelope = Envelope(
+            type="im.message.receive_v1",
+            token="",
+            app_id=self._settings.app_id,
+            event=_as_event(container, item),
+        )
+        deadline = asyncio.get_running_loop().time() + self._settings.ack_timeout
+        try:
+            taken = await self._intake.take(envelope, deadline)
+        except MalformedEvent:
+            return False
+        return taken.new if isinstance(taken, Taken) else None
+
+
+def _as_event(container: Container, item: Json) -> Json:
+    """A message of the history in the form in which the platform tells of a new one."""
+    sender, mentions = mapping_at(item, "sender"), item.get("mentions")
+    message: dict[str, object] = {
+        name: item[name]
+        for name in ("message_id", "root_id", "parent_id", "thread_id", "create_time", "update_time")
+        if name in item
+    }
+    message |= {
+        "chat_id": container.chat_id,
+        "chat_type": container.chat_type,
+        "message_type": text_at(item, "msg_type"),
+        "content": text_at(item, "body", "content"),
+        "mentions": [
+            {"key": text_at(each, "key"), "name": text_at(each, "name"), "id": _ids(each)}
+            for each in (mentions if isinstance(mentions, list) else [])
+        ],
+    }
+    said_by = {"sender_id": _ids(sender), "sender_type": text_at(sender, "sender_type")}
+    return {"sender": said_by, "message": message}
+
+
+def _ids(person: object) -> Json:
+    return {text_at(person, "id_type") or "open_id": text_at(person, "id")}

@@ -1,0 +1,139 @@
+"""In which chats was the bot last spoken to?
+
+Every message brings its chat to mind; what has changed is written down every few seconds, by the way. A crash loses
+those seconds, which costs nothing but a few messages that are fetched once more, and are known. A chat that nobody
+has heard of can not be asked; of so many only the latest are kept.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from mainstay.channels.feishu.connection.model import Container
+from mainstay.channels.feishu.envelope import Json, mapping_at, text_at
+from mainstay.channels.feishu.tables import chats
+from mainstay.errors import StorageUnavailable
+from mainstay.storage.sqlite import Storage
+
+__all__ = ["Chats", "moment"]
+
+_log = logging.getLogger(__name__)
+_KEPT: Final = 200
+_WRITE_EVERY_S: Final = 5.0
+
+
+class Chats:
+    """Those of one channel."""
+
+    def __init__(self, storage: Storage, channel: str) -> None:
+        self._storage = storage
+        self._channel = channel
+        self._known: dict[str, Container] = {}
+        self._changed: set[str] = set()
+        self._woken = asyncio.Event()
+
+    async def load(self) -> None:
+        """Remember what the last process knew. Without a storage that is nothing."""
+        query = select(chats).where(chats.c.channel == self._channel).order_by(chats.c.heard_at)
+        try:
+            rows = await self._storage.read(lambda tx: tx.execute(query).all())
+        except StorageUnavailable as error:
+            _log.warning("Error: which chats there are is not known, so none is asked what was missed: %s", error)
+            return
+        for row in rows:
+            self._known.setdefault(
+                row.container_id,
+                Container(
+                    container_id=row.container_id,
+                    is_thread=row.is_thread,
+                    chat_id=row.chat_id,
+                    chat_type=row.chat_type,
+                    heard_at=row.heard_at,
+                ),
+            )
+
+    def note(self, event: Json) -> None:
+        """A message has come: the ``event`` of an ``im.message.receive_v1``."""
+        message = mapping_at(event, "message")
+        chat_id, said_at = text_at(message, "chat_id"), moment(text_at(message, "create_time"))
+        if said_at is None or not 0 < len(chat_id) <= 64:
+            return
+        thread_id = text_at(message, "thread_id")[:64]
+        for container_id in {chat_id, thread_id or chat_id}:
+            known = self._known.get(container_id)
+            self._known[container_id] = Container(
+                container_id=container_id,
+                is_thread=container_id != chat_id,
+                chat_id=chat_id,
+                chat_type=text_at(message, "chat_type")[:16],
+                heard_at=max(known.heard_at, said_at) if known else said_at,
+            )
+            self._changed.add(container_id)
+        self._woken.set()
+
+    def forget(self, container_id: str) -> None:
+        """There is nothing to be had from it any more."""
+        if self._known.pop(container_id, None):
+            self._changed.add(container_id)
+            self._woken.set()
+
+    def latest(self, count: int) -> list[Container]:
+        """The last that were spoken in, the last of all first."""
+        return sorted(self._known.values(), key=lambda each: each.heard_at, reverse=True)[:count]
+
+    async def run(self) -> NoReturn:
+        """Write down what changes, until cancelled."""
+        while True:
+            await self._woken.wait()
+            await asyncio.sleep(_WRITE_EVERY_S)
+            self._woken.clear()
+            await self.write()
+
+    async def write(self) -> None:
+        """Write down what has changed; what can not be written now is written the next time."""
+        for container in self.latest(len(self._known))[_KEPT:]:
+            self.forget(container.container_id)
+        changed, self._changed = self._changed, set()
+        rows = [self._row(self._known[each]) for each in changed if each in self._known]
+        gone = [each for each in changed if each not in self._known]
+
+        def work(tx: Connection) -> None:
+            if rows:
+                written = insert(chats).values(rows)
+                tx.execute(
+                    written.on_conflict_do_update(
+                        index_elements=["channel", "container_id"],
+                        set_={name: written.excluded[name] for name in ("chat_type", "heard_at")},
+                    )
+                )
+            if gone:
+                mine = chats.c.channel == self._channel
+                tx.execute(delete(chats).where(mine, chats.c.container_id.in_(gone)))
+
+        try:
+            await self._storage.write(work)
+        except StorageUnavailable as error:
+            self._changed |= changed
+            _log.warning("Error: the chats that were spoken in are not written down yet: %s", error)
+
+    def _row(self, container: Container) -> dict[str, object]:
+        return {
+            "channel": self._channel,
+            "container_id": container.container_id,
+            "is_thread": container.is_thread,
+            "chat_id": container.chat_id,
+            "chat_type": container.chat_type,
+            "heard_at": container.heard_at,
+        }
+
+
+def moment(milliseconds: str) -> datetime | None:
+    """When that was; None if it is no time."""
+    try:
+        return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
