@@ -19,6 +19,7 @@ import httpx2
 
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
+from mainstay.channels.feishu.webhook import webhook_path
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
@@ -44,7 +45,7 @@ from mainstay.schema import heads
 from mainstay.storage.sqlite import Storage
 from mainstay.web.handed import handed
 from mainstay.web.server import listen, serving
-from mainstay.wiring import House, database_breaker, find_extras, join, web, webhook_path
+from mainstay.wiring import House, database_breaker, find_extras, join, web
 
 __all__ = ["serve"]
 
@@ -175,7 +176,7 @@ def _origin(listener: socket) -> str:
 
 async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> None:
     """Let the sandbox's platform call the bot that lives there; one with credentials has a platform of its own."""
-    living_there = (name for name, channel in asked.channels.items() if not has_credentials(channel))
+    living_there = (name for name, channel in asked.bots.items() if not has_credentials(channel))
     name = next(living_there, None)
     if name is None:
         return

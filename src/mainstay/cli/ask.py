@@ -143,7 +143,7 @@ async def _entry(config: Config, said: "SaidMessage") -> "Entry | None":
     from mainstay.inbox.tables import HEAD
     from mainstay.storage.sqlite import Storage
 
-    channel = next((name for name, each in config.channels.items() if not has_credentials(each)), "feishu")
+    channel = next((name for name, each in config.bots.items() if not has_credentials(each)), "feishu")
     turn_id = turn_id_of(channel, said.app_id, "message", said.message_id)
     storage = Storage(config.storage, clock=SystemClock())
     try:
