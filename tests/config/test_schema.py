@@ -15,6 +15,7 @@ from mainstay.config.show import settings
 from mainstay.config.written import json_schema, settings_page
 from mainstay.settings import SETTING
 
+EVERY = [of_kind for section in SECTIONS.values() for of_kind in section.of_kinds().values()]
 _BLOCKED = """
 import sys
 class Blocked:
@@ -42,7 +43,7 @@ def test_reading_the_configuration_loads_no_framework(tmp_path: Path, typed: str
 
 
 def test_every_setting_is_declared_with_help() -> None:
-    for section in (each for section in SECTIONS.values() for each in section.of_kinds().values()):
+    for section in EVERY:
         for field in dataclasses.fields(section.settings):
             assert SETTING in field.metadata, f"{section.name}.{field.name}"
         for key in section.keys.values():
@@ -52,7 +53,7 @@ def test_every_setting_is_declared_with_help() -> None:
 def test_the_defaults_of_every_room_pass_its_own_rules() -> None:
     from mainstay.config.values import fit
 
-    for section in (each for section in SECTIONS.values() for each in section.of_kinds().values()):
+    for section in EVERY:
         for key in section.keys.values():
             if isinstance(key.default, bool | int | float | str) and key.default != "":
                 assert fit(key.default, key) == key.default, f"{section.name}.{key.name}"
@@ -99,7 +100,7 @@ def test_the_schema_knows_every_key_and_refuses_others() -> None:
 
 def test_the_page_lists_every_key_and_variable() -> None:
     page = settings_page()
-    for section in (each for section in SECTIONS.values() for each in section.of_kinds().values()):
+    for section in EVERY:
         for key in section.keys.values():
             assert f"| `{key.name}` |" in page
             for name in key.info.env:

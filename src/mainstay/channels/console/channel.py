@@ -16,7 +16,7 @@ from mainstay.bus import Bus
 from mainstay.channels.console.answers import Answers
 from mainstay.channels.console.following import Following
 from mainstay.channels.console.http import Api
-from mainstay.channels.console.model import ConsoleSettings
+from mainstay.channels.console.model import ConsoleSettings, chat_path
 from mainstay.channels.outbox.model import body_of
 from mainstay.channels.outbox.sqlite import Outcomes
 from mainstay.channels.seam import Service
@@ -25,15 +25,10 @@ from mainstay.errors import StorageUnavailable
 from mainstay.events import DeadLettered, OutcomeDelivered
 from mainstay.messages import AnswerEvent, Finished, Message, Status
 
-__all__ = ["ConsoleChannel", "ConsoleReplier", "chat_path"]
+__all__ = ["ConsoleChannel", "ConsoleReplier"]
 
 _log = logging.getLogger(__name__)
 _PRUNE_EVERY_S: Final = 3600.0
-
-
-def chat_path(name: str) -> str:
-    """Where it is: the console named ``console`` at ``/chat``, a further one at ``/NAME/chat``."""
-    return "/chat" if name == "console" else f"/{name}/chat"
 
 
 class ConsoleChannel:

@@ -8,7 +8,18 @@ from typing import Literal
 from mainstay.messages import Message
 from mainstay.settings import duration, setting, size
 
-__all__ = ["ConsoleSettings", "Ended", "Forgotten", "Open", "Refused", "Said", "Seen", "Standing", "Told"]
+__all__ = [
+    "ConsoleSettings",
+    "Ended",
+    "Forgotten",
+    "Open",
+    "Refused",
+    "Said",
+    "Seen",
+    "Standing",
+    "Told",
+    "chat_path",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +45,11 @@ class ConsoleSettings:
         "1s", help="How often it is looked for the outcome of what is not being answered by this process."
     )
     keep: float = duration("1d", help="How long an outcome can be fetched.")
+
+
+def chat_path(name: str) -> str:
+    """Where a console is: the one named ``console`` at ``/chat``, a further one at ``/NAME/chat``."""
+    return "/chat" if name == "console" else f"/{name}/chat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
