@@ -1,16 +1,19 @@
 """What does every ASGI application of the house need?
 
-The types of the protocol, one way to answer, and the one question that decides what a caller without a token may
-see: is it somebody at this machine?
+The types of the protocol, where an application is mounted, one way to answer, and the one question that decides
+what a caller without a token may see: is it somebody at this machine?
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final, Literal
 
 __all__ = [
+    "ITEM",
     "ASGIApp",
+    "Mount",
     "Receive",
     "Scope",
     "Send",
@@ -26,8 +29,32 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ITEM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+"""The name of one thing in a path: nothing in it is ever escaped, so that it has one spelling."""
+
 _HAS_PORT = re.compile(r"(?:^[^:]*|\]):\d*$")
 _PASSED_ON = (b"forwarded", b"via", b"x-real-ip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One path and what answers there.
+
+    Attributes:
+        path: matched exactly, as it is written on the wire.
+        access: ``"public"``; ``"signature"``: the application verifies the sender itself; ``"viewer"`` or
+            ``"operator"``: needs that token. Operator if nobody said otherwise.
+        items: whether it also answers at ``path/NAME``, see `ITEM`.
+        max_body_bytes: a larger request is 413.
+        body_timeout_s: a request whose body takes longer to arrive is 408.
+    """
+
+    path: str
+    app: ASGIApp
+    access: Literal["public", "signature", "viewer", "operator"] = "operator"
+    items: bool = False
+    max_body_bytes: int = 1024 * 1024
+    body_timeout_s: float = 30.0
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:

@@ -14,6 +14,7 @@ SCHEMA = (
     "mainstay.models.budget",
     "mainstay.turns",
     "mainstay.channels.feishu",
+    "mainstay.channels.outbox",
 )
 """In the order in which they are migrated."""
 

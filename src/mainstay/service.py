@@ -19,6 +19,8 @@ import httpx2
 
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
+from mainstay.channels.feishu.channel import FeishuChannel
+from mainstay.channels.feishu.webhook import webhook_path
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
@@ -44,7 +46,7 @@ from mainstay.schema import heads
 from mainstay.storage.sqlite import Storage
 from mainstay.web.handed import handed
 from mainstay.web.server import listen, serving
-from mainstay.wiring import House, database_breaker, find_extras, join, web, webhook_path
+from mainstay.wiring import House, database_breaker, find_extras, join, web
 
 __all__ = ["serve"]
 
@@ -175,11 +177,12 @@ def _origin(listener: socket) -> str:
 
 async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str, house: House) -> None:
     """Let the sandbox's platform reach the bot that lives there; one with credentials has a platform of its own."""
-    living_there = (name for name, channel in asked.channels.items() if not has_credentials(channel))
+    living_there = (name for name, channel in asked.bots.items() if not has_credentials(channel))
     name = next(living_there, None)
     if name is None:
         return
-    connections = house.channels[name].connections
+    bot = house.channels[name]
+    connections = bot.connections if isinstance(bot, FeishuChannel) else None
     async with SandboxClient(sandbox) as client:
         if connections is None:
             event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))

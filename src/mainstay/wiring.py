@@ -11,11 +11,15 @@ from dataclasses import dataclass, replace
 
 import httpx2
 
-from mainstay.agents import plugin
+from mainstay import plugin
+from mainstay.agents import plugin as responders
 from mainstay.agents.mcp import servers as mcp
 from mainstay.agents.standing import Standing
+from mainstay.asgi import Mount
 from mainstay.bus import Bus
-from mainstay.channels.feishu.channel import FeishuChannel
+from mainstay.channels.model import PluggedSettings
+from mainstay.channels.plugged import made
+from mainstay.channels.seam import Channel, Service
 from mainstay.checks import Check
 from mainstay.clock import Clock
 from mainstay.config.machine import ROOT
@@ -39,9 +43,9 @@ from mainstay.storage.sqlite import Storage
 from mainstay.turns.attempt import Rooms
 from mainstay.turns.runner import Turns
 from mainstay.web.access import Access, load_tokens
-from mainstay.web.app import App, Mount, build
+from mainstay.web.app import App, build
 
-__all__ = ["House", "database_breaker", "find_extras", "join", "web", "webhook_path"]
+__all__ = ["House", "database_breaker", "find_extras", "join", "web"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +69,7 @@ class House:
 
     turns: Turns
     spending: StoredSpending
-    channels: Mapping[str, FeishuChannel]
+    channels: Mapping[str, Channel]
     checks: list[Check]
     parts: Mapping[str, Callable[[], Awaitable[None]]]
     make_responder: Callable[[], Responder]
@@ -78,7 +82,10 @@ def find_extras(config: Config) -> None:
         ConfigError: if any of it is missing.
     """
     if config.service.responder:
-        plugin.find(config.service.responder)
+        plugin.find(config.service.responder, "service.responder")
+    for name, channel in config.channels.items():
+        if isinstance(channel, PluggedSettings):
+            plugin.find(channel.kind, f"channels.{name}.kind")
     mcp.find(_mcp_in_use(config))
 
 
@@ -113,7 +120,7 @@ def join(
 
     def make_responder() -> Responder:
         if config.service.responder:
-            return plugin.load(config.service.responder)
+            return responders.load(config.service.responder)
         from mainstay.agents.responder import build
 
         return build(
@@ -185,22 +192,22 @@ def _channels(
     bus: Bus,
     clock: Clock,
     http: httpx2.AsyncClient,
-) -> dict[str, FeishuChannel]:
-    channels = {
-        name: FeishuChannel(
-            name,
-            settings,
+) -> dict[str, Channel]:
+    channels = {}
+    for name, settings in config.channels.items():
+        service = Service(
             storage=storage,
             bus=bus,
             clock=clock,
-            accept=lambda message: _accept(inbox, bus, message),
-            recalled=turns.cancel,
-            retry_window_s=config.turns.retry_window,
             http=http,
             guard=breakers.of(f"channel:{name}"),
+            accept=lambda message: _accept(inbox, bus, message),
+            cancel=turns.cancel,
+            find=inbox.find,
+            depth=inbox.depth,
+            retry_window_s=config.turns.retry_window,
         )
-        for name, settings in config.channels.items()
-    }
+        channels[name] = made(name, settings, service)
     for name, channel in channels.items():
         turns.answer_through(name, channel.replier)
     return channels
@@ -234,7 +241,7 @@ def web(
     config: Config,
     monitor: HealthMonitor,
     lifecycle: health_http.Lifecycle,
-    channels: Mapping[str, FeishuChannel],
+    channels: Mapping[str, Channel],
     report: Report,
     *,
     sandbox: bool,
@@ -245,19 +252,8 @@ def web(
     probes = health_http.probes(monitor, detailed=access.trusted, lifecycle=lifecycle)
     mounts = [Mount(path="/health", app=health, access="public")]
     mounts += [Mount(path=path, app=probes, access="public") for path in ("/livez", "/readyz", "/startupz")]
-    mounts += [
-        Mount(
-            path=webhook_path(name, path),
-            app=app,
-            access="signature",
-            # wider than the channel's own limits: what the channel refuses it counts, too
-            max_body_bytes=2 * config.channels[name].body_limit,
-            body_timeout_s=2 * config.channels[name].ack_timeout,
-        )
-        for name, channel in channels.items()
-        for path, app in channel.routes
-    ]
-    by_webhook = any(channel.mode == "webhook" for channel in config.channels.values())
+    mounts += [mount for channel in channels.values() for mount in channel.mounts]
+    by_webhook = any(bot.mode == "webhook" for bot in config.bots.values())
     return build(
         mounts,
         access=access,
@@ -266,8 +262,3 @@ def web(
         sandbox=sandbox,
         failed=lambda path, error: report(Origin.REQUEST, f"request to {path}", error),
     )
-
-
-def webhook_path(name: str, path: str) -> str:
-    """The bot named ``feishu`` has the plain path; a further one its name in it: ``/webhook/NAME/event``."""
-    return path if name == "feishu" else path.replace("/webhook/", f"/webhook/{name}/", 1)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mainstay.agents import plugin
+from mainstay.agents.plugin import load
 from mainstay.clock import SystemClock
 from mainstay.errors import ConfigError
 from mainstay.messages import Message, Outcome
+from mainstay.plugin import find
 from mainstay.testing.turns import ask, collect, shown
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 async def test_the_example_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    responder = plugin.load("own_responder:factory")
+    responder = load("own_responder:factory")
     clock = SystemClock()
     message = Message(
         channel="console", bot_id="b", external_id="1", chat_id="c", sender_id="s", text="hi", sent_at=clock.now()
@@ -62,7 +63,7 @@ async def test_the_example_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_wrong_is_said_in_one_line(module: Path, source: str, spec: str, said: str) -> None:
     module.write_text(source)
     with pytest.raises(ConfigError, match=re.escape(said)) as caught:
-        plugin.load(spec)
+        load(spec)
     assert str(caught.value).startswith("service.responder: ")
     assert "\n" not in str(caught.value)
 
@@ -72,10 +73,10 @@ def test_what_is_wrong_is_said_in_one_line(module: Path, source: str, spec: str,
 )
 def test_a_module_that_is_not_there_is_told_without_importing_anything(spec: str) -> None:
     with pytest.raises(ConfigError, match="can be imported from here"):
-        plugin.find(spec)
+        find(spec, "service.responder")
 
 
 def test_looking_for_a_module_does_not_run_it(module: Path) -> None:
     module.write_text("raise SystemExit('it was run')")
-    plugin.find("user_module:factory")
+    find("user_module:factory", "service.responder")
     assert "user_module" not in sys.modules

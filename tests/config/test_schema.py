@@ -15,6 +15,7 @@ from mainstay.config.show import settings
 from mainstay.config.written import json_schema, settings_page
 from mainstay.settings import SETTING
 
+EVERY = [of_kind for section in SECTIONS.values() for of_kind in section.of_kinds().values()]
 _BLOCKED = """
 import sys
 class Blocked:
@@ -42,7 +43,7 @@ def test_reading_the_configuration_loads_no_framework(tmp_path: Path, typed: str
 
 
 def test_every_setting_is_declared_with_help() -> None:
-    for section in SECTIONS.values():
+    for section in EVERY:
         for field in dataclasses.fields(section.settings):
             assert SETTING in field.metadata, f"{section.name}.{field.name}"
         for key in section.keys.values():
@@ -52,7 +53,7 @@ def test_every_setting_is_declared_with_help() -> None:
 def test_the_defaults_of_every_room_pass_its_own_rules() -> None:
     from mainstay.config.values import fit
 
-    for section in SECTIONS.values():
+    for section in EVERY:
         for key in section.keys.values():
             if isinstance(key.default, bool | int | float | str) and key.default != "":
                 assert fit(key.default, key) == key.default, f"{section.name}.{key.name}"
@@ -83,11 +84,13 @@ def test_the_schema_knows_every_key_and_refuses_others() -> None:
         table = schema["properties"][name]
         if section.named:
             [table] = table["patternProperties"].values()
-        assert set(table["properties"]) == {*section.keys, *section.tables}
-        assert table["additionalProperties"] is False
-        for inner, each in section.tables.items():
-            assert set(table["properties"][inner]["properties"]) == set(each.keys)
-            assert table["properties"][inner]["additionalProperties"] is False
+        tables = table["anyOf"] if section.kinds else [table]
+        for table, of_kind in zip(tables, section.of_kinds().values(), strict=True):
+            assert set(table["properties"]) == {*of_kind.keys, *of_kind.tables}
+            assert table["additionalProperties"] is False
+            for inner, each in of_kind.tables.items():
+                assert set(table["properties"][inner]["properties"]) == set(each.keys)
+                assert table["properties"][inner]["additionalProperties"] is False
     enabled = schema["properties"]["sandbox"]["properties"]["enabled"]
     assert enabled["enum"] == ["auto", "true", "false", True, False]
     duration = re.compile(schema["properties"]["service"]["properties"]["turn_timeout"]["pattern"])
@@ -97,7 +100,7 @@ def test_the_schema_knows_every_key_and_refuses_others() -> None:
 
 def test_the_page_lists_every_key_and_variable() -> None:
     page = settings_page()
-    for section in SECTIONS.values():
+    for section in EVERY:
         for key in section.keys.values():
             assert f"| `{key.name}` |" in page
             for name in key.info.env:

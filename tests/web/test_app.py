@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager
 import httpx2
 import pytest
 
-from mainstay.asgi import ASGIApp, Receive, Scope, Send, respond
+from mainstay.asgi import ASGIApp, Mount, Receive, Scope, Send, respond
 from mainstay.health.http import health, probes
 from mainstay.health.monitor import HealthMonitor
 from mainstay.web.access import Access
-from mainstay.web.app import App, Mount, build
+from mainstay.web.app import App, build
 
 pytestmark = pytest.mark.anyio
 

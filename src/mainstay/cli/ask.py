@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from mainstay.cli.outcome import summary
 from mainstay.cli.running import NotRunning, configured, find_sandbox
-from mainstay.cli.terminal import Growing, dim, safe
+from mainstay.cli.terminal import Growing, dim
 from mainstay.config.model import Config, has_credentials
 from mainstay.errors import ConfigError, MainstayError, StorageError
 from mainstay.messages import Outcome, turn_id_of
@@ -49,8 +50,12 @@ class _Result:
     retryable: bool = False
 
     def as_json(self) -> str:
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    def as_dict(self) -> dict[str, object]:
+        """What is printed of it."""
         keys = ("outcome", "text", "agent", "model", "hops", "seconds")
-        return json.dumps({key: getattr(self, key) for key in keys}, ensure_ascii=False)
+        return {key: getattr(self, key) for key in keys}
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -83,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         print(result.as_json())
     else:
         growing.end(result.text)
-        print(dim(_summary(result), sys.stderr), file=sys.stderr)
+        more = "; the card offers another try" if result.retryable else ""
+        print(dim(summary(result.as_dict()) + more, sys.stderr), file=sys.stderr)
     return 0 if result.outcome == Outcome.ANSWERED else 1
 
 
@@ -158,7 +164,7 @@ async def _entry(config: Config, said: "SaidMessage") -> "Entry | None":
     from mainstay.inbox.tables import HEAD
     from mainstay.storage.sqlite import Storage
 
-    channel = next((name for name, each in config.channels.items() if not has_credentials(each)), "feishu")
+    channel = next((name for name, each in config.bots.items() if not has_credentials(each)), "feishu")
     turn_id = turn_id_of(channel, said.app_id, "message", said.message_id)
     storage = Storage(config.storage, clock=SystemClock())
     try:
@@ -170,12 +176,3 @@ async def _entry(config: Config, said: "SaidMessage") -> "Entry | None":
         return await Inbox(storage, config.inbox, clock=SystemClock(), worker="ask").find(turn_id)
     finally:
         await storage.close()
-
-
-def _summary(result: _Result) -> str:
-    who = safe(result.agent) or "somebody"
-    model = f" with model {safe(result.model)}" if result.model else ""
-    hops = "".join(f", after {safe(hop['category'])} from {safe(hop['from'])}" for hop in result.hops)
-    verb = "answered" if result.outcome == Outcome.ANSWERED else result.outcome
-    more = "; the card offers another try" if result.retryable else ""
-    return f"{who} {verb}{model} in {result.seconds:.2f} s{hops}{more}"

@@ -25,7 +25,7 @@ VERBS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("list", "describe", "ping"), "listing"),
     **{verb: verb for verb in ("monit", "env", "flush")},
     **dict.fromkeys(("run", "daemon"), "run"),
-    **{verb: verb for verb in ("logs", "kill", "update", "serve", "ask", "health", "sandbox", "fault")},
+    **{verb: verb for verb in ("logs", "kill", "update", "serve", "ask", "chat", "health", "sandbox", "fault")},
     **{verb: verb for verb in ("init", "config", "migrate", "backup", "restore")},
     "doctor": "doctor.command",
     **dict.fromkeys(("startup", "unstartup"), "startup"),
@@ -52,6 +52,7 @@ Type first, in an empty directory:
   mainstay run            start the service, supervised; without credentials everything is simulated
 and in a second terminal:
   mainstay ask "hello"    say something to the bot and watch it answer
+  mainstay chat           talk to its agents in this terminal
   mainstay health         how is it?
   mainstay doctor         is everything as it should be?
   mainstay init           write a mainstay.toml to put your own bot in

@@ -51,7 +51,7 @@ _EMBEDDED: Final[dict[str, dict[str, dict[str, Any]]]] = {
         },
     },
     "mcp": {},
-    "channels": {"feishu": {}},
+    "channels": {"feishu": {}, "console": {}},
 }
 _WITH_OPENROUTER: Final = {
     "primary": {**_OPENROUTER, "model": "kwaipilot/kat-coder-pro:free"},
@@ -64,12 +64,23 @@ _SQLITE: Final = "sqlite:///"
 def tables(
     section: str, written: Mapping[str, Any] | None, variables: Mapping[str, object]
 ) -> dict[str, dict[str, Any]]:
-    """The embedded tables of a section such as ``models``; none if the file has that section."""
+    """The embedded tables of a section such as ``models``; none if the file has that section.
+
+    But for the console, which is there beside whatever channels the file has: a service without it could not be
+    spoken to by who operates it.
+    """
+    if section == "channels" and written and not any(_is_console(name, each) for name, each in written.items()):
+        return {"console": {}}
     if written is not None:
         return {}
     if section == "models" and OPENROUTER_KEY in variables:
         return _WITH_OPENROUTER
     return _EMBEDDED[section]
+
+
+def _is_console(name: str, table: object) -> bool:
+    """Also whatever else takes its name."""
+    return name == "console" or (isinstance(table, Mapping) and table.get("kind") == "console")
 
 
 def complete(config: Config) -> Config:
@@ -81,13 +92,13 @@ def complete(config: Config) -> Config:
     agents = dict(config.agents)
     if ROOT in agents and not agents[ROOT].models:
         agents[ROOT] = replace(agents[ROOT], models=tuple(config.models))
-    channels = {
+    bots = {
         name: replace(channel, mode="subscription" if channel.by_connection else "webhook")
-        for name, channel in config.channels.items()
+        for name, channel in config.bots.items()
     }
     storage = replace(config.storage, url=_absolute(config))
     apps = {name: _app(name, app, config) for name, app in config.apps.items()}
-    return replace(config, apps=apps, agents=agents, channels=channels, storage=storage)
+    return replace(config, apps=apps, agents=agents, channels={**config.channels, **bots}, storage=storage)
 
 
 def _app(name: str, app: AppSettings, config: Config) -> AppSettings:

@@ -46,13 +46,13 @@ def _meaning(name: str, variable: Variable) -> Variable:
     return Variable(modes.get(variable.value.strip().lower(), variable.value), variable.origin)
 
 
-def strangers(tables: Mapping[str, tuple[str, ...]], variables: Variables) -> Iterator[str]:
+def strangers(tables: Mapping[str, Mapping[str, Mapping[str, object]]], variables: Variables) -> Iterator[str]:
     """A problem for each ``MAINSTAY_SECTION_…`` that sets nothing: a typing error that would go unnoticed."""
     known = {
         name
         for section in SECTIONS.values()
-        for table in (tables[section.name] if section.named else ("",))
-        for key in section.keys.values()
+        for table, written in tables[section.name].items()
+        for key in (section.of(table, written) or section).keys.values()
         for name in names_of(section, table, key)
         if name.startswith(_OURS)
     }

@@ -73,7 +73,7 @@ def load(
 
     tables = _tables(loading)
     built = {name: _build(section, tables[name], loading) for name, section in SECTIONS.items()}
-    loading.problems.extend(strangers({name: tuple(tables[name]) for name in SECTIONS}, loading.variables))
+    loading.problems.extend(strangers(tables, loading.variables))
     if not loading.is_whole:
         raise ConfigError(*sorted(loading.problems, key=_line))
     home = home_in(directory, loading.variables)
@@ -151,7 +151,15 @@ def _named(section: str, written: Mapping[str, object], loading: _Loading) -> di
 
 def _build(section: Section, tables: Mapping[str, Mapping[str, Any]], loading: _Loading) -> Any:  # noqa: ANN401
     """The room's settings; of a section with many tables a mapping of them."""
-    built = {table: _table(section, table, written, loading) for table, written in tables.items()}
+    built = {}
+    for table, written in tables.items():
+        if (of := section.of(table, written)) is not None:
+            built[table] = _table(of, table, written, loading)
+        else:
+            loading.is_whole = False
+            key, known = f"{section.name}.{table}.kind", ", ".join(section.kinds)
+            place = loading.document.place(*key.split("."))
+            loading.problems.append(f"{place}: {key}: {written['kind']!r} is not one of {known}")
     return built if section.named else built[""]
 
 

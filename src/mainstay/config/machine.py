@@ -58,9 +58,9 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
 
 def of_channels(config: Config) -> Iterator[tuple[str, str]]:
     """What is wrong with the channels, for who is about to use them."""
-    for name, channel in config.channels.items():
+    for name, channel in config.bots.items():
         yield from _channel(f"channels.{name}", channel)
-    yield from _shared_bots(config.channels)
+    yield from _shared_bots(config.bots)
 
 
 def _serves(config: Config) -> bool:
@@ -126,7 +126,7 @@ def _limits(config: Config) -> Iterator[tuple[str, str]]:
     if memory.kept_per_lane < memory.history:
         yield "memory.kept_per_lane", f"is below history, {memory.history}"
     window_s = config.turns.retry_window
-    kept = {f"channels.{name}.keep": channel.keep for name, channel in config.channels.items()}
+    kept = {f"channels.{name}.keep": channel.keep for name, channel in config.bots.items()}
     for key, kept_s in ({"inbox.retention": config.inbox.retention} | kept).items():
         if window_s > kept_s:
             what = f"is longer than {key}, {format_duration(kept_s)}: what is to be tried again would be forgotten"

@@ -13,6 +13,7 @@ from typing import Final
 from mainstay.agents.mcp.model import McpSettings
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.kinds import ChannelSettings
 from mainstay.containment.model import ContainmentSettings
 from mainstay.health.model import HealthSettings
 from mainstay.inbox.model import InboxSettings
@@ -167,7 +168,7 @@ class Config:
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     agents: Mapping[str, AgentSettings] = field(default_factory=dict)
     mcp: Mapping[str, McpSettings] = field(default_factory=dict)
-    channels: Mapping[str, FeishuSettings] = field(default_factory=dict)
+    channels: Mapping[str, ChannelSettings] = field(default_factory=dict)
     storage: StorageSettings = field(default_factory=StorageSettings)
     inbox: InboxSettings = field(default_factory=InboxSettings)
     turns: TurnSettings = field(default_factory=TurnSettings)
@@ -187,6 +188,11 @@ class Config:
         return self.origins.get(key, "default")
 
     @property
+    def bots(self) -> Mapping[str, FeishuSettings]:
+        """The channels that are Feishu's."""
+        return {name: each for name, each in self.channels.items() if isinstance(each, FeishuSettings)}
+
+    @property
     def sandbox_needed(self) -> bool:
         """Whether a sandbox has to run: it was asked for, or a model or a channel has nothing else to talk to."""
         if self.sandbox.enabled == "auto":
@@ -197,7 +203,7 @@ class Config:
     def sandbox_users(self) -> tuple[str, ...]:
         """The models and channels that only the sandbox can serve: ``("models.primary", "channels.feishu")``."""
         models = [f"models.{name}" for name in self.sandbox_models]
-        channels = [f"channels.{name}" for name, channel in self.channels.items() if not has_credentials(channel)]
+        channels = [f"channels.{name}" for name, channel in self.bots.items() if not has_credentials(channel)]
         return (*models, *channels)
 
     @property
@@ -208,7 +214,7 @@ class Config:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that must never be written anywhere; for `mainstay.logs.redact.register`."""
-        settings: tuple[AppSettings | ModelSettings | FeishuSettings | McpSettings, ...] = (
+        settings: tuple[AppSettings | ModelSettings | ChannelSettings | McpSettings, ...] = (
             *self.apps.values(),
             *self.models.values(),
             *self.channels.values(),

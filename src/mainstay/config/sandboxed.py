@@ -33,6 +33,6 @@ def with_sandbox(config: Config, sandbox: SandboxAddress) -> Config:
             verification_token=Secret(sandbox.verification_token),
             domain=sandbox.feishu_url,
         )
-        for name, channel in config.channels.items()
+        for name, channel in config.bots.items()
     }
-    return replace(config, models=models, channels=channels)
+    return replace(config, models=models, channels={**config.channels, **channels})

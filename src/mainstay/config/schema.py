@@ -8,13 +8,16 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 from mainstay.agents.mcp.model import McpSettings
 from mainstay.agents.model import AgentSettings
+from mainstay.channels.console.model import ConsoleSettings
 from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.kinds import kind_of, settings_of
+from mainstay.channels.model import PluggedSettings
 from mainstay.config.model import SandboxSection, ServiceSettings
 from mainstay.containment.model import ContainmentSettings
 from mainstay.health.model import HealthSettings
@@ -62,11 +65,27 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table of the file: ``[name]``, or many tables ``[name.X]`` when ``named``."""
+    """One table of the file: ``[name]``, or many tables ``[name.X]`` when ``named``.
+
+    Attributes:
+        kinds: the settings by what is written as ``kind``, where that decides.
+    """
 
     name: str
     settings: type
     named: bool = False
+    kinds: Mapping[str, type] = dataclasses.field(default_factory=dict)
+
+    def of(self, table: str, written: Mapping[str, object]) -> "Section | None":
+        """The section as it is for one of its tables; None if that is of a kind which is none."""
+        if not self.kinds:
+            return self
+        settings = settings_of(kind_of(table, written.get("kind")))
+        return replace(self, settings=settings) if settings else None
+
+    def of_kinds(self) -> "dict[str, Section]":
+        """The section for each kind; by no name if there is only one."""
+        return {kind: replace(self, settings=settings) for kind, settings in self.kinds.items()} or {"": self}
 
     @cached_property
     def keys(self) -> dict[str, Key]:
@@ -114,7 +133,16 @@ SECTIONS: Final[dict[str, Section]] = {
         Section(name="models", settings=ModelSettings, named=True),
         Section(name="agents", settings=AgentSettings, named=True),
         Section(name="mcp", settings=McpSettings, named=True),
-        Section(name="channels", settings=FeishuSettings, named=True),
+        Section(
+            name="channels",
+            settings=FeishuSettings,
+            named=True,
+            kinds={
+                "feishu": FeishuSettings,
+                "console": ConsoleSettings,
+                "package.module:factory": PluggedSettings,
+            },
+        ),
         Section(name="storage", settings=StorageSettings),
         Section(name="inbox", settings=InboxSettings),
         Section(name="turns", settings=TurnSettings),

@@ -46,7 +46,8 @@ def _settings(config: Config) -> Iterator[Shown]:
         configured = getattr(config, section.name)
         tables: Mapping[str, object] = configured if section.named else {"": configured}
         for name, table in tables.items():
-            yield from _table(section, f"{section.name}.{name}" if name else section.name, table, config)
+            of = dataclasses.replace(section, settings=type(table))
+            yield from _table(of, f"{section.name}.{name}" if name else section.name, table, config)
 
 
 def _table(section: Section, prefix: str, table: object, config: Config) -> Iterator[Shown]:

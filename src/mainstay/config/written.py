@@ -55,7 +55,10 @@ def json_schema() -> dict[str, Any]:
         "title": "mainstay.toml",
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: _section_schema(section) for name, section in SECTIONS.items()},
+        "properties": {
+            name: _tables_schema(section) if section.kinds else _section_schema(section)
+            for name, section in SECTIONS.items()
+        },
     }
 
 
@@ -69,6 +72,12 @@ def _section_schema(section: Section) -> dict[str, Any]:
     if not section.named:
         return table
     return {"type": "object", "additionalProperties": False, "patternProperties": {_NAME: table}}
+
+
+def _tables_schema(section: Section) -> dict[str, Any]:
+    """Of a section whose tables differ by their kind."""
+    kinds = [_section_schema(each)["patternProperties"][_NAME] for each in section.of_kinds().values()]
+    return {"type": "object", "additionalProperties": False, "patternProperties": {_NAME: {"anyOf": kinds}}}
 
 
 def _key_schema(key: Key) -> dict[str, Any]:
@@ -109,9 +118,10 @@ def settings_page() -> str:
 
 def _page() -> Iterator[str]:
     yield _PREAMBLE
-    for section in SECTIONS.values():
+    for kind, section in ((kind, of) for each in SECTIONS.values() for kind, of in each.of_kinds().items()):
         yield ""
-        yield f"## `[{section.name}.NAME]`" if section.named else f"## `[{section.name}]`"
+        head = f"## `[{section.name}.NAME]`" if section.named else f"## `[{section.name}]`"
+        yield f'{head} with `kind = "{kind}"`' if kind else head
         yield ""
         if about := _about(section):
             yield about

@@ -1,41 +1,23 @@
 """What is served, to whom?
 
-Exact paths, and nothing else: no prefixes, no normalisation, so that there is one spelling to guard. A request for
-what does not exist needs the same token as one for what does: without it nobody learns which paths there are.
+Exact paths, and nothing else: no normalisation, so that there is one spelling to guard; a mount with items also
+answers what is one plain segment below it. A request for what does not exist needs the same token as one for what
+does: without it nobody learns which paths there are.
 """
 
 import json
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
-from mainstay.asgi import ASGIApp, Receive, Scope, Send, respond
+from mainstay.asgi import ITEM, ASGIApp, Mount, Receive, Scope, Send, respond
 from mainstay.web.access import Access
 from mainstay.web.limits import capped
 
-__all__ = ["App", "Mount", "build"]
+__all__ = ["App", "build"]
 
+_NOT_FOUND = 404, "not found"
 _CHALLENGE = [(b"www-authenticate", b"Bearer")]
 _RETRY_AFTER = [(b"retry-after", b"5")]  # seconds: by then a successor has the port
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """One path and what answers there.
-
-    Attributes:
-        path: matched exactly, as it is written on the wire.
-        access: ``"public"``; ``"signature"``: the application verifies the sender itself; ``"viewer"`` or
-            ``"operator"``: needs that token. Operator if nobody said otherwise.
-        max_body_bytes: a larger request is 413.
-        body_timeout_s: a request whose body takes longer to arrive is 408.
-    """
-
-    path: str
-    app: ASGIApp
-    access: Literal["public", "signature", "viewer", "operator"] = "operator"
-    max_body_bytes: int = 1024 * 1024
-    body_timeout_s: float = 30.0
 
 
 class App:
@@ -66,11 +48,10 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        path = _path_on_the_wire(scope)
-        mount = self._mounts.get(path)
+        mount = self._mount(_path_on_the_wire(scope))
         refusal = self._refusal(scope, mount)
-        if refusal:
-            status, error = refusal
+        if mount is None or refusal:
+            status, error = refusal or _NOT_FOUND
             headers = _CHALLENGE if status == 401 else _RETRY_AFTER if status == 503 else []
             await respond(scope, send, status, _error(error), headers=headers)
             return
@@ -82,11 +63,18 @@ class App:
             await send(message)
 
         try:
-            await self._apps[path](scope, receive, send_noting)
+            await self._apps[mount.path](scope, receive, send_noting)
         except Exception as error:  # noqa: BLE001  the border of whatever is mounted
-            self._failed(path, error)
+            self._failed(mount.path, error)
             if not answering:  # else the server breaks off what is half an answer
                 await respond(scope, send, 500, _error("internal error"))
+
+    def _mount(self, path: str) -> Mount | None:
+        if path in self._mounts:
+            return self._mounts[path]
+        above, _, item = path.rpartition("/")
+        parent = self._mounts.get(above)
+        return parent if parent is not None and parent.items and ITEM.fullmatch(item) else None
 
     def _refusal(self, scope: Scope, mount: Mount | None) -> tuple[int, str] | None:
         access = mount.access if mount else "viewer"
@@ -102,7 +90,7 @@ class App:
             case _:
                 assert_never(access)
         if mount is None:
-            return 404, "not found"
+            return _NOT_FOUND
         if self.draining:
             return 503, "the service is stopping: try again"
         return None

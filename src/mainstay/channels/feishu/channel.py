@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import httpx2
 from sqlalchemy import Connection
 
-from mainstay.asgi import ASGIApp
+from mainstay.asgi import ASGIApp, Mount
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.connection.sqlite import Chats
@@ -23,7 +23,7 @@ from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.pump import Pump
 from mainstay.channels.feishu.retries import Retries
 from mainstay.channels.feishu.sqlite import Outbox
-from mainstay.channels.feishu.webhook import Webhook
+from mainstay.channels.feishu.webhook import Webhook, webhook_path
 from mainstay.channels.feishu.writer import CardWriter
 from mainstay.checks import Check, Condition
 from mainstay.clock import Clock
@@ -140,6 +140,21 @@ class FeishuChannel:
         if self.connections is not None:
             return []
         return [("/webhook/event", self._webhook.event), ("/webhook/card", self._webhook.card)]
+
+    @property
+    def mounts(self) -> list[Mount]:
+        """See `mainstay.channels.seam.Channel.mounts`."""
+        return [
+            Mount(
+                path=webhook_path(self._name, path),
+                app=app,
+                access="signature",
+                # wider than the webhook's own limits: what it refuses it counts, too
+                max_body_bytes=2 * self._settings.body_limit,
+                body_timeout_s=2 * self._settings.ack_timeout,
+            )
+            for path, app in self.routes
+        ]
 
     async def run(self) -> None:
         """Stay connected and show outcomes, until cancelled."""

@@ -26,7 +26,12 @@ from mainstay.channels.feishu.press import PRESSES
 from mainstay.clock import Clock
 from mainstay.events import WebhookRejected
 
-__all__ = ["Webhook"]
+__all__ = ["Webhook", "webhook_path"]
+
+
+def webhook_path(name: str, path: str) -> str:
+    """The bot named ``feishu`` has the plain path; a further one its name in it: ``/webhook/NAME/event``."""
+    return path if name == "feishu" else path.replace("/webhook/", f"/webhook/{name}/", 1)
 
 
 class Rejected(Exception):

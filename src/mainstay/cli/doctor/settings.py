@@ -1,5 +1,6 @@
 """Is it configured as it should be, and does nobody see what is secret?"""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -61,7 +62,7 @@ def credentials(_: Project, config: Config) -> Finding:
     if config.sandbox_users:
         users = ", ".join(config.sandbox_users)
         return warning(f"the sandbox stands in for {users}: nobody real is answered until these have credentials")
-    return ok(f"for {', '.join((*config.models, *config.channels))}; whether they are accepted was not tried")
+    return ok(f"for {', '.join((*config.models, *config.bots))}; whether they are accepted was not tried")
 
 
 def secrets(project: Project) -> Finding:
@@ -93,7 +94,7 @@ def _written_out(project: Project) -> Iterator[str]:
     for section in SECTIONS.values():
         value = getattr(config, section.name)
         for name, table in (value if section.named else {"": value}).items():
-            for key in section.keys.values():
+            for key in dataclasses.replace(section, settings=type(table)).keys.values():
                 path = ".".join(filter(None, (section.name, name, key.name)))
                 is_secret = isinstance(getattr(table, key.name), Secret)
                 if is_secret and config.origin(path).startswith(f"{project.file.name}:"):

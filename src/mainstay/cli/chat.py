@@ -1,0 +1,189 @@
+"""``mainstay chat``: talk to the agents of the running service.
+
+Without words, on a terminal, it is a conversation, line by line; with words, or with something on standard input,
+it says that and ends. Ctrl-C takes back what is being answered, a second one leaves.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from mainstay.channels.console.model import ConsoleSettings, chat_path
+from mainstay.cli.outcome import summary
+from mainstay.cli.running import NotRunning, configured, service_url
+from mainstay.cli.terminal import Growing, dim, safe
+from mainstay.config.model import Config
+from mainstay.errors import ConfigError, MainstayError, only_told
+from mainstay.messages import Outcome
+from mainstay.units import format_duration
+from mainstay.web.access import load_tokens
+
+if TYPE_CHECKING:
+    from mainstay.cli.talk import Event, Talk
+
+__all__ = ["add", "run"]
+
+_LONGER_THAN_A_TURN_S: Final = 15.0
+_INTERRUPTED: Final = 128 + signal.SIGINT
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verb."""
+    parser = verbs.add_parser(
+        "chat", help="talk to the agents of the running service; Ctrl-C cancels an answer, Ctrl-D ends"
+    )
+    parser.add_argument(
+        "text", nargs="*", metavar="TEXT", help="say this and end; else a conversation, line by line"
+    )
+    parser.add_argument("--json", action="store_true", help="print each outcome as one JSON object")
+    parser.add_argument(
+        "-c", "--conversation", default="", metavar="NAME", help="go on with this one; the sender's own if absent"
+    )
+    parser.add_argument("--as", dest="sender", default="operator", metavar="NAME", help="as this person")
+    parser.add_argument(
+        "--timeout",
+        type="duration",
+        metavar="3m",
+        help="how long to wait for an outcome; a turn's own limit and a little more",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Say one thing, or one after another."""
+    if args.timeout == 0:
+        raise ConfigError("chat: --timeout must be more than 0")
+    config = configured(args)
+    said = " ".join(args.text) if args.text or sys.stdin.isatty() else sys.stdin.read()
+    if said.strip():
+        return _say(config, args, said)
+    if not sys.stdin.isatty():
+        raise ConfigError("chat: nothing was said: type TEXT, or write it to standard input")
+    return _converse(config, args)
+
+
+def _converse(config: Config, args: argparse.Namespace) -> int:
+    with suppress(ImportError):
+        import readline  # noqa: F401  lets the line be edited
+    _token(config)
+    while True:
+        try:
+            line = input("> ")
+        except EOFError:
+            print()
+            return 0
+        if line.strip():
+            try:
+                _say(config, args, line)
+            except NotRunning:
+                raise
+            except MainstayError as error:  # of this message, and not of the next
+                print(f"mainstay: {safe(str(error))}", file=sys.stderr)
+
+
+def _say(config: Config, args: argparse.Namespace, text: str) -> int:
+    outcome = asyncio.run(_answered(config, args, text))
+    if outcome is None:
+        return _INTERRUPTED
+    if args.json:
+        print(json.dumps(outcome, ensure_ascii=False))
+    else:
+        print(dim(summary(outcome), sys.stderr), file=sys.stderr)
+        for suggestion in outcome.get("suggestions", ()):
+            print(dim(f"  you may say: {safe(suggestion)}", sys.stderr), file=sys.stderr)
+    if outcome["outcome"] == Outcome.CANCELLED:
+        return _INTERRUPTED
+    return 0 if outcome["outcome"] == Outcome.ANSWERED else 1
+
+
+async def _answered(config: Config, args: argparse.Namespace, text: str) -> Mapping[str, Any] | None:
+    """The outcome; None if the person has left before."""
+    from mainstay.cli.talk import Talk
+
+    name, settings = _console(config)
+    url = f"{service_url(config)}{chat_path(name)}"
+    timeout_s = args.timeout or config.service.turn_timeout + _LONGER_THAN_A_TURN_S
+    shown = _Shown(None if args.json else Growing())
+    try:
+        async with Talk(url, _token(config), silent_s=3 * settings.heartbeat) as talk, asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(_follow(talk, text, args, shown, timeout_s))
+
+            def interrupted() -> None:
+                if shown.taking_back:
+                    following.cancel()
+                shown.taking_back = True
+                tasks.create_task(talk.take_back())
+
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
+    except ExceptionGroup as group:
+        raise only_told(group) or group from None
+    return None if following.cancelled() else following.result()
+
+
+async def _follow(
+    talk: "Talk", text: str, args: argparse.Namespace, shown: "_Shown", timeout_s: float
+) -> Mapping[str, Any]:
+    said = talk.say(text, conversation=args.conversation, sender=args.sender)
+    try:
+        async with asyncio.timeout(timeout_s), aclosing(said) as events:
+            async for event in events:
+                shown.take(event)
+                if event.name == "finished":
+                    return event.data
+    except TimeoutError:
+        pass
+    raise MainstayError(
+        f"no outcome within {format_duration(timeout_s)}: look at `mainstay health`, and at its log"
+    )
+
+
+def _console(config: Config) -> tuple[str, ConsoleSettings]:
+    """The first one."""
+    for name, each in config.channels.items():
+        if isinstance(each, ConsoleSettings):
+            return name, each
+    raise ConfigError('there is no channel of the kind console: add [channels.console] with kind = "console"')
+
+
+def _token(config: Config) -> str:
+    if not (config.home / "tokens.json").exists():
+        raise NotRunning(f"no service has run for {config.home} yet: start it with `mainstay serve`")
+    return load_tokens(config.home).operator.reveal()
+
+
+class _Shown:
+    """What there is to be seen of one answer. ``growing``: where; None if only its end matters."""
+
+    def __init__(self, growing: Growing | None) -> None:
+        self.taking_back = False
+        self._growing = growing
+        self._text = ""
+        self._status = ""
+
+    def take(self, event: "Event") -> None:
+        """The next event of the answer."""
+        data = event.data
+        match event.name:
+            case "text":
+                self._text = data["replace"] if "replace" in data else self._text + data["append"]
+            case "status" | "away":
+                self._status = data["text"]
+            case "hand-over":
+                self._status = f"{data['from']} hands over to {data['to']}"
+            case "tool":
+                self._status = f"{data['tool']}: {data['state']}"
+            case "finished":
+                kept = self._text if data["outcome"] == Outcome.CANCELLED else data["text"]
+                self._end("\n\n".join(part for part in (kept, data["notice"]) if part))
+                return
+        if self._growing is not None:
+            self._growing.show(self._text, self._status)
+
+    def _end(self, text: str) -> None:
+        if self._growing is not None:
+            self._growing.end(text)
