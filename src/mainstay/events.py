@@ -31,6 +31,7 @@ __all__ = [
     "McpServerChanged",
     "MessageAccepted",
     "MessageDuplicated",
+    "MessageJoined",
     "MessageRefused",
     "ModelHop",
     "OutcomeDelivered",
@@ -75,6 +76,16 @@ class MessageDuplicated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageJoined(Event):
+    """So many messages wait in its conversation that this one is answered together with another: turn ``into``."""
+
+    name: ClassVar[str] = "message.joined"
+    turn_id: str
+    channel: str
+    into: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRefused(Event):
     """A message or a press could not be stored. The platform delivers a message again; who pressed is told so."""
 
@@ -106,7 +117,10 @@ class TurnStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished(Event):
-    """The outcome of a turn is stored. One user-visible request, counted once, under the root agent's name."""
+    """The outcome of a turn is stored. One user-visible request, counted once, under the root agent's name.
+
+    ``agent``: empty where the person was told something without asking one: there was nothing that it could read.
+    """
 
     name: ClassVar[str] = "turn.finished"
     turn_id: str

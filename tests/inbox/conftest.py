@@ -17,7 +17,7 @@ from mainstay.storage.sqlite import Storage
 from mainstay.testing.clock import ManualClock
 from mainstay.testing.inbox import InboxInMemory, Rows
 
-SETTINGS = InboxSettings(lease=30, backoff=1, max_backoff=60)
+SETTINGS = InboxSettings(lease=30, backoff=1, max_backoff=60, merge_after=0)
 
 
 @dataclass

@@ -41,6 +41,11 @@ class InboxSettings:
         help="The wait before a message is tried again after a second worker vanished with it; doubles each time.",
     )
     max_backoff: float = duration("5m", help="The longest wait before a message is tried again.")
+    merge_after: int = setting(
+        5,
+        help="When so many messages of one conversation wait already, what the same person says next is answered "
+        "together with the last of them, in one answer that names each; 0: each gets an answer of its own.",
+    )
 
 
 class State(StrEnum):
