@@ -171,8 +171,9 @@ class Message:
         """Read `to_json`; fields that a newer version wrote are ignored."""
         data = json.loads(text)
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        parts = tuple((external_id, said) for external_id, said in data.get("parts", ()))
-        return cls(**known | {"sent_at": datetime.fromtimestamp(data["sent_at"], UTC), "parts": parts})
+        sent_at = datetime.fromtimestamp(data["sent_at"], UTC)
+        parts = tuple((external_id, said) for external_id, said in known.get("parts", ()))
+        return cls(**known | {"sent_at": sent_at, "parts": parts})
 
 
 @dataclass(frozen=True, slots=True)

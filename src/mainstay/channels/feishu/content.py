@@ -21,7 +21,7 @@ __all__ = ["FORWARDED", "Said", "read_content"]
 FORWARDED: Final = "merge_forward"
 _PLACEHOLDER: Final = re.compile(r"@_user_\d+|@_all\b")
 _IN_POSTS: Final = {"img": "image", "media": "media"}
-_DEPTH: Final = 4  # of elements in a card that was forwarded
+_DEPTH: Final = 8  # of a card that was forwarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ def _card_lines(elements: object, depth: int) -> Iterator[str]:
     """The texts of a card as the platform hands it on: rows of elements, some with elements of their own."""
     for each in elements if isinstance(elements, list) and depth else []:
         if isinstance(each, list):
-            yield from _card_lines(each, depth)
+            yield from _card_lines(each, depth - 1)
             continue
         if text_at(each, "tag") not in ("button", "at") and text_at(each, "text").strip():
             yield text_at(each, "text")
