@@ -276,3 +276,79 @@ async def test_of_messages_that_are_answered_together_one_that_was_taken_back_is
     assert worker.asked[-1].text == "question 6\n\nquestion 8"
     outcomes = {number: (await home.verdict(said[number].message_id)).outcomes for number in (5, 6, 7, 8)}
     assert outcomes == {5: 0, 6: 1, 7: 0, 8: 1}
+
+
+GROUP_EVENTS = [
+    ("the bot", {"mention": True}, True),
+    ("another", {"mention": False, "mentions": ["ou_tom"]}, False),
+    ("both", {"mention": True, "mentions": ["ou_tom"]}, True),
+    ("everybody", {"mention": False, "mentions": ["all"]}, False),
+    ("nobody", {"mention": False}, False),
+]
+
+
+async def test_who_is_answered_and_whose_memory_it_is(home):
+    worker, sender, group = await home.worker(), nobody(), a_group()
+    private = await home.platform.say("private", sender=sender)
+    said = {
+        name: await home.platform.say(name, sender=sender, chat=group, chat_type="group", **how)
+        for name, how, _ in GROUP_EVENTS
+    }
+    foreign = await home.platform.say(
+        "in a thread of others", sender=sender, thread=said["nobody"].message_id, mention=False
+    )
+    post = {"content": [[{"tag": "at", "user_id": "@_user_1"}, {"tag": "text", "text": "a post"}]]}
+    posted = await home.platform.say("", sender=sender, chat=group, msg_type="post", content=post)
+    expected = {said[name].message_id for name, _, answered in GROUP_EVENTS if answered}
+    expected |= {private.message_id, posted.message_id}
+    for message_id in expected:
+        await home.snapshot(message_id)
+    assert {message.external_id for message in worker.asked} == expected
+    assert {message.person for message in worker.asked} == {worker.asked[0].person}
+    assert worker.asked[0].sender_id == sender
+    assert {message.text for message in worker.asked} == {"private", "the bot", "@Tom both", "a post"}
+    assert (await home.verdict(foreign.message_id)).outcomes == 0
+
+
+async def test_everybody_is_answered_where_that_is_switched_on(tmp_path, sandbox_process, served):
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, answer_all=True) as home:
+        worker = await home.worker()
+        said = await home.platform.say("lunch?", chat=a_group(), chat_type="group", mention=False, mentions=["all"])
+        await home.snapshot(said.message_id)
+        assert [message.text for message in worker.asked] == ["@all lunch?"]
+
+
+@pytest.mark.parametrize("answer_threads", [True, False])
+async def test_in_a_thread_that_the_bot_began_to_answer_it_need_not_be_mentioned_again(
+    tmp_path, sandbox_process, served, answer_threads
+):
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, answer_threads=answer_threads) as home:
+        worker = await home.worker()
+        root = await home.platform.say("what is a lease?", chat=a_group(), chat_type="group")
+        [reply] = (await home.snapshot(root.message_id)).replies
+        assert reply.in_thread
+        await worker.kill()
+        worker = await home.worker()
+        to_tom = await home.platform.say("see?", thread=root.message_id, mention=False, mentions=["ou_tom"])
+        follow = await home.platform.say("and a fence?", sender=nobody(), thread=root.message_id, mention=False)
+        asked = await home.platform.say("thanks", sender=nobody(), thread=root.message_id)
+        await home.snapshot(asked.message_id)
+        assert [message.external_id for message in worker.asked] == [
+            *([follow.message_id] if answer_threads else []),
+            asked.message_id,
+        ]
+        assert {message.lane for message in worker.asked} == {
+            f"feishu:{root.app_id}:{root.chat_id}:{root.message_id}"
+        }
+        assert (await home.verdict(to_tom.message_id)).outcomes == 0
+
+
+async def test_in_a_topic_group_the_answer_is_in_the_topic(home):
+    worker = await home.worker()
+    said = await home.platform.say("a topic", chat=a_group(), chat_type="group", topic=True)
+    [reply] = (await home.snapshot(said.message_id)).replies
+    assert reply.in_thread
+    again = await home.platform.say("more", thread=said.thread_id)
+    [reply] = (await home.snapshot(again.message_id)).replies
+    assert reply.in_thread
+    assert {message.thread_id for message in worker.asked} == {said.message_id}
