@@ -75,8 +75,7 @@ class Message:
         retry_of: the turn_id of the failed turn that this one tries again; empty for what was just said.
         reply_to: the platform's id of the message to answer, where that is not ``external_id``.
         notice: what the person is told in place of an answer, by no agent: there is nothing that one could read.
-        context: what the agent has to know besides the text, e.g. what was quoted. It is told to the agent, and is no
-            part of what the person said.
+        context: what the agent has to know besides the text, e.g. what was quoted; no part of what the person said.
         quotes: the platform's id of the message that this one refers to; what it says is looked up when the answer
             begins.
         parts: ``(external_id, text)`` of each, this one first, where several messages of one person are answered
