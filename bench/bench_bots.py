@@ -32,8 +32,9 @@ SECONDS = 5
 RATES = (50, 200)
 ANSWERS = 40
 AT_ONCE = 8
+_HERE = Path(__file__).resolve().parents[1]
 _READY_S = 60.0
-_SETTLED_S = 120.0
+_SETTLED_S = 60.0
 _UNLIMITED = {"api_per_s": 100_000, "api_per_min": 1_000_000, "chat_per_s": 1000}
 
 CONFIGURATION = """
@@ -108,10 +109,12 @@ def tables(*, quick: bool = False) -> Iterator[Matrix]:
         shares=[bot.label for bot in BOTS if not bot.is_ours],
         rows=lines.every,
         notes=[
-            f"Acknowledgements: {SECONDS} s of messages from as many people, counted by the platform from its frame to ours; each message is",
-            "answered by a line of text as well. Answered: of them, with the one outcome, when nothing moved any more.",
-            f"Streamed: {ANSWERS} answers, {AT_ONCE} at once, {len(TEXT)} characters each, 4 of them each 10 ms. Mainstay stores every message",
-            "and every outcome on the disk before it says so; the others keep them in memory. Exact: the card says the text in the end.",
+            f"Acknowledgements: {SECONDS} s of messages from as many people, counted by the platform from its frame to",
+            "ours; each message is answered by a line of text as well. Answered: of them, with the one outcome, when",
+            "nothing moved any more.",
+            f"Streamed: {ANSWERS} answers, {AT_ONCE} at once, {len(TEXT)} characters each, 4 of them each 10 ms. Mainstay",
+            "stores every message and every outcome on the disk before it says so; the others keep them in memory.",
+            "Exact: the card says the text in the end.",
             f"Load average at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
         ],
     )
@@ -176,12 +179,11 @@ def _configure(directory: Path, address: SandboxAddress, *, port: int) -> None:
 @asynccontextmanager
 async def _running(bot: Bot, directory: Path, address: SandboxAddress) -> AsyncGenerator[int, None]:
     given = () if bot.is_ours else (address.feishu_url, address.app_id, address.app_secret)
-    here = str(Path(__file__).resolve().parents[1])
     with (directory / "bot.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: ASYNC220  a fork blocks nobody here
             [sys.executable, *bot.command, *given],
             cwd=directory,
-            env={**environ(), "PYTHONPATH": f"{here}:{directory}"},
+            env={**environ(), "PYTHONPATH": f"{_HERE}:{directory}"},
             stdout=log,
             stderr=log,
         )

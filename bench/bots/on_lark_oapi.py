@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import lark_oapi as lark
+from bench.bots.script import ECHO, arguments, is_streamed, pieces
 from lark_oapi.api.cardkit.v1 import (
     ContentCardElementRequest,
     ContentCardElementRequestBody,
@@ -16,8 +17,6 @@ from lark_oapi.api.cardkit.v1 import (
     SettingsCardRequestBody,
 )
 from lark_oapi.api.im.v1 import P2ImMessageReceiveV1, ReplyMessageRequest, ReplyMessageRequestBody
-
-from bench.bots.script import ECHO, arguments, is_streamed, pieces
 
 _UPDATE_EVERY_S = 0.25
 _CARD = {
@@ -68,7 +67,9 @@ class Bot:
 
     async def _show(self, card_id: str, text: str, sequence: int) -> None:
         body = ContentCardElementRequestBody.builder().content(text).sequence(sequence).build()
-        request = ContentCardElementRequest.builder().card_id(card_id).element_id("answer").request_body(body).build()
+        request = (
+            ContentCardElementRequest.builder().card_id(card_id).element_id("answer").request_body(body).build()
+        )
         await done(self._client.cardkit.v1.card_element.acontent(request))
 
     async def _reply(self, message_id: str, kind: str, content: dict[str, object]) -> None:
@@ -80,7 +81,7 @@ class Bot:
         )
 
 
-async def done(call: Awaitable[Any]) -> Any:
+async def done(call: Awaitable[Any]) -> Any:  # noqa: ANN401  one of the SDK's many answers
     """Its answer. Raises RuntimeError if it was refused."""
     answer = await call
     if not answer.success():

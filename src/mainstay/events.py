@@ -37,6 +37,7 @@ __all__ = [
     "McpServerChanged",
     "MessageAccepted",
     "MessageDuplicated",
+    "MessageJoined",
     "MessageRefused",
     "ModelHop",
     "OutcomeDelivered",
@@ -78,6 +79,16 @@ class MessageDuplicated(Event):
     name: ClassVar[str] = "message.duplicated"
     turn_id: str
     channel: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageJoined(Event):
+    """So many messages wait in its conversation that this one is answered together with another: turn ``into``."""
+
+    name: ClassVar[str] = "message.joined"
+    turn_id: str
+    channel: str
+    into: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +188,10 @@ class TurnStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished(Event):
-    """The outcome of a turn is stored. One user-visible request, counted once, under the root agent's name."""
+    """The outcome of a turn is stored. One user-visible request, counted once, under the root agent's name.
+
+    ``agent``: empty where the person was told something without asking one: there was nothing that it could read.
+    """
 
     name: ClassVar[str] = "turn.finished"
     turn_id: str

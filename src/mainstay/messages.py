@@ -62,7 +62,8 @@ class Message:
     Attributes:
         channel: the configured name of the channel, e.g. ``"feishu"``.
         bot_id: the platform's id of the bot (Feishu: the app_id).
-        kind: ``"message"``, or ``"callback"`` for a press on a card.
+        kind: ``"message"``; ``"callback"`` for a press on a card; ``"event"`` for what nobody said: somebody has
+            come in, so there is nothing to reply to.
         external_id: the platform's id of a message; of a callback what makes it single, see `again`.
         chat_id: where it was said.
         thread_id: the root of the thread it was said in, or ``"main"``.
@@ -73,6 +74,12 @@ class Message:
         reply_in_thread: whether the answer opens (or continues) a thread.
         retry_of: the turn_id of the failed turn that this one tries again; empty for what was just said.
         reply_to: the platform's id of the message to answer, where that is not ``external_id``.
+        notice: what the person is told in place of an answer, by no agent: there is nothing that one could read.
+        context: what the agent has to know besides the text, e.g. what was quoted; no part of what the person said.
+        quotes: the platform's id of the message that this one refers to; what it says is looked up when the answer
+            begins.
+        parts: ``(external_id, text)`` of each, this one first, where several messages of one person are answered
+            together; ``text`` is all of it.
     """
 
     channel: str
@@ -82,12 +89,16 @@ class Message:
     sender_id: str
     text: str
     sent_at: datetime
-    kind: Literal["message", "callback"] = "message"
+    kind: Literal["message", "callback", "event"] = "message"
     thread_id: str = "main"
     chat_type: Literal["p2p", "group"] = "p2p"
     reply_in_thread: bool = False
     retry_of: str = ""
     reply_to: str = ""
+    notice: str = ""
+    context: str = ""
+    quotes: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
 
     @property
     def turn_id(self) -> str:
@@ -101,13 +112,32 @@ class Message:
 
     @property
     def target_id(self) -> str:
-        """The platform's id of the message that is answered, however often it is tried."""
-        return self.reply_to or self.external_id
+        """The platform's id of the message that is answered, however often it is tried; empty of an event."""
+        return self.reply_to or ("" if self.kind == "event" else self.external_id)
 
     @property
     def asked_turn_id(self) -> str:
         """The turn in which that message was first tried: this one, unless this is another try."""
-        return turn_id_of(self.channel, self.bot_id, "message", self.target_id)
+        return self.turn_id_of(self.target_id) if self.target_id else self.turn_id
+
+    def joined(self, parts: "tuple[tuple[str, str], ...]") -> "Message":
+        """The same message, to be answered together with others, or with fewer of them; the first is replied to."""
+        target_id = parts[0][0]
+        return replace(
+            self,
+            parts=parts,
+            text="\n\n".join(said for _, said in parts),
+            reply_to=target_id if target_id != self.external_id else self.reply_to,
+        )
+
+    def turn_id_of(self, message_id: str) -> str:
+        """The id of the turn of another message to the same bot."""
+        return turn_id_of(self.channel, self.bot_id, "message", message_id)
+
+    @property
+    def prompt(self) -> str:
+        """What the agent is asked: what it has to know, then what was said."""
+        return f"{self.context}\n\n{self.text}" if self.context else self.text
 
     @property
     def lane(self) -> str:
@@ -141,7 +171,9 @@ class Message:
         """Read `to_json`; fields that a newer version wrote are ignored."""
         data = json.loads(text)
         known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        return cls(**known | {"sent_at": datetime.fromtimestamp(data["sent_at"], UTC)})
+        sent_at = datetime.fromtimestamp(data["sent_at"], UTC)
+        parts = tuple((external_id, said) for external_id, said in known.get("parts", ()))
+        return cls(**known | {"sent_at": sent_at, "parts": parts})
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mainstay.asgi import Mount
 from mainstay.bus import Bus
 from mainstay.channels.model import PluggedSettings
 from mainstay.channels.plugged import made
-from mainstay.channels.seam import Channel, Service
+from mainstay.channels.seam import Channel, Reading, Service
 from mainstay.checks import Check
 from mainstay.clock import Clock
 from mainstay.config.machine import ROOT
@@ -27,7 +27,7 @@ from mainstay.config.model import Config
 from mainstay.containment.model import Origin
 from mainstay.containment.reporter import Report
 from mainstay.errors import StorageUnavailable
-from mainstay.events import DeadLettered, MessageAccepted, MessageDuplicated
+from mainstay.events import DeadLettered, MessageAccepted, MessageDuplicated, MessageJoined
 from mainstay.health import http as health_http
 from mainstay.health.monitor import HealthMonitor
 from mainstay.inbox.owner import is_alive, owner_name
@@ -41,6 +41,7 @@ from mainstay.recovery.breaker.registry import Breakers
 from mainstay.recovery.breaker.sqlite import SharedPauses
 from mainstay.storage.sqlite import Storage
 from mainstay.turns.attempt import Rooms
+from mainstay.turns.machine import crowd_notice
 from mainstay.turns.runner import Turns
 from mainstay.web.access import Access, load_tokens
 from mainstay.web.app import App, build
@@ -109,7 +110,7 @@ def join(
     inbox = _inbox(config, storage, bus, clock)
     memory = Memory(storage, config.memory, clock=clock)
     turns = _turns(config, storage, inbox, memory, bus, clock)
-    channels = _channels(config, storage, inbox, turns, breakers, bus, clock, to_platform)
+    channels = _channels(config, storage, inbox, memory, turns, breakers, bus, clock, to_platform)
     pauses = SharedPauses(storage, breakers, clock=clock)
     ledger = Ledger(config.budget, config.models, bus=bus, clock=clock)
     spending = StoredSpending(storage, ledger, retention_s=config.budget.retention, clock=clock)
@@ -166,7 +167,11 @@ def _inbox(config: Config, storage: Storage, bus: Bus, clock: Clock) -> Inbox:
     def buried(turn_id: str, reason: str) -> None:
         bus.emit(DeadLettered(turn_id=turn_id, reason=reason))
 
-    return Inbox(storage, config.inbox, clock=clock, worker=owner_name(), on_buried=buried)
+    def joined(message: Message, into: str) -> None:
+        bus.emit(MessageJoined(turn_id=message.turn_id, channel=message.channel, into=into))
+
+    worker = owner_name()
+    return Inbox(storage, config.inbox, clock=clock, worker=worker, on_buried=buried, on_joined=joined)
 
 
 def _turns(config: Config, storage: Storage, inbox: Inbox, memory: Memory, bus: Bus, clock: Clock) -> Turns:
@@ -187,6 +192,7 @@ def _channels(
     config: Config,
     storage: Storage,
     inbox: Inbox,
+    memory: Memory,
     turns: Turns,
     breakers: Breakers,
     bus: Bus,
@@ -202,20 +208,21 @@ def _channels(
             http=http,
             guard=breakers.of(f"channel:{name}"),
             accept=lambda message: _accept(inbox, bus, message),
-            cancel=turns.cancel,
+            cancel=turns.recall,
             find=inbox.find,
             depth=inbox.depth,
+            answered_before=memory.remembers,
             retry_window_s=config.turns.retry_window,
         )
         channels[name] = made(name, settings, service)
     for name, channel in channels.items():
-        turns.answer_through(name, channel.replier)
+        turns.answer_through(name, channel.replier, channel.read if isinstance(channel, Reading) else None)
     return channels
 
 
 async def _accept(inbox: Inbox, bus: Bus, message: Message) -> bool:
     """Store a message; from here on it has exactly one outcome."""
-    accepted = await inbox.put(message)
+    accepted = await inbox.put(message, aside=crowd_notice(message))
     if accepted:
         bus.emit(MessageAccepted(turn_id=message.turn_id, channel=message.channel, lane=message.lane))
     else:

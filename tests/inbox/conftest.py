@@ -1,7 +1,7 @@
 """One world for every implementation of the inbox: two workers, one store, a clock that stands still."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,18 @@ from mainstay.storage.sqlite import Storage
 from mainstay.testing.clock import ManualClock
 from mainstay.testing.inbox import InboxInMemory, Rows
 
-SETTINGS = InboxSettings(lease=30, backoff=1, max_backoff=60)
+SETTINGS = InboxSettings(lease=30, backoff=1, max_backoff=60, merge_after=0)
 
 
 @dataclass
 class Post:
     """What the contract's tests need: workers by name, and the transaction in which a turn is finished."""
 
-    open: Callable[[str], Any]
+    open: Callable[..., Any]
     write: Callable[[Callable[[Any], Any]], Awaitable[Any]]
     clock: ManualClock
     buried: list[tuple[str, str]] = field(default_factory=list)
+    joined: list[tuple[Message, str]] = field(default_factory=list)
 
     def message(self, name: str, chat: str = "chat") -> Message:
         return Message(
@@ -49,16 +50,24 @@ async def post(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     clock = ManualClock()
     buried: list[tuple[str, str]] = []
 
+    joined: list[tuple[Message, str]] = []
+
     def noted(turn_id: str, reason: str) -> None:
         buried.append((turn_id, reason))
+
+    def kept(worker: str, changes: dict[str, Any]) -> dict[str, Any]:
+        settings = replace(SETTINGS, **changes)
+        told = {"on_buried": noted, "on_joined": lambda message, into: joined.append((message, into))}
+        return {"settings": settings, "clock": clock, "worker": worker} | told
 
     if request.param == "memory":
         rows = Rows()
         yield Post(
-            lambda worker: InboxInMemory(rows, SETTINGS, clock=clock, worker=worker, on_buried=noted),
+            lambda worker, **changes: InboxInMemory(rows, **kept(worker, changes)),
             rows.write,
             clock,
             buried,
+            joined,
         )
         return
     url = f"sqlite:///{tmp_path / 'inbox.db'}"
@@ -66,9 +75,10 @@ async def post(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     storage = Storage(StorageSettings(url=url), clock=clock)
     await storage.open({"inbox": HEAD})
     yield Post(
-        lambda worker: Inbox(storage, SETTINGS, clock=clock, worker=worker, on_buried=noted),
+        lambda worker, **changes: Inbox(storage, **kept(worker, changes)),
         storage.write,
         clock,
         buried,
+        joined,
     )
     await storage.close()

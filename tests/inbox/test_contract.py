@@ -343,3 +343,19 @@ async def test_a_clock_set_back_strands_no_message(post) -> None:
 
 async def test_what_was_never_accepted_is_not_found(post) -> None:
     assert await post.open("one").find("00000000-0000-0000-0000-000000000000") is None
+
+
+async def test_who_says_more_than_is_answered_one_by_one_is_told_so_once(post) -> None:
+    inbox = post.open("one", merge_after=2)
+    aside = replace(post.message("many"), kind="event", thread_id="many", notice="many")
+    for name in "abcde":
+        assert await inbox.put(post.message(name), aside=aside)
+    assert (await inbox.depth()).queued == 3
+    claims = await inbox.claim(10)
+    assert [claim.message.external_id for claim in claims if claim.message.kind == "message"] == ["a"]
+    [told] = [claim.message for claim in claims if claim.message.kind == "event"]
+    host = post.message("b").turn_id
+    assert told == replace(aside, external_id=f"many:{host}")
+    assert [(message.external_id, into) for message, into in post.joined] == [(each, host) for each in "cde"]
+    entry = await inbox.find(post.message("d").turn_id)
+    assert (entry.state, entry.outcome, entry.reason) == (State.FINISHED, None, f"answered together with {host}")

@@ -204,7 +204,8 @@ async def test_in_a_thread_of_others_the_bot_answers_when_spoken_to_and_keeps_to
     shown = await end_of(made, first.message_id)
     assert shown.replies[0].in_thread
     second = await made.sandbox.say("second", thread=root.message_id, sender=nobody(), chat_type="group")
-    assert "Before that you wrote: “first”." in (await end_of(made, second.message_id)).text
+    before = "Before that you wrote: “[In reply to this message:] > a discussion first”."
+    assert before in (await end_of(made, second.message_id)).text
     lanes = inbox(made)
     assert turn_of(made, aside.message_id) not in lanes
     assert lanes[turn_of(made, first.message_id)].endswith(f":{root.message_id}")

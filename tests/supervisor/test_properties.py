@@ -716,7 +716,8 @@ MUTANTS = {
         "return _tell_to_end(replace(instance, stop_for=reason, again=True, detail=detail), settings, now_s)",
     ),
     "a restart waits for the delay": (
-        "if instance.state in _AT_REST or instance.state is State.BACKOFF:\n            return _wanted(instance, now_s)",
+        "if instance.state in _AT_REST or instance.state is State.BACKOFF:\n"
+        "            return _wanted(instance, now_s)",
         "if instance.state in _AT_REST:\n            return _wanted(instance, now_s)\n"
         "        if instance.state is State.BACKOFF:\n            return instance, ()",
     ),

@@ -95,19 +95,19 @@ async def test_a_recalled_message_ends_its_answer_and_enters_no_memory(tmp_path:
     async with world(tmp_path) as made, working(made, responder):
         await made.inbox.put(message(1))
         await started.wait()
-        assert made.turns.cancel(message(1).turn_id)
+        await made.turns.recall(message(1).turn_id)
         await made.finished(1)
         assert [final.outcome for final in made.outcomes(message(1))] == [Outcome.CANCELLED]
         assert responder.closed == [message(1).turn_id]
         assert await made.memory.history(message(1).lane) == ()
-        assert not made.turns.cancel(message(1).turn_id)
+        await made.turns.recall(message(1).turn_id)
 
 
 async def test_a_message_that_is_recalled_while_it_waits_is_not_answered(tmp_path: Path) -> None:
     responder = ScriptedResponder(echo)
     async with world(tmp_path) as made:
         await made.inbox.put(message(1))
-        assert not made.turns.cancel(message(1).turn_id)
+        await made.turns.recall(message(1).turn_id)
         async with working(made, responder):
             await made.finished(1)
         [told] = made.outcomes(message(1))
@@ -408,9 +408,9 @@ async def test_a_message_that_is_recalled_ends_another_try_at_it_and_those_that_
     async with world(tmp_path) as made, working(made, responder):
         await made.inbox.put(again)
         await started.wait()
-        assert made.turns.cancel(message(1).turn_id)
+        await made.turns.recall(message(1).turn_id)
         await made.finished(1)
-        assert not made.turns.cancel(message(1).turn_id)
+        await made.turns.recall(message(1).turn_id)
         await made.inbox.put(again.again())
         await made.finished(2)
         outcomes = [made.outcomes(each)[0].outcome for each in (again, again.again())]

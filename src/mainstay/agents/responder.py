@@ -156,7 +156,7 @@ class AgentResponder:
             await self._chats.enter(message.chat, "chat", work.left_s / 2)
         except Busy as busy:
             gave_up = GaveUp(failure=Failure(category=Category.OVERLOADED, message=str(busy)), why="busy")
-            yield self._failed(work, self._root, gave_up, user_said(message.text))
+            yield self._failed(work, self._root, gave_up, user_said(message.prompt))
             return
         try:
             async with aclosing(self._answer(work)) as events:
@@ -193,7 +193,7 @@ class AgentResponder:
 
     def _begin(self, work: Work) -> _Plan | Finished:
         """Where this attempt starts: at the last checkpoint of an earlier one, or by the rules."""
-        fresh = user_said(work.message.text)
+        fresh = user_said(work.message.prompt)
         for last in work.turn.steps.recorded[-1:]:
             agent, new = self._agents.get(last.agent), load(last.checkpoint)
             if agent is not None and new is not None:
@@ -251,7 +251,7 @@ class AgentResponder:
                 alternatives=handed_over.alternatives,
             )
         )
-        new = user_said(work.message.text)
+        new = user_said(work.message.prompt)
         return _Plan(agent=self._agents[specialist], new=new, parked=parked, said=handed_over, permit=permit)
 
     def _available_root(self, work: Work) -> Agent:

@@ -10,7 +10,7 @@ one outcome, which comes through the `Replier` that the channel makes for each a
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mainstay.asgi import Mount
 from mainstay.checks import Check
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mainstay.inbox.model import Depth, Entry
     from mainstay.storage.sqlite import Storage
 
-__all__ = ["Channel", "Service"]
+__all__ = ["Channel", "Reading", "Service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,12 @@ class Service:
         http: for calls to the platform; every call needs a timeout of its own.
         guard: holds back calls while the platform fails: hold its permit around each call.
         accept: stores a message: True once it is stored, False if it is known already. Raises StorageUnavailable.
-        cancel: ends the answer to the message of this turn, now or when its turn comes, because it was taken back;
-            False when it is not being answered.
+        cancel: ends the answer to the message of this turn, now or when its turn comes, because it was taken back.
+            Raises StorageUnavailable.
         find: what became of a message, by its turn_id; None if it was never accepted, or is forgotten. Raises
             StorageUnavailable.
         depth: how many messages wait for their answers, those of other channels too. Raises StorageUnavailable.
+        answered_before: whether this turn was answered, as far as that is not forgotten. Raises StorageUnavailable.
         retry_window_s: how long after its failure a turn may be tried again, see `Message.again`.
     """
 
@@ -53,9 +54,10 @@ class Service:
     http: "httpx2.AsyncClient"
     guard: "Guard"
     accept: Callable[[Message], Awaitable[bool]]
-    cancel: Callable[[str], bool]
+    cancel: Callable[[str], Awaitable[object]]
     find: Callable[[str], "Awaitable[Entry | None]"]
     depth: Callable[[], "Awaitable[Depth]"]
+    answered_before: Callable[[str], Awaitable[bool]]
     retry_window_s: float
 
 
@@ -80,4 +82,13 @@ class Channel(Protocol):
 
     def checks(self) -> Sequence[Check]:
         """What health asks; see `mainstay.checks`."""
+        ...
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """What a channel may have as well."""
+
+    async def read(self, message: Message) -> Message:
+        """The message as it is when its answer begins, with what it refers to. Never raises."""
         ...

@@ -11,11 +11,12 @@ __all__ = ["watch"]
 def watch(bus: Bus, monitor: HealthMonitor) -> None:
     """Count turns as user-visible calls, specialists as calls inside of them, and each failed attempt as one error.
 
-    A cancelled turn is not counted. A failed turn adds no error of its own: its attempts did.
+    A cancelled turn is not counted, nor one without an agent. A failed turn adds no error of its own: its attempts
+    did.
     """
 
     def on_turn(event: TurnFinished) -> None:
-        if event.outcome is not Outcome.CANCELLED:
+        if event.agent and event.outcome is not Outcome.CANCELLED:
             answered = event.outcome is Outcome.ANSWERED
             monitor.track_agent_call(event.agent, event.latency_s * 1000, answered)
 

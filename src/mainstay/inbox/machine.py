@@ -10,7 +10,7 @@ early, which the fence makes harmless. One that is set back would keep messages 
 in the future than any that we set counts as passed.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -23,6 +23,7 @@ __all__ = [
     "Choice",
     "Cutoffs",
     "accept",
+    "beside",
     "bury",
     "choose",
     "claim",
@@ -33,12 +34,16 @@ __all__ = [
     "hand_out",
     "heads",
     "holds",
+    "join",
+    "joined",
     "ready_in",
     "release",
     "renew",
 ]
 
 H = TypeVar("H", bound=Head)
+_MOST_JOINED = 100  # in one answer, which names each of them
+_MOST_TEXT = 20_000  # characters
 
 
 def accept(known: Row | None, message: Message, now: datetime) -> Row | None:
@@ -57,6 +62,49 @@ def accept(known: Row | None, message: Message, now: datetime) -> Row | None:
         lease_until_at=None,
         message=message.to_json(),
     )
+
+
+def join(waiting: Sequence[Row], message: Message, settings: InboxSettings) -> Row | None:
+    """The last of these rows with the message added to it; None where it is to be answered by itself.
+
+    Nobody has begun what waits, so an answer is an answer to all of it: whoever takes it sees every message or,
+    after a crash, sees them again.
+
+    Args:
+        waiting: what is queued in the message's lane and was never claimed, oldest first.
+        message: the one that comes now.
+        settings: say from how many on messages are answered together.
+    """
+    if not settings.merge_after or len(waiting) < settings.merge_after:
+        return None
+    last = waiting[-1]
+    try:
+        first = Message.from_json(last.message)
+    except (ValueError, TypeError, KeyError):
+        return None
+    if first.sender_id != message.sender_id or not (_plain(first) and _plain(message)):
+        return None
+    parts = first.parts or ((first.external_id, first.text),)
+    if len(parts) >= _MOST_JOINED or len(first.text) + len(message.text) > _MOST_TEXT:
+        return None
+    together = first.joined((*parts, (message.external_id, message.text)))
+    return replace(last, message=together.to_json())
+
+
+def _plain(message: Message) -> bool:
+    """Whether the text is all that there is to it."""
+    return message.kind == "message" and not (message.notice or message.quotes or message.context)
+
+
+def joined(row: Row, into: str, now: datetime) -> Row:
+    """The row of a message that is answered together with another: there is nothing more to do for it."""
+    reason = f"answered together with {into}"
+    return replace(row, message="", reason=reason, closed_at=now, state=State.FINISHED)
+
+
+def beside(aside: Message, host: Row) -> Message:
+    """What is told once about that many messages are answered together: its id derives from theirs."""
+    return replace(aside, external_id=f"{aside.external_id}:{host.turn_id}")
 
 
 def heads(rows: Iterable[H]) -> list[H]:

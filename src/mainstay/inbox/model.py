@@ -21,6 +21,13 @@ def _retention(text: Any) -> float:  # noqa: ANN401  whatever the file holds; `p
     return seconds
 
 
+def _count(text: Any) -> int:  # noqa: ANN401  whatever the file holds
+    count = int(text)
+    if count < 0:
+        raise ValueError("must be 0 or more")
+    return count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxSettings:
     """The section ``[inbox]``."""
@@ -41,6 +48,12 @@ class InboxSettings:
         help="The wait before a message is tried again after a second worker vanished with it; doubles each time.",
     )
     max_backoff: float = duration("5m", help="The longest wait before a message is tried again.")
+    merge_after: int = setting(
+        5,
+        help="When so many messages of one conversation wait already, what the same person says next is answered "
+        "together with the last of them, in one answer that names each; 0: each gets an answer of its own.",
+        parse=_count,
+    )
 
 
 class State(StrEnum):

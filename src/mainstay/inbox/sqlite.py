@@ -30,7 +30,7 @@ _ROW = tuple(inbox.c[field.name] for field in fields(Row))
 _OPEN = inbox.c.closed_at.is_(None)
 
 
-def _ignore(turn_id: str, reason: str) -> None:
+def _ignore(_: object, __: str) -> None:
     pass
 
 
@@ -41,6 +41,7 @@ class Inbox:
         worker: the owner under which it claims; see `mainstay.inbox.owner`.
         on_buried: called with turn_id and reason for each dead letter that the inbox makes by itself because of
             ``max_age``, or because it can not read them; for those of `bury` the caller knows.
+        on_joined: called with each message that will be answered together with another, and the turn_id of that.
 
     Every method raises StorageUnavailable when the database does not do it.
     """
@@ -53,28 +54,58 @@ class Inbox:
         clock: Clock,
         worker: str,
         on_buried: Callable[[str, str], None] = _ignore,
+        on_joined: Callable[[Message, str], None] = _ignore,
     ) -> None:
         self._storage = storage
         self._settings = settings
         self._clock = clock
         self._worker = worker
         self._on_buried = on_buried
+        self._on_joined = on_joined
         self.changed = asyncio.Event()
         """Set when this process may have made something claimable; whoever waits for it clears it."""
 
-    async def put(self, message: Message) -> bool:
-        """Accept a message: True once it is stored, False if it is known already."""
+    async def put(self, message: Message, *, aside: Message | None = None) -> bool:
+        """Accept a message: True once it is stored, False if it is known already.
 
-        def work(tx: Connection) -> bool:
-            accepted = machine.accept(_row(tx, message.turn_id), message, self._clock.now())
-            if accepted is not None:
-                tx.execute(insert(inbox).values(asdict(accepted)))
-            return accepted is not None
-
-        new = await self._storage.write(work)
+        Args:
+            message: what was said.
+            aside: accepted with it when it is the first that is answered together with another one: that so many
+                wait is told once.
+        """
+        new, into = await self._storage.write(lambda tx: self._put(tx, message, aside))
         if new:
             self.changed.set()
+        if into:
+            self._on_joined(message, into)
         return new
+
+    def _put(self, tx: Connection, message: Message, aside: Message | None) -> tuple[bool, str]:
+        now = self._clock.now()
+        accepted = machine.accept(_row(tx, message.turn_id), message, now)
+        if accepted is None:
+            return False, ""
+        waiting = self._waiting(tx, message.lane)
+        host = machine.join(waiting, message, self._settings)
+        if host is None:
+            tx.execute(insert(inbox).values(asdict(accepted)))
+            return True, ""
+        _save(tx, waiting[-1], host)
+        tx.execute(insert(inbox).values(asdict(machine.joined(accepted, host.turn_id, now))))
+        if aside is not None:
+            aside = machine.beside(aside, host)
+            told = machine.accept(_row(tx, aside.turn_id), aside, now)
+            if told is not None:
+                tx.execute(insert(inbox).values(asdict(told)))
+        return True, host.turn_id
+
+    def _waiting(self, tx: Connection, lane: str) -> list[Row]:
+        """As many of the newest that nobody has begun as are needed to decide."""
+        if not self._settings.merge_after:
+            return []
+        untouched = inbox.c.lane == lane, _OPEN, inbox.c.state == State.QUEUED, inbox.c.attempt == 0
+        newest = select(*_ROW).where(*untouched).order_by(inbox.c.seq.desc()).limit(self._settings.merge_after)
+        return _read(tx, newest)[::-1]
 
     async def claim(self, limit: int, *, but: Collection[str] = ()) -> list[Claim]:
         """Take up to ``limit`` messages, the oldest of their lanes, oldest first; none of the turns ``but``."""

@@ -32,7 +32,7 @@ def _name(agent: str) -> str:
 
 
 def _finished(event: happened.TurnFinished) -> str:
-    name = _name(event.agent)
+    name = _name(event.agent) or "The channel"
     if event.outcome is Outcome.CANCELLED:
         return f"{name} stopped after {event.latency_s:.2f} s: the message was taken back"
     if event.outcome is Outcome.FAILED:
@@ -89,6 +89,9 @@ def _mcp(event: happened.McpServerChanged) -> str:
 LINES: Final[dict[type[happened.Event], Line]] = {
     happened.MessageAccepted: Line(logging.INFO, lambda e: f"message accepted from {e.channel}"),
     happened.MessageDuplicated: Line(logging.INFO, lambda e: f"message from {e.channel} was known already"),
+    happened.MessageJoined: Line(
+        logging.INFO, lambda e: f"message from {e.channel} is answered with turn {e.into}"
+    ),
     happened.MessageRefused: Line(
         logging.ERROR, lambda e: f"Error: message from {e.channel} not stored, not acknowledged: {e.reason}"
     ),

@@ -58,6 +58,11 @@ class Memory:
 
         return await self._storage.read(work)
 
+    async def remembers(self, turn_id: str) -> bool:
+        """Whether this turn was answered, as far as that is not forgotten."""
+        known = select(exchanges.c.seq).where(exchanges.c.turn_id == turn_id)
+        return await self._storage.read(lambda tx: tx.scalar(known) is not None)
+
     def append(self, tx: Connection, lane: str, exchange: Exchange) -> None:
         """Remember an exchange, in the transaction that finishes its turn; a turn that is known changes nothing."""
         if tx.scalar(select(exchanges.c.seq).where(exchanges.c.turn_id == exchange.turn_id)) is not None:

@@ -5,7 +5,7 @@ One honest line in the language they wrote in, Chinese or English, without anyth
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from mainstay.errors import Category
@@ -20,8 +20,10 @@ __all__ = [
     "interrupted",
     "language_of",
     "manager_instead",
+    "many",
     "over_budget",
     "resuming",
+    "together",
     "too_late",
     "waiting",
 ]
@@ -99,6 +101,7 @@ _ADVICE: Final[Mapping[Advice, tuple[str, str]]] = {
     "operator": ("The operator has to look at this.", "需要管理员处理。"),
     "none": ("", ""),
 }
+_NAMED_CHARS: Final = 24
 _NAMED_FROM_S: Final = 5.0  # a shorter wait is "in a moment"
 
 
@@ -133,6 +136,26 @@ def crowded(language: Language) -> str:
         "Too many questions are being answered here right now. Please try again in a moment.",
         "当前正在处理的问题过多，请稍后再试。",
     )
+
+
+def many(language: Language) -> str:
+    """Somebody says more than can be answered one by one."""
+    return _in(
+        language,
+        "These are many messages at once. They are answered in order, the last of them together in one answer.",
+        "消息较多，将按顺序回复，最后几条会合并成一条回复。",
+    )
+
+
+def together(others: Sequence[str], language: Language) -> str:
+    """Which other messages an answer is for, each by how it begins."""
+    named = " ".join(f"“{_beginning(text)}”" for text in others)
+    return _in(language, f"This also answers: {named}", f"同时回复了：{named}")
+
+
+def _beginning(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _NAMED_CHARS else f"{words[:_NAMED_CHARS].rstrip()}…"
 
 
 def over_budget(language: Language) -> str:

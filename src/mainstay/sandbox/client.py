@@ -4,7 +4,7 @@ The command line, the service and the tests hold a `SandboxClient`; it holds the
 pool, and turns every refusal into a `SandboxError`.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -76,9 +76,13 @@ class SandboxClient:
         chat_type: Literal["p2p", "group"] = "p2p",
         thread: str = "",
         mention: bool = True,
+        mentions: Sequence[str] = (),
         message_id: str = "",
         event_id: str = "",
         schema: Literal["1.0", "2.0"] = "2.0",
+        msg_type: str = "text",
+        content: dict[str, Any] | None = None,
+        topic: bool = False,
     ) -> SaidMessage:
         """Say something to the bot; returns when the platform has it, which is before the bot has it.
 
@@ -89,9 +93,13 @@ class SandboxClient:
             sender: the open_id of who speaks.
             thread: a thread's id, or the id of a message to reply to.
             mention: in a group: whether the bot is mentioned.
+            mentions: the open_ids of others who are mentioned, or ``"all"`` for everybody.
             message_id: to be given this id rather than a fresh one.
             event_id: the same for the event.
             schema: of the event.
+            msg_type: the platform's type of message; of another one than text ``content`` is what it writes.
+            content: see ``msg_type``.
+            topic: whether the message opens a topic, as in a topic group.
         """
         said = await self._post(
             "say",
@@ -101,9 +109,13 @@ class SandboxClient:
             chat_type=chat_type,
             thread=thread,
             mention=mention,
+            mentions=list(mentions),
             message_id=message_id,
             event_id=event_id,
             schema=schema,
+            msg_type=msg_type,
+            content=content,
+            topic=topic,
         )
         return SaidMessage(**said)
 
@@ -116,6 +128,18 @@ class SandboxClient:
     async def recall(self, message_id: str) -> None:
         """Take back what was said."""
         await self._post("recall", message_id=message_id)
+
+    async def edit(self, message_id: str, text: str) -> None:
+        """Change what was said."""
+        await self._post("edit", message_id=message_id, text=text)
+
+    async def enter(self, sender: str = "ou_u1") -> str:
+        """Open the private chat of a person with the bot; returns the event_id."""
+        return str((await self._post("enter", sender=sender))["event_id"])
+
+    async def add_bot(self, chat: str = "", *, sender: str = "ou_u1") -> str:
+        """Add the bot to a group; returns the event_id."""
+        return str((await self._post("add-bot", chat=chat, sender=sender))["event_id"])
 
     async def press(
         self, message_id: str, label: str, *, user: str = "ou_u1", schema: Literal["1.0", "2.0"] = "2.0"
@@ -149,7 +173,7 @@ class SandboxClient:
             snapshot = Snapshot.from_dict(
                 await self._get(f"watch/{message_id}", after=str(after), wait_s=str(_POLL_S))
             )
-            if snapshot.revision > after:
+            if snapshot.revision > after or snapshot.final:
                 after = snapshot.revision
                 yield snapshot
             if snapshot.final:

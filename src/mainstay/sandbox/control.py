@@ -29,6 +29,7 @@ from mainstay.sandbox.lines import LineControl
 from mainstay.sandbox.model import SaidMessage, to_json
 from mainstay.sandbox.models import Models
 from mainstay.sandbox.owner import Owner
+from mainstay.sandbox.people import people_verbs
 from mainstay.sandbox.provider.faults import FaultPlan
 
 __all__ = ["Changes", "Controlled", "control_app"]
@@ -108,6 +109,7 @@ def control_app(parts: Controlled, token: str) -> ASGIApp:
                 ("advance", control.advance),
                 ("adopt", control.adopt),
                 ("add-models", control.add_models),
+                *people_verbs(parts.platform.tenant, parts.pusher, parts.clock).items(),
             )
         ),
     ]
@@ -212,7 +214,7 @@ class _Control:
         snapshot = record.snapshot(message_id, self._parts.clock.moment())
         try:
             async with asyncio.timeout(wait_s):
-                while snapshot.revision <= after:
+                while snapshot.revision <= after and not snapshot.final:
                     if self._parts.changes.ended:
                         raise HTTPException(503, "it was stopped before there was an outcome")
                     await self._parts.changes.next()

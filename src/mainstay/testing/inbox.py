@@ -51,12 +51,14 @@ class InboxInMemory:
         clock: Clock,
         worker: str,
         on_buried: Callable[[str, str], None] = lambda turn_id, reason: None,  # noqa: ARG005
+        on_joined: Callable[[Message, str], None] = lambda message, into: None,  # noqa: ARG005
     ) -> None:
         self._rows = rows
         self._settings = settings
         self._clock = clock
         self._worker = worker
         self._on_buried = on_buried
+        self._on_joined = on_joined
         self.changed = asyncio.Event()
 
     def _save(self, row: Row) -> None:
@@ -72,13 +74,25 @@ class InboxInMemory:
                 count += 1
         return count
 
-    async def put(self, message: Message) -> bool:
+    async def put(self, message: Message, *, aside: Message | None = None) -> bool:
         """See `mainstay.inbox.sqlite.Inbox.put`; so for the methods that follow."""
-        row = machine.accept(self._rows.by_turn.get(message.turn_id), message, self._clock.now())
-        if row is not None:
-            self._save(row)
-            self.changed.set()
-        return row is not None
+        now, known = self._clock.now(), self._rows.by_turn
+        row = machine.accept(known.get(message.turn_id), message, now)
+        if row is None:
+            return False
+        waiting = [each for each in self._rows.open() if each.lane == row.lane and each.attempt == 0]
+        host = machine.join(waiting, message, self._settings)
+        self._save(row if host is None else machine.joined(row, host.turn_id, now))
+        if host is not None:
+            self._save(host)
+            self._on_joined(message, host.turn_id)
+            if aside is not None:
+                aside = machine.beside(aside, host)
+                told = machine.accept(known.get(aside.turn_id), aside, now)
+                if told is not None:
+                    self._save(told)
+        self.changed.set()
+        return True
 
     async def claim(self, limit: int, *, but: Collection[str] = ()) -> list[Claim]:
         """Take up to ``limit`` messages."""

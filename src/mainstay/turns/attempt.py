@@ -7,9 +7,9 @@ never neither. What an ending means is decided in `mainstay.turns.machine`.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -20,13 +20,14 @@ from mainstay.events import ErrorSeen, TurnCutOff, TurnFinished, TurnStarted
 from mainstay.inbox.model import Claim
 from mainstay.inbox.sqlite import Inbox
 from mainstay.memory.sqlite import Memory
-from mainstay.messages import Exchange, Finished, Outcome, Replier, Responder, Turn
+from mainstay.messages import Exchange, Finished, Message, Outcome, Replier, Responder, Turn
 from mainstay.recovery import notices
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import worth_another_try
 from mainstay.storage.sqlite import Storage
-from mainstay.turns.machine import Transcript, consider, describe
+from mainstay.turns.machine import Transcript, consider, describe, said_in
 from mainstay.turns.model import CutOff, GiveUp, TurnSettings
+from mainstay.turns.recalls import recalled_of
 from mainstay.turns.steps import StoredSteps, settle_steps
 
 __all__ = ["Attempt", "Rooms"]
@@ -62,12 +63,27 @@ class Rooms:
 
 
 class Attempt:
-    """One claim, from `TurnStarted` to `TurnFinished` or `TurnCutOff`."""
+    """One claim, from `TurnStarted` to `TurnFinished` or `TurnCutOff`.
 
-    def __init__(self, claim: Claim, replier: Replier, rooms: Rooms) -> None:
+    Args:
+        claim: the right to answer.
+        replier: shows the answer.
+        rooms: what it works with.
+        read: adds to the message what it refers to; None where there is nothing to be looked up.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        replier: Replier,
+        rooms: Rooms,
+        read: Callable[[Message], Awaitable[Message]] | None = None,
+    ) -> None:
         self.claim = claim
+        self._message = claim.message
         self._replier = replier
         self._rooms = rooms
+        self._read = read
         self._transcript = Transcript()
         self._language = notices.language_of(claim.message.text)
         self._answering: asyncio.Task[Finished | None] | None = None
@@ -101,13 +117,17 @@ class Attempt:
         stored = final and await self._stored(final, started)
         if stored:
             seconds = self._rooms.clock.monotonic() - started
-            self._rooms.bus.emit(self._finished(stored, responder.name, seconds))
+            agent = "" if self._message.notice else responder.name
+            self._rooms.bus.emit(self._finished(stored, agent, seconds))
             await self._replier.deliver()
         else:
             await self._give_back()
 
     async def _outcome(self, responder: Responder) -> Finished | None:
         """What this attempt came to; None when another attempt is to follow."""
+        if self._message.notice:
+            self._answered = True
+            return Finished(outcome=Outcome.ANSWERED, text=self._message.notice)
         decision = consider(self.claim, self._rooms.settings)
         if isinstance(decision, GiveUp):
             self._answered = True
@@ -155,6 +175,8 @@ class Attempt:
     async def _answer(self, responder: Responder) -> None:
         rooms, claim = self._rooms, self.claim
         deadline = rooms.clock.monotonic() + rooms.turn_timeout_s
+        if self._read is not None:
+            self._message = await self._read(claim.message)
         turn = Turn(
             turn_id=claim.turn_id,
             attempt=claim.attempt,
@@ -165,7 +187,7 @@ class Attempt:
         )
         async with (
             asyncio.timeout(rooms.turn_timeout_s + _BACKSTOP_S),
-            aclosing(responder.respond(claim.message, turn)) as events,
+            aclosing(responder.respond(self._message, turn)) as events,
         ):
             async for event in events:
                 self._transcript.add(event)
@@ -179,66 +201,76 @@ class Attempt:
         One that itself can not be stored is a responder's bug, which it would have again: the person is told.
         """
         try:
-            return final if await self._settled(final, started) else None
+            return await self._settled(final, started)
         except Exception as error:  # noqa: BLE001  a text that is no Unicode, a record that is no bytes
             _log.exception("the outcome can not be stored")
             self._rooms.saw(error, "turns.settle", self.claim.turn_id, logged=True)
         self._transcript = Transcript()
-        told = self._failed(Category.INTERNAL)
-        return told if await self._settled(told, started) else None
+        return await self._settled(self._failed(Category.INTERNAL), started)
 
-    async def _settled(self, final: Finished, started: float) -> bool:
+    async def _settled(self, final: Finished, started: float) -> Finished | None:
         rooms, claim = self._rooms, self.claim
         give_up_at = rooms.clock.monotonic() + rooms.lease_s
         in_doubt = False
         while True:
-            detail = describe(final, seconds=rooms.clock.monotonic() - started)
+            seconds = rooms.clock.monotonic() - started
             try:
-                await rooms.storage.write(self._settling(final, detail))
+                return await rooms.storage.write(self._settling(final, seconds))
             except LeaseLost as error:
                 if in_doubt and await self._was_stored():
-                    return True
+                    return final
                 self._cut_off = "lease_lost"
                 rooms.saw(error, "turns.settle", claim.turn_id)
-                return False
+                return None
             except StorageUnavailable as error:
                 rooms.saw(error, "turns.settle", claim.turn_id)
                 if self._hurry.is_set() or rooms.clock.monotonic() > give_up_at:
                     self._cut_off = "storage"
-                    return False
+                    return None
                 in_doubt = True
                 with suppress(TimeoutError):
                     async with asyncio.timeout(rooms.settings.poll_interval):
                         await self._hurry.wait()
-            else:
-                return True
 
     async def _was_stored(self) -> bool:
         """Whether a write that seemed to fail has stored the outcome after all: attempts are numbered once."""
         entry = await self._rooms.inbox.find(self.claim.turn_id)
         return entry is not None and entry.outcome is not None and entry.attempt == self.claim.attempt
 
-    def _settling(self, final: Finished, detail: str) -> Callable[[Connection], None]:
-        rooms, claim, message = self._rooms, self.claim, self.claim.message
+    def _settling(self, final: Finished, seconds: float) -> Callable[[Connection], Finished]:
+        """What was taken back in the meantime, whoever has heard of it, is not answered any more."""
+        rooms, claim, message = self._rooms, self.claim, self._message
 
-        def work(tx: Connection) -> None:
-            rooms.inbox.finish(tx, claim, final.outcome, detail)
-            if final.outcome is Outcome.ANSWERED:
+        def work(tx: Connection) -> Finished:
+            said = said_in(message)
+            gone = bool(said) and len(recalled_of(tx, message)) == len(said)
+            told = self._transcript.recalled() if gone else self._naming(final)
+            rooms.inbox.finish(tx, claim, told.outcome, describe(told, seconds=seconds))
+            if told.outcome is Outcome.ANSWERED and message.text:
                 rooms.memory.append(
                     tx,
                     message.lane,
                     Exchange(
                         turn_id=claim.turn_id,
                         user_text=message.text,
-                        answer_text=final.text,
+                        answer_text=told.text,
                         at=rooms.clock.now(),
-                        record=final.record,
+                        record=told.record,
                     ),
                 )
-            settle_steps(tx, message, keep_from=rooms.clock.now() if final.offers_retry else None)
-            self._replier.post(tx, final)
+            settle_steps(tx, message, keep_from=rooms.clock.now() if told.offers_retry else None)
+            self._replier.post(tx, told)
+            return told
 
         return work
+
+    def _naming(self, final: Finished) -> Finished:
+        """The same outcome; where it is that of several messages, it says of which."""
+        others = [text for _, text in self._message.parts[1:]]
+        if not others or final.outcome is Outcome.CANCELLED:
+            return final
+        lines = (final.notice, notices.together(others, self._language))
+        return replace(final, notice="\n\n".join(line for line in lines if line))
 
     async def _give_back(self) -> None:
         claim, why = self.claim, self._cut_off or "lease_lost"

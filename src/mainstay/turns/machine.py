@@ -5,6 +5,8 @@ ended the attempt (an answer, a bug, a deadline, a recall) becomes one, except w
 """
 
 import json
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,6 +16,7 @@ from mainstay.messages import (
     AnswerEvent,
     Finished,
     HandedOver,
+    Message,
     Outcome,
     Status,
     Suggestions,
@@ -22,9 +25,10 @@ from mainstay.messages import (
     ToolFinished,
     ToolStarted,
 )
+from mainstay.recovery import notices
 from mainstay.turns.model import GiveUp, Go, TurnSettings
 
-__all__ = ["Transcript", "consider", "describe", "steps_kept_after"]
+__all__ = ["Transcript", "consider", "crowd_notice", "describe", "said_in", "steps_kept_after", "without"]
 
 _MARGIN: Final = timedelta(hours=1)  # for whatever lies between the acceptance of a try and its beginning
 
@@ -49,6 +53,29 @@ def steps_kept_after(now: datetime, settings: TurnSettings) -> datetime:
     A try is accepted within the window, and not begun when it has waited for too long.
     """
     return now - timedelta(seconds=settings.retry_window + settings.max_wait) - _MARGIN
+
+
+def said_in(message: Message) -> tuple[tuple[str, str], ...]:
+    """``(external_id, text)`` of each message that is answered here; none of an event, which nobody said."""
+    return message.parts or (((message.target_id, message.text),) if message.target_id else ())
+
+
+def without(message: Message, recalled: Collection[str]) -> Message | None:
+    """What is left of a message when some of what is answered together was taken back; None if nothing is."""
+    said = said_in(message)
+    left = tuple(part for part in said if part[0] not in recalled)
+    if len(left) == len(said):
+        return message
+    return message.joined(left) if left else None
+
+
+def crowd_notice(message: Message) -> Message | None:
+    """What the person is told when more is said than is answered one by one; in a group it would only add to it."""
+    if message.kind != "message" or message.chat_type != "p2p":
+        return None
+    notice = notices.many(notices.language_of(message.text))
+    event = replace(message, kind="event", external_id="many", thread_id="many", reply_in_thread=False)
+    return replace(event, text="", context="", quotes="", notice=notice)
 
 
 class Transcript:

@@ -5,9 +5,9 @@ drain when the service stops.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 
 from mainstay.errors import LeaseLost, StorageUnavailable
 from mainstay.events import DeadLettered
@@ -15,15 +15,17 @@ from mainstay.inbox.model import Claim
 from mainstay.logs.context import turn as log_turn
 from mainstay.messages import Message, Replier, Responder
 from mainstay.turns.attempt import Attempt, Rooms
-from mainstay.turns.machine import steps_kept_after
+from mainstay.turns.machine import steps_kept_after, without
+from mainstay.turns.recalls import Recalls
 from mainstay.turns.steps import prune_steps
 
-__all__ = ["OpenReplier", "Turns"]
-
-_RECALLED = 1000  # messages taken back that are remembered; in a group most of them were never for us
+__all__ = ["OpenReplier", "Read", "Turns"]
 
 OpenReplier = Callable[[Message, str, int], Replier]
 """``(message, turn_id, attempt)`` to the channel's replier for that attempt."""
+
+Read = Callable[[Message], Awaitable[Message]]
+"""A message to the same one with what it refers to; it is asked when the answer begins, and never raises."""
 
 
 class Turns:
@@ -31,17 +33,17 @@ class Turns:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        self._repliers: dict[str, OpenReplier] = {}
+        self._recalls = Recalls(rooms.storage, rooms.clock)
+        self._repliers: dict[str, tuple[OpenReplier, Read | None]] = {}
         self._attempts: dict[str, Attempt] = {}
-        self._recalled: deque[str] = deque(maxlen=_RECALLED)
         self._draining = False
         self._claiming = False
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def answer_through(self, channel: str, replier: OpenReplier) -> None:
-        """Show the answers to a channel's messages like this; before `run`."""
-        self._repliers[channel] = replier
+    def answer_through(self, channel: str, replier: OpenReplier, read: Read | None = None) -> None:
+        """Show the answers to a channel's messages, and read these, like this; before `run`."""
+        self._repliers[channel] = replier, read
 
     @property
     def running(self) -> int:
@@ -99,23 +101,32 @@ class Turns:
         for attempt in list(self._attempts.values()):
             attempt.cut_off("drain")
 
-    def cancel(self, turn_id: str) -> bool:
-        """End an answer because its message was taken back; False when it is not being answered (any more, or yet).
+    async def recall(self, turn_id: str) -> None:
+        """End an answer because its message was taken back; one that waits is not answered when its turn comes.
 
-        One that waits is not answered when its turn comes, nor is another try at it: what was taken back enters no
-        model and no memory.
+        Nor is another try at it: what was taken back enters no model and no memory, in this process or another,
+        from when this has returned. Of messages that are answered together the answer goes on while one is left.
+
+        Raises:
+            StorageUnavailable: it is not remembered; the platform is to tell it again.
         """
-        attempts = self._attempts.values()
-        attempt = next((each for each in attempts if each.claim.message.asked_turn_id == turn_id), None)
-        if attempt is not None and attempt.cut_off("recalled"):
-            return True
-        self._recalled.append(turn_id)
-        return False
+        await self._recalls.add(turn_id)
+        await self._end_recalled()
+
+    async def _end_recalled(self) -> None:
+        running = [attempt.claim.message for attempt in self._attempts.values()]
+        for gone in await self._recalls.gone(running) if running else ():
+            if gone in self._attempts:
+                self._attempts[gone].cut_off("recalled")
 
     async def prune(self) -> int:
-        """Forget what was kept for another try that can not come any more. Raises StorageUnavailable."""
+        """Forget what was kept for another try that can not come any more, and what was taken back.
+
+        Raises StorageUnavailable.
+        """
         rooms = self._rooms
-        return await prune_steps(rooms.storage, steps_kept_after(rooms.clock.now(), rooms.settings))
+        before = steps_kept_after(rooms.clock.now(), rooms.settings)
+        return await prune_steps(rooms.storage, before) + await self._recalls.prune(before)
 
     async def _claim(self, responder: Responder, tasks: asyncio.TaskGroup) -> float:
         """Start one answer if one can be started; returns after how many seconds to look again."""
@@ -138,13 +149,20 @@ class Turns:
         if self._draining:  # since it was asked for
             await self._release(claim)
             return
-        opened = self._repliers.get(claim.message.channel)
-        if opened is None:
+        if claim.message.channel not in self._repliers:
             await self._bury(claim)
             return
-        attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms)
+        try:
+            left = without(claim.message, await self._recalls.of(claim.message))
+        except StorageUnavailable as error:  # it is asked once more when the outcome is stored
+            self._rooms.saw(error, "turns.recalls", claim.turn_id)
+            left = claim.message
+        if left is not None:
+            claim = replace(claim, message=left)
+        opened, read = self._repliers[claim.message.channel]
+        attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms, read)
         self._attempts[claim.turn_id] = attempt
-        if claim.message.asked_turn_id in self._recalled:
+        if left is None:
             attempt.cut_off("recalled")
         tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
 
@@ -175,7 +193,7 @@ class Turns:
             self._rooms.bus.emit(DeadLettered(turn_id=claim.turn_id, reason=reason))
 
     async def _renew(self) -> None:
-        """Three times within a lease; an attempt that has lost its claim is ended."""
+        """Three times within a lease; an attempt ends that has lost its claim, or whose message was taken back."""
         while True:
             await asyncio.sleep(self._rooms.lease_s / 3)
             claims = [attempt.claim for attempt in self._attempts.values()]
@@ -183,6 +201,7 @@ class Turns:
                 continue
             try:
                 held = await self._rooms.inbox.renew(claims)
+                await self._end_recalled()
             except StorageUnavailable as error:
                 self._rooms.saw(error, "turns.renew")
                 continue

@@ -1,4 +1,4 @@
-"""Where are the steps of turns kept?"""
+"""Where are the steps of turns kept, and what was taken back?"""
 
 from typing import Final
 
@@ -6,9 +6,9 @@ from sqlalchemy import Boolean, Column, Integer, LargeBinary, MetaData, String, 
 
 from mainstay.storage.columns import Utc
 
-__all__ = ["HEAD", "metadata", "turn_steps"]
+__all__ = ["HEAD", "metadata", "turn_recalls", "turn_steps"]
 
-HEAD: Final = "turns_0002"
+HEAD: Final = "turns_0003"
 
 metadata = MetaData()
 
@@ -29,4 +29,11 @@ turn_steps = Table(
     Column("intended_at", Utc, nullable=False),
     # since when they wait for another try at a turn that has failed; NULL while the turn is open
     Column("kept_at", Utc, nullable=True),
+)
+
+turn_recalls = Table(
+    "turn_recalls",
+    metadata,
+    Column("turn_id", String(36), primary_key=True),
+    Column("recalled_at", Utc, nullable=False),
 )

@@ -100,6 +100,8 @@ class World:
     calls_before: int
     breaker: BreakerSettings = SOON
     accepted: list[Message] = field(default_factory=list)
+    recalled: list[str] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
 
     async def process(self, *, later_s: float = 0.0, **changes: object) -> Process:
         """Start one; it runs until it is killed, or until the test ends."""
@@ -114,7 +116,8 @@ class World:
             bus=bus,
             clock=ClockAhead(later_s),
             accept=self.accept,
-            recalled=lambda _turn_id: None,
+            recalled=self.recall,
+            answered_before=self.answered_before,
             retry_window_s=WINDOW_S,
             http=http,
             guard=Breaker("channel:feishu", self.breaker),
@@ -130,6 +133,12 @@ class World:
         new = all(message.turn_id != known.turn_id for known in self.accepted)
         self.accepted.append(message)
         return new
+
+    async def recall(self, turn_id: str) -> None:
+        self.recalled.append(turn_id)
+
+    async def answered_before(self, turn_id: str) -> bool:
+        return turn_id in self.answered
 
     async def listen(self, process: Process) -> None:
         """Let the platform call this process from now on."""

@@ -64,6 +64,8 @@ class Door:
     events: list[Event]
     accepted: list = field(default_factory=list)
     recalled: list[str] = field(default_factory=list)
+    edited: list[str] = field(default_factory=list)
+    own_threads: set[str] = field(default_factory=set)
     pressed: list = field(default_factory=list)
     answered: list = field(default_factory=list)
     outcome: Pressed = field(default_factory=lambda: Pressed(told=Told.TRYING, turn_id="t1"))
@@ -78,6 +80,17 @@ class Door:
             raise self.error
         self.accepted.append(message)
         return True
+
+    async def recall(self, turn_id: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.recalled.append(turn_id)
+
+    async def edit(self, message_id: str) -> None:
+        self.edited.append(message_id)
+
+    async def answered_before(self, turn_id: str) -> bool:
+        return turn_id in self.own_threads
 
     async def press(self, event) -> Pressed:
         if self.storing is not None:
@@ -140,7 +153,9 @@ async def a_door(served, **settings) -> AsyncIterator[Door]:
         bus=bus,
         clock=clock,
         accept=lambda message: door.accept(message),
-        recalled=lambda turn_id: door.recalled.append(turn_id),
+        recalled=lambda turn_id: door.recall(turn_id),
+        edited=lambda message_id: door.edit(message_id),
+        answered_before=lambda turn_id: door.answered_before(turn_id),
         pressed=lambda event: door.press(event),
         answered=lambda pressed: door.answered.append(pressed),
         bot=lambda: door.bot,

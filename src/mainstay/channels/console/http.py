@@ -98,7 +98,7 @@ class Api:
 
     async def _take_back(self, scope: Scope, send: Send, message_id: str) -> None:
         if isinstance(await self._found(message_id), Open):
-            self._service.cancel(self._following.turn_id(message_id))
+            await self._service.cancel(self._following.turn_id(message_id))
         await self._answer(scope, send, message_id)
 
     async def _tell(self, scope: Scope, receive: Receive, send: Send, message_id: str) -> None:

@@ -14,20 +14,23 @@ from sqlalchemy import Connection
 
 from mainstay.asgi import ASGIApp, Mount
 from mainstay.bus import Bus
-from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.client import REACTIONS, FeishuClient, Refused
 from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.courier import Courier
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
+from mainstay.channels.feishu.marks import Marks
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.pump import Pump
+from mainstay.channels.feishu.reading import Reader
+from mainstay.channels.feishu.receipts import Receipts
 from mainstay.channels.feishu.retries import Retries
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.webhook import Webhook, webhook_path
 from mainstay.channels.feishu.writer import CardWriter
 from mainstay.checks import Check, Condition
 from mainstay.clock import Clock
-from mainstay.errors import Category
+from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen
 from mainstay.guard import Guard
 from mainstay.messages import AnswerEvent, Finished, Message
@@ -42,6 +45,7 @@ __all__ = ["FeishuChannel", "FeishuReplier"]
 _log = logging.getLogger(__name__)
 _RECENT_S: Final = 300.0
 _SEVERITY: Final = ("ok", "degraded", "down")
+_TIDY_EVERY_S: Final = 3600.0
 
 
 class FeishuChannel:
@@ -50,7 +54,9 @@ class FeishuChannel:
     Args:
         name: the configured name, which is also that of its `Condition`.
         accept: stores a message; raises StorageUnavailable, and then the platform is not told that we have it.
-        recalled: told the turn_id of a message that its author took back, whether or not it is being answered.
+        recalled: remembers the turn_id of a message that its author took back, whether or not it is being answered;
+            raises StorageUnavailable.
+        answered_before: whether the turn with this id was answered; raises StorageUnavailable.
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
 
@@ -67,7 +73,8 @@ class FeishuChannel:
         bus: Bus,
         clock: Clock,
         accept: Callable[[Message], Awaitable[bool]],
-        recalled: Callable[[str], object],
+        recalled: Callable[[str], Awaitable[object]],
+        answered_before: Callable[[str], Awaitable[bool]],
         retry_window_s: float,
         http: httpx2.AsyncClient,
         guard: Guard,
@@ -85,6 +92,13 @@ class FeishuChannel:
             clock=clock,
             lease_s=settings.delivery_timeout + 10.0,
             on_buried=lambda turn_id, reason: bus.emit(DeadLettered(turn_id=turn_id, reason=reason)),
+        )
+        self._accept = accept
+        self._marks = Marks(storage, name, clock=clock)
+        self._reader = Reader(settings, client=self._client, marks=self._marks, bot=lambda: self._bot)
+        by_reaction = settings.receipts == "reaction"
+        self._receipts = (
+            Receipts(client=self._client, marks=self._marks, bus=bus, clock=clock) if by_reaction else None
         )
         self._courier = Courier(self._client, self._outbox, bus=bus, clock=clock)
         self._pump = Pump(
@@ -104,8 +118,10 @@ class FeishuChannel:
             settings,
             bus=bus,
             clock=clock,
-            accept=accept,
+            accept=self._accepted,
             recalled=recalled,
+            edited=self._marks.edited,
+            answered_before=answered_before,
             pressed=self._retries.pressed,
             answered=lambda pressed: self._withdraw(pressed.turn_id),
             bot=lambda: self._bot,
@@ -166,6 +182,9 @@ class FeishuChannel:
                 tasks.create_task(self._stay_connected())
                 if self.connections is not None:
                     tasks.create_task(self.connections.run())
+                tasks.create_task(self._tidy())
+                if self._receipts is not None:
+                    tasks.create_task(self._receipts.run())
                 await self._pump.run()
         finally:
             self._tasks = None
@@ -176,8 +195,18 @@ class FeishuChannel:
             self._bot = await self._client.bot()
         return self._bot
 
+    async def read(self, message: Message) -> Message:
+        """The message as it is when its answer begins, with what it refers to. Never raises."""
+        return await self._reader.read(message)
+
+    async def _accepted(self, message: Message) -> bool:
+        new = await self._accept(message)
+        if new and self._receipts is not None:
+            self._receipts.seen(message)
+        return new
+
     def replier(self, message: Message, turn_id: str, attempt: int) -> "FeishuReplier":
-        """Begin to show an attempt at a turn; its card appears at once.
+        """Begin to show an attempt at a turn; its card appears at once, unless all is known that will be said.
 
         The card of the turn that it tries again loses its button, if it still has it.
         """
@@ -195,8 +224,11 @@ class FeishuChannel:
         earlier = self._writers.get(turn_id)
         if earlier is not None:
             earlier.silence()
-        self._writers[turn_id] = writer
-        self._start(turn_id, writer)
+        if message.notice:
+            writer.silence()
+        else:
+            self._writers[turn_id] = writer
+            self._start(turn_id, writer)
         return FeishuReplier(message, turn_id, attempt, writer=writer, outbox=self._outbox, pump=self._pump)
 
     def checks(self) -> list[Check]:
@@ -220,6 +252,7 @@ class FeishuChannel:
                 "lastError": self._last_refusal.reason if self._last_refusal else None,
                 "dropped": self._intake.dropped.total(),
                 **(self.connections.detail() if self.connections else {}),
+                "receiptsDropped": self._receipts.dropped.total() if self._receipts else 0,
             },
         )
 
@@ -294,7 +327,17 @@ class FeishuChannel:
             ErrorSeen(category=Category.INTERNAL, message=message, where=where, turn_id=turn_id, logged=True)
         )
 
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await self._marks.prune(self._settings.keep)
+            except StorageUnavailable as error:
+                self._bus.emit(ErrorSeen(category=Category.DATABASE, message=str(error), where="feishu.marks"))
+            await asyncio.sleep(_TIDY_EVERY_S)
+
     def _saw(self, refusal: Refusal, path: str) -> None:
+        if REACTIONS in path:
+            return  # a courtesy, which counts by itself what did not come of it
         self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()
         where = f"feishu {path.partition('?')[0]}"
         self._bus.emit(ErrorSeen(category=refusal.category, message=refusal.reason, where=where))

@@ -24,7 +24,9 @@ from mainstay.errors import Category, DeliveryError, LeftAlone
 from mainstay.guard import Guard
 from mainstay.messages import Message
 
-__all__ = ["FeishuClient", "Refused", "Reply"]
+__all__ = ["REACTIONS", "FeishuClient", "Refused", "Reply"]
+
+REACTIONS: Final = "/reactions"
 
 _EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD, Action.PRESSED)
 _RENEW_BEFORE_S: Final = 1800.0
@@ -178,6 +180,8 @@ class FeishuClient:
         """
         await asyncio.sleep(self._until_turn("reply"))
         body: dict[str, object] = {"msg_type": kind, "content": content, "uuid": key}
+        if not message.target_id:
+            return await self._say(message.chat_id, body)
         threaded = body | ({"reply_in_thread": True} if message.reply_in_thread else {})
         try:
             return await self._wanted(
@@ -186,8 +190,25 @@ class FeishuClient:
         except Refused as refused:
             if refused.refusal.action is not Action.UNTHREAD:
                 raise
-        body["receive_id"] = message.chat_id
+        return await self._say(message.chat_id, body)
+
+    async def _say(self, chat_id: str, body: dict[str, object]) -> str:
+        body["receive_id"] = chat_id
         return await self._wanted("POST", f"{_MESSAGES}?receive_id_type=chat_id", body, "message_id")
+
+    async def message(self, message_id: str) -> list[Json]:
+        """A message as it is now; of forwarded ones also those that are in it."""
+        found = await self._call("GET", f"{_MESSAGES}/{_part(message_id)}")
+        return _objects(mapping_at(found, "data").get("items"))
+
+    async def react(self, message_id: str, emoji: str) -> str:
+        """Show this reaction under a message, and return its id."""
+        path = f"{_MESSAGES}/{_part(message_id)}{REACTIONS}"
+        return await self._wanted("POST", path, {"reaction_type": {"emoji_type": emoji}}, "reaction_id")
+
+    async def unreact(self, message_id: str, reaction_id: str) -> None:
+        """Take a reaction of ours away."""
+        await self._call("DELETE", f"{_MESSAGES}/{_part(message_id)}{REACTIONS}/{_part(reaction_id)}")
 
     async def delete(self, message_id: str) -> None:
         """Take one of our messages back."""
@@ -198,9 +219,8 @@ class FeishuClient:
 
         The history of a chat shows only the roots of its threads, so a message with a thread is looked up there.
         """
-        asked = await self._call("GET", f"{_MESSAGES}/{_part(message.target_id)}")
-        listed = mapping_at(asked, "data").get("items")
-        thread_id = next((text_at(each, "thread_id") for each in _objects(listed)), "")
+        asked = await self.message(message.target_id) if message.target_id else []
+        thread_id = next((text_at(each, "thread_id") for each in asked), "")
         query = "container_id_type=thread&container_id=" + _part(thread_id)
         if not thread_id:
             start = int(since.timestamp()) - 60

@@ -9,19 +9,25 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from mainstay.bus import Bus
-from mainstay.channels.feishu.envelope import Envelope, Json, text_at
+from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, text_at
 from mainstay.channels.feishu.model import Bot, FeishuSettings
-from mainstay.channels.feishu.parse import Ignored, parse_legacy, parse_message
+from mainstay.channels.feishu.parse import Following, Ignored, parse_legacy, parse_message
 from mainstay.channels.feishu.press import PRESSES, Told, answer
 from mainstay.channels.feishu.retries import Pressed
+from mainstay.channels.feishu.welcome import ARRIVALS, welcome
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import MessageRefused
 from mainstay.messages import Message, turn_id_of
 
 __all__ = ["Again", "Intake", "Taken"]
+
+_RECALLED: Final = "im.message.recalled_v1"
+_CHANGES: Final = (_RECALLED, "im.message.updated_v1")
+"""The second one is not documented; where it comes, all that is relied on is which message it names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,9 @@ class Intake:
         bus: hears of what is refused.
         clock: tells when a message came that does not say it.
         accept: stores a message; raises StorageUnavailable.
-        recalled: told the turn_id of a message that was taken back.
+        recalled: remembers by turn_id that a message was taken back; raises StorageUnavailable.
+        edited: remembers by its id that a message was changed; raises StorageUnavailable.
+        answered_before: whether the turn with this id was answered; raises StorageUnavailable.
         pressed: decides what comes of a press; raises StorageUnavailable.
         answered: told what came of a press once the platform has our answer.
         bot: who the bot is, once that is known.
@@ -71,7 +79,9 @@ class Intake:
         bus: Bus,
         clock: Clock,
         accept: Callable[[Message], Awaitable[bool]],
-        recalled: Callable[[str], object],
+        recalled: Callable[[str], Awaitable[object]],
+        edited: Callable[[str], Awaitable[object]],
+        answered_before: Callable[[str], Awaitable[bool]],
         pressed: Callable[[Json], Awaitable[Pressed]],
         answered: Callable[[Pressed], object],
         bot: Callable[[], Bot | None],
@@ -83,6 +93,8 @@ class Intake:
         self._clock = clock
         self._accept = accept
         self._recalled = recalled
+        self._edited = edited
+        self._answered_before = answered_before
         self._pressed = pressed
         self._answered = answered
         self._bot = bot
@@ -107,13 +119,14 @@ class Intake:
         return Taken(answer=answer(Told.NOT_NOW)) if envelope.type in PRESSES else refused
 
     async def _take(self, envelope: Envelope) -> Taken | Again:
-        if envelope.type == "im.message.recalled_v1":
-            message_id = text_at(envelope.event, "message_id")
-            self._recalled(turn_id_of(self._name, self._settings.app_id, "message", message_id))
-            return Taken()
         if envelope.type in PRESSES:
             return await self._press(envelope)
+        if envelope.type in _CHANGES:
+            await self._change(envelope)
+            return Taken()
         parsed = self._parse(envelope)
+        if isinstance(parsed, Following):
+            parsed = parsed.message if await self._follows(parsed.message) else Ignored("not_mentioned")
         if parsed is None:
             self._count(envelope.type)
             return Taken()
@@ -125,14 +138,32 @@ class Intake:
         self._heard(envelope.event)
         return Taken(new=new)
 
+    async def _change(self, envelope: Envelope) -> None:
+        """A message was taken back or edited, also one that was never for us, or that has not come yet."""
+        event = envelope.event
+        message_id = text_at(event, "message_id") or text_at(event, "message", "message_id")
+        if not message_id:
+            raise MalformedEvent("a change of a message without its message_id")
+        if envelope.type == _RECALLED:
+            await self._recalled(self._turn_of(message_id))
+        else:
+            await self._edited(message_id)
+
+    def _turn_of(self, message_id: str) -> str:
+        return turn_id_of(self._name, self._settings.app_id, "message", message_id)
+
+    async def _follows(self, message: Message) -> bool:
+        """Whether a thread is the bot's own: it has answered the message that the thread began with."""
+        return self._settings.answer_threads and await self._answered_before(self._turn_of(message.thread_id))
+
     async def _press(self, envelope: Envelope) -> Taken:
         pressed = await self._pressed(envelope.event)
         if pressed.dropped:
             self._count(pressed.dropped)
         return Taken(answer=answer(pressed.told), afterwards=lambda: self._answered(pressed))
 
-    def _parse(self, envelope: Envelope) -> Message | Ignored | None:
-        """None: not a message."""
+    def _parse(self, envelope: Envelope) -> Message | Following | Ignored | None:
+        """None: nothing that leads to anything."""
         settings, now = self._settings, self._clock.now()
         match envelope.type:
             case "im.message.receive_v1":
@@ -153,6 +184,8 @@ class Intake:
                     answer_all=settings.answer_all,
                     sent_at=sent_at,
                 )
+            case kind if kind in ARRIVALS and settings.welcome:
+                return welcome(envelope, channel=self._name, app_id=settings.app_id, text=settings.welcome, now=now)
             case _:
                 return None
 

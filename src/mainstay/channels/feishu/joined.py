@@ -17,6 +17,7 @@ def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChan
         clock=service.clock,
         accept=service.accept,
         recalled=service.cancel,
+        answered_before=service.answered_before,
         retry_window_s=service.retry_window_s,
         http=service.http,
         guard=service.guard,

@@ -234,6 +234,13 @@ class Pace:
         self._next_s = max(self._next_s, now_s) + self._interval_s
         return max(0.0, self._next_s - self._ahead_s - now_s)
 
+    def take(self, now_s: float) -> bool:
+        """Take the next place if it is free; for what is rather left out than waited for."""
+        if max(self._next_s, now_s) + self._interval_s - self._ahead_s > now_s:
+            return False
+        self.reserve(now_s)
+        return True
+
 
 def stream_sequence(attempt: int, n: int) -> int:
     """The sequence of the n-th update (from 1) that an attempt makes while it streams; 0 when there is none left.

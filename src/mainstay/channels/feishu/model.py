@@ -13,15 +13,18 @@ from mainstay.settings import Secret, duration, setting, size
 __all__ = ["Bot", "Card", "Delivery", "FeishuSettings", "Offer", "Offered", "Via"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DOMAINS = {"feishu": "https://open.feishu.cn", "lark": "https://open.larksuite.com"}
 
 
 def _domain(text: str) -> str:
-    """An origin; plain http only on this machine, because the app's secret is sent there."""
+    """An origin, or a word for it; plain http only on this machine, because the app's secret is sent there."""
+    text = _DOMAINS.get(text.strip().lower(), text)
     parts = urlsplit(text)
     local = parts.scheme == "http" and parts.hostname in _LOOPBACK
     if not parts.hostname or not (parts.scheme == "https" or local) or parts.path.strip("/"):
         raise ValueError(
-            f"{text!r} is not a domain: write it like https://open.feishu.cn (http only for this machine)"
+            f"{text!r} is not a domain: write feishu, lark, or an address like https://open.feishu.cn "
+            "(http only for this machine)"
         )
     return text.rstrip("/")
 
@@ -62,10 +65,29 @@ class FeishuSettings(ConnectionSettings):
     )
     domain: str = setting(
         "https://open.feishu.cn",
-        help="Where the platform is; Lark is https://open.larksuite.com.",
+        help="Where the platform is: feishu, lark (https://open.larksuite.com), or an address.",
         parse=_domain,
     )
     answer_all: bool = setting(default=False, help="Whether a group message to @all is answered too.")
+    answer_threads: bool = setting(
+        default=True,
+        help="Whether what is said to nobody in particular, in a thread whose first message the bot has answered, "
+        "is for the bot too; the platform tells it such messages only with the scope im:message.group_msg.",
+    )
+    quote_timeout: float = duration(
+        "3s",
+        help="How long an answer waits for a quoted or edited message to be looked up, before it begins without.",
+    )
+    receipts: str = setting(
+        "off",
+        help="How a message shows that it was seen, then done or failed: off, or reaction (three calls a message).",
+        choices=("off", "reaction"),
+    )
+    welcome: str = setting(
+        "",
+        help="What the bot says to who opens a private chat with it, and in a group to which it is added; at most "
+        "once a day for each. Empty: nothing.",
+    )
     thinking: str = setting("Thinking…", help="What a card says until there is more to say.")
     body_limit: int = size("1MiB", help="The largest request that a webhook takes.")
     freshness: float = duration(

@@ -116,7 +116,7 @@ class Outbox:
                 text=well_formed(final.text),
                 notice=well_formed(final.notice),
                 state="pending",
-                via=Via.CARD.value,
+                via=(Via.TEXT if message.notice else Via.CARD).value,
                 apologise=False,
                 tries=0,
                 error="",

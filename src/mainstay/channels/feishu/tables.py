@@ -1,4 +1,4 @@
-"""Where are cards, outcomes on their way, and the chats that were heard of kept?"""
+"""Where are cards, outcomes, the chats that were heard of, and what people did to their messages kept?"""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table,
 
 from mainstay.storage.columns import Utc
 
-__all__ = ["HEAD", "cards", "chats", "metadata", "outbox"]
+__all__ = ["HEAD", "cards", "chats", "edits", "metadata", "outbox", "receipts"]
 
 HEAD: Final = "feishu_0006"
 
@@ -58,3 +58,21 @@ chats = Table(
 )
 
 Index("feishu_outbox_pending", outbox.c.channel, outbox.c.state, outbox.c.lane, outbox.c.seq)
+
+edits = Table(
+    "feishu_edits",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("message_id", String(64), primary_key=True),
+    Column("edited_at", Utc, nullable=False),
+)
+
+# the reaction that says of a message that it was seen; gone when it was replaced by what became of it
+receipts = Table(
+    "feishu_receipts",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("message_id", String(64), primary_key=True),
+    Column("reaction_id", String(128), nullable=False),
+    Column("shown_at", Utc, nullable=False),
+)

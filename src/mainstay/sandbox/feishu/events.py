@@ -8,7 +8,18 @@ import json
 
 from mainstay.sandbox.feishu.model import App, Chat, Json, Moment, StoredMessage
 
-__all__ = ["MENTION_KEY", "clicked", "clicked_v1", "recalled", "received", "received_v1", "verification"]
+__all__ = [
+    "MENTION_KEY",
+    "added",
+    "clicked",
+    "clicked_v1",
+    "edited",
+    "entered",
+    "recalled",
+    "received",
+    "received_v1",
+    "verification",
+]
 
 MENTION_KEY = "@_user_1"
 
@@ -56,6 +67,33 @@ def recalled(app: App, message: StoredMessage, event_id: str, now: Moment) -> Js
         "recall_type": "message_owner",
     }
     return _envelope(app, "im.message.recalled_v1", event_id, str(now.ms), event)
+
+
+def edited(app: App, message: StoredMessage, event_id: str, now: Moment) -> Json:
+    """A person has changed what they said.
+
+    The documentation has no such event; bots in use get it, and can rely on nothing in it but the message's id.
+    """
+    event: Json = {"message": {"message_id": message.message_id, "chat_id": message.chat_id}}
+    return _envelope(app, "im.message.updated_v1", event_id, str(now.ms), event)
+
+
+def entered(app: App, chat: Chat, sender: str, event_id: str, now: Moment) -> Json:
+    """A person has opened the private chat with the bot."""
+    event: Json = {"chat_id": chat.chat_id, "operator_id": _user(sender)}
+    return _envelope(app, "im.chat.access_event.bot_p2p_chat_entered_v1", event_id, str(now.ms), event)
+
+
+def added(app: App, chat: Chat, sender: str, event_id: str, now: Moment) -> Json:
+    """Somebody has added the bot to a group."""
+    event: Json = {
+        "chat_id": chat.chat_id,
+        "operator_id": _user(sender),
+        "external": False,
+        "operator_tenant_key": app.tenant_key,
+        "name": "a group",
+    }
+    return _envelope(app, "im.chat.member.bot.added_v1", event_id, str(now.ms), event)
 
 
 def clicked(app: App, message: StoredMessage, action: Json, user: str, event_id: str, now: Moment) -> Json:

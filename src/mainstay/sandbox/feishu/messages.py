@@ -160,8 +160,10 @@ class Messages:
         emoji = kind.get("emoji_type") if isinstance(kind, dict) else None
         if not isinstance(emoji, str) or not emoji:
             raise Refusal(231001, "reaction type is invalid.")
-        reaction_id = self.new_id("ZCaCIjUBVVWSrm5L-", 24)
-        self.reactions.setdefault(message_id, {})[reaction_id] = emoji
+        given = self.reactions.setdefault(message_id, {})
+        known = next((each for each, shown in given.items() if shown == emoji), "")  # the bot shows each once
+        reaction_id = known or self.new_id("ZCaCIjUBVVWSrm5L-", 24)
+        given[reaction_id] = emoji
         return {"reaction_id": reaction_id, "reaction_type": {"emoji_type": emoji}}
 
     def unreact(self, message_id: str, reaction_id: str) -> Json:

@@ -9,9 +9,13 @@ A button that was pressed asks for something too, if the bot has said that it wi
 is neither error nor warning). What the bot says to the same message from then on is the outcome of the press, and
 not a second one of the message. Where no answer to the press came at all, as when the bot died, it may be the
 outcome of the press, and need not come. Pressing the same button again, whoever does, asks for nothing more.
+
+Several messages of one person may be answered together: a message that has no reply of its own has its outcome in
+a reply to an earlier one of theirs in the same chat, if that quotes how it begins, “like this”.
 """
 
 import json
+import re
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +29,8 @@ from mainstay.sandbox.model import Reply, Shown, Snapshot, Verdict
 
 __all__ = ["Press", "Record"]
 
+_QUOTED = re.compile("“([^”]*)”")
+_TOGETHER = 200  # messages before it in which one is looked for
 _DOTS = " .…。·⏳\n\u200b"
 
 
@@ -58,6 +64,7 @@ class Record:
         self._origins: dict[str, str] = {}
         self._sent_at: dict[str, int] = {}
         self._presses: dict[str, list[Press]] = {}
+        self._spoken: dict[tuple[str, str], list[str]] = defaultdict(list)
         self.revision = 0
         self.unprompted: deque[str] = deque(maxlen=10_000)
         """Ids of what the bot said without replying to anybody."""
@@ -65,6 +72,8 @@ class Record:
     def said(self, message_id: str) -> None:
         """A person has spoken."""
         self._origins[message_id] = message_id
+        message = self._messages.messages[message_id]
+        self._spoken[message.chat_id, message.sender_id].append(message_id)
         self.touch(message_id)
 
     def sent(self, message: StoredMessage) -> None:
@@ -117,6 +126,8 @@ class Record:
         oldest = next(iter(self._revisions))
         del self._revisions[oldest]
         self._presses.pop(oldest, None)
+        gone = self._messages.messages[oldest]
+        self._spoken[gone.chat_id, gone.sender_id].remove(oldest)
         ids = [oldest, *self._replies.pop(oldest, ())]
         for each in ids:
             del self._origins[each]
@@ -140,7 +151,7 @@ class Record:
             text=speaking[-1].text if speaking else "",
             status=speaking[-1].status if speaking else "",
             streaming=any(reply.streaming for reply in replies),
-            final=all(verdict.state == "final" for verdict in self._verdicts(message, replies)),
+            final=all(verdict.state == "final" for verdict in self._verdicts(message, replies, now)),
             reactions=tuple(self._messages.reactions.get(message_id, {}).values()),
             replies=replies,
         )
@@ -148,15 +159,16 @@ class Record:
     def verdicts(self, message_id: str, now: Moment) -> list[Verdict]:
         """The judgement on this message, then on each button that was pressed on an answer to it."""
         message = self._messages.messages[message_id]
-        return self._verdicts(message, self._visible(message, now, history=False))
+        return self._verdicts(message, self._visible(message, now, history=False), now)
 
-    def _verdicts(self, message: StoredMessage, replies: Sequence[Reply]) -> list[Verdict]:
+    def _verdicts(self, message: StoredMessage, replies: Sequence[Reply], now: Moment) -> list[Verdict]:
         presses = [press for press in self._presses.get(message.message_id, ()) if press.promised is not False]
         shares: list[list[Reply]] = [[] for _ in range(len(presses) + 1)]
         for reply in replies:
             sent_at = self._sent_at[reply.message_id]
             shares[sum(press.since < sent_at for press in presses)].append(reply)
-        own = _verdict(message.message_id, _text(message), shares[0], recalled=message.deleted)
+        own_replies = shares[0] or self._naming(message, now)
+        own = _verdict(message.message_id, _text(message), own_replies, recalled=message.deleted)
         return [
             own,
             *(
@@ -165,6 +177,17 @@ class Record:
                 if press.promised or share
             ),
         ]
+
+    def _naming(self, message: StoredMessage, now: Moment) -> list[Reply]:
+        """The outcomes of what the person said before that name this message."""
+        spoken = self._spoken[message.chat_id, message.sender_id]
+        earlier = spoken[: spoken.index(message.message_id)][-_TOGETHER:]
+        outcomes = (reply for each in earlier for reply in self._visible_to(each, now) if reply.final)
+        said = " ".join(_text(message).split())
+        return [reply for reply in outcomes if any(_begins(said, quoted) for quoted in _QUOTED.findall(reply.text))]
+
+    def _visible_to(self, message_id: str, now: Moment) -> tuple[Reply, ...]:
+        return self._visible(self._messages.messages[message_id], now, history=False)
 
     def reply(self, message_id: str, now: Moment) -> Reply:
         """One message of the bot, as a person sees it."""
@@ -238,6 +261,10 @@ def _verdict(
         texts=tuple(reply.text for reply in final),
         kind=kind,
     )
+
+
+def _begins(said: str, quoted: str) -> bool:
+    return said == quoted or (quoted.endswith("…") and len(quoted) > 1 and said.startswith(quoted[:-1]))
 
 
 def _text(message: StoredMessage) -> str:

@@ -5,9 +5,10 @@ One tenant with one bot, a private chat and a group; other chats and people come
 
 import json
 import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from mainstay.sandbox.feishu import events
 from mainstay.sandbox.feishu.cards import CardKit
 from mainstay.sandbox.feishu.limits import Limits
 from mainstay.sandbox.feishu.messages import Messages
@@ -49,9 +50,27 @@ class Tenant:
         sender: str = USER,
         reply_to: str = "",
         mention: bool = True,
+        mentions: Sequence[str] = (),
         message_id: str = "",
+        msg_type: str = "text",
+        content: Mapping[str, object] | None = None,
+        topic: bool = False,
     ) -> StoredMessage:
         """A person speaks; in a group to the bot, unless ``mention`` is false.
+
+        Args:
+            text: what is said; of another type of message only what the record calls it.
+            now: the moment.
+            chat: its id; empty for the sender's private chat, or the one group.
+            chat_type: of a chat that comes into being.
+            sender: the open_id of who speaks.
+            reply_to: the message that is replied to.
+            mention: in a group: whether the bot is mentioned.
+            mentions: open_ids of others who are mentioned, or ``"all"`` for everybody.
+            message_id: to be given this id rather than a fresh one.
+            msg_type: the platform's type of message.
+            content: what the platform writes of a message of another type than text.
+            topic: whether what is said in the chat opens a topic, as in a topic group.
 
         Raises:
             Refusal: if ``reply_to`` is no message, or ``message_id`` is one already.
@@ -63,20 +82,15 @@ class Tenant:
         place = self._chat(parent.chat_id if parent else chat, chat_type, sender)
         if message_id in self.messages.messages:
             raise Refusal(230001, f"message_id {message_id} was said already; deliver it again instead")
-        to_bot = mention and place.chat_type == "group"
-        content = json.dumps({"text": f"{events.MENTION_KEY} {text}" if to_bot else text}, ensure_ascii=False)
-        mentioned: Json = {
-            "key": events.MENTION_KEY,
-            "id": self.app.bot_open_id,
-            "id_type": "open_id",
-            "name": self.app.bot_name,
-            "tenant_key": self.app.tenant_key,
-        }
+        mentioned = self._mentioned([*(["bot"] if mention and place.chat_type == "group" else []), *mentions])
+        keys = [str(each["key"]) for each in mentioned] + (["@_all"] if "all" in mentions else [])
+        written = content if content is not None else {"text": " ".join([*keys, text])}
+        opens = topic and parent is None
         message = StoredMessage(
             message_id=message_id or self.messages.new_id("om_"),
             chat_id=place.chat_id,
-            msg_type="text",
-            content=content,
+            msg_type=msg_type,
+            content=json.dumps(written, ensure_ascii=False),
             sender_id=sender,
             sender_type="user",
             created_ms=now.ms,
@@ -85,14 +99,48 @@ class Tenant:
             platform_s=now.platform_s,
             root_id=(parent.root_id or parent.message_id) if parent else "",
             parent_id=parent.message_id if parent else "",
-            thread_id=parent.thread_id if parent else "",
-            mentions=(mentioned,) if to_bot else (),
+            thread_id=parent.thread_id if parent else self.messages.new_id("omt_", 12) if opens else "",
+            mentions=tuple(mentioned),
         )
         self.messages.messages[message.message_id] = message
         self.record.said(message.message_id)
         if len(self.record.messages()) > _MAX_SAID:
             self._forget()
         return message
+
+    def _mentioned(self, who: Sequence[str]) -> list[Json]:
+        """As the platform lists them, in the order of their places in the text; everybody is not listed."""
+        own = {"bot": (self.app.bot_open_id, self.app.bot_name)}
+        return [
+            {
+                "key": f"@_user_{number}",
+                "id": own.get(each, (each, ""))[0],
+                "id_type": "open_id",
+                "name": own.get(each, ("", each.removeprefix("ou_").capitalize()))[1],
+                "tenant_key": self.app.tenant_key,
+            }
+            for number, each in enumerate((each for each in who if each != "all"), start=1)
+        ]
+
+    def edit(self, message_id: str, text: str, now: Moment) -> StoredMessage:
+        """A person changes what they said. Raises Refusal when it is not there, and KeyError when it is no text."""
+        message = self.messages.living(message_id)
+        if message.sender_type != "user" or message.msg_type != "text":
+            raise KeyError(f"no text of a person: {message_id}")
+        keys = " ".join(str(each["key"]) for each in message.mentions)
+        content = json.dumps({"text": f"{keys} {text}".strip()}, ensure_ascii=False)
+        changed = replace(message, content=content, updated=True, updated_ms=now.ms)
+        self.messages.messages[message_id] = changed
+        self.record.touch(message_id)
+        return changed
+
+    def enter(self, sender: str) -> Chat:
+        """A person opens their private chat with the bot."""
+        return self._chat("", "p2p", sender)
+
+    def add_bot(self, chat: str) -> Chat:
+        """Somebody adds the bot to a group."""
+        return self._chat(chat, "group", "")
 
     def _forget(self) -> None:
         for each in self.record.forget_oldest():

@@ -1,0 +1,96 @@
+"""Can a person see that a message was seen, and what became of it?
+
+By reactions under the message itself: one when it is accepted, which gives way to another when its outcome is
+shown. They are a courtesy: one task shows them, one after another; what there is no room or no budget for is left
+out and counted, and nothing that goes wrong with them reaches an answer.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+from mainstay.bus import Bus
+from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.machine import Pace
+from mainstay.channels.feishu.marks import Marks
+from mainstay.clock import Clock
+from mainstay.errors import StorageUnavailable
+from mainstay.events import DeadLettered, OutcomeDelivered
+from mainstay.messages import Message, Outcome
+
+__all__ = ["Receipts"]
+
+SEEN: Final = "OnIt"
+_ENDED: Final = {Outcome.ANSWERED: "DONE", Outcome.FAILED: "ERROR", Outcome.CANCELLED: ""}
+_WAITING: Final = 200
+_PER_SECOND: Final = 5.0
+_BURST: Final = 20
+
+
+class Receipts:
+    """The reactions of one channel."""
+
+    def __init__(self, *, client: FeishuClient, marks: Marks, bus: Bus, clock: Clock) -> None:
+        self._client = client
+        self._marks = marks
+        self._clock = clock
+        self._pace = Pace(_PER_SECOND, _BURST)
+        self._steps: asyncio.Queue[Message | str] = asyncio.Queue(_WAITING)
+        self.dropped: Counter[str] = Counter()
+        """What was not shown, by reason: full, no_budget, refused."""
+        bus.subscribe(OutcomeDelivered, lambda event: self._put(event.turn_id))
+        bus.subscribe(DeadLettered, lambda event: self._put(event.turn_id))
+
+    def seen(self, message: Message) -> None:
+        """A message was accepted."""
+        if message.kind == "message":
+            self._put(message)
+
+    def _put(self, step: Message | str) -> None:
+        try:
+            self._steps.put_nowait(step)
+        except asyncio.QueueFull:
+            self.dropped["full"] += 1
+
+    async def run(self) -> None:
+        """Show them, until cancelled; first what an earlier process did not get to."""
+        try:
+            for turn_id in await self._marks.ended_unseen():
+                self._put(turn_id)
+        except StorageUnavailable:
+            self.dropped["refused"] += 1
+        while True:
+            step = await self._steps.get()
+            try:
+                await (self._ended(step) if isinstance(step, str) else self._seen(step))
+            except (Refused, StorageUnavailable, ValueError, TypeError, KeyError):
+                self.dropped["refused"] += 1
+
+    async def _seen(self, message: Message) -> None:
+        if self._affordable():
+            reaction_id = await self._client.react(message.external_id, SEEN)
+            await self._marks.receipt_shown(message.external_id, reaction_id)
+
+    async def _ended(self, turn_id: str) -> None:
+        found = await self._marks.outcome_of(turn_id)
+        if found is None:
+            return
+        message, outcome = Message.from_json(found[0]), found[1]
+        for message_id in [each for each, _ in message.parts] or [message.target_id]:
+            await self._replace(message_id, _ENDED[outcome])
+
+    async def _replace(self, message_id: str, emoji: str) -> None:
+        """The one that said "seen" goes first: two that contradict each other say less than one."""
+        reaction_id = await self._marks.receipt(message_id)
+        if not reaction_id or not self._affordable():
+            return
+        await self._client.unreact(message_id, reaction_id)
+        await self._marks.receipt_gone(message_id)
+        if emoji and self._affordable():
+            await self._client.react(message_id, emoji)
+
+    def _affordable(self) -> bool:
+        if self._pace.take(self._clock.monotonic()):
+            return True
+        self.dropped["no_budget"] += 1
+        return False

@@ -1,0 +1,55 @@
+"""Which messages were taken back?
+
+Stored, because whoever hears of it need not be the worker that answers, nor outlive the answer; and because the
+platform may tell it before the message itself. In a group most of what is taken back was never for us.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from mainstay.clock import Clock
+from mainstay.messages import Message
+from mainstay.storage.sqlite import Storage
+from mainstay.turns.machine import said_in
+from mainstay.turns.tables import turn_recalls
+
+__all__ = ["Recalls", "recalled_of"]
+
+
+def recalled_of(tx: Connection, message: Message) -> frozenset[str]:
+    """Which of the messages that are answered here were taken back, by the platform's id."""
+    turns = {message.turn_id_of(external_id): external_id for external_id, _ in said_in(message)}
+    found = tx.scalars(select(turn_recalls.c.turn_id).where(turn_recalls.c.turn_id.in_(list(turns))))
+    return frozenset(turns[turn_id] for turn_id in found)
+
+
+class Recalls:
+    """What was taken back, by turn. Every method raises StorageUnavailable."""
+
+    def __init__(self, storage: Storage, clock: Clock) -> None:
+        self._storage = storage
+        self._clock = clock
+
+    async def add(self, turn_id: str) -> None:
+        """Remember it."""
+        row = insert(turn_recalls).values(turn_id=turn_id, recalled_at=self._clock.now())
+        await self._storage.write(lambda tx: tx.execute(row.on_conflict_do_nothing()).rowcount)
+
+    async def of(self, message: Message) -> frozenset[str]:
+        """See `recalled_of`."""
+        return await self._storage.read(lambda tx: recalled_of(tx, message))
+
+    async def gone(self, messages: Iterable[Message]) -> set[str]:
+        """The turn_ids of those of which nothing is left to be answered."""
+        asked = list(messages)
+        return await self._storage.read(
+            lambda tx: {each.turn_id for each in asked if len(recalled_of(tx, each)) == len(said_in(each))}
+        )
+
+    async def prune(self, before: datetime) -> int:
+        """Forget what was taken back before then; returns how many."""
+        old = delete(turn_recalls).where(turn_recalls.c.recalled_at < before)
+        return await self._storage.write(lambda tx: tx.execute(old).rowcount)
