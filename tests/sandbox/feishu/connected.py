@@ -23,7 +23,7 @@ from mainstay.sandbox.feishu.frames import Frame
 from mainstay.sandbox.feishu.http import platform_app
 from mainstay.sandbox.feishu.model import Options
 from mainstay.sandbox.feishu.platform import Platform
-from mainstay.sandbox.feishu.tenant import P2P, Tenant
+from mainstay.sandbox.feishu.tenant import USER, Tenant
 from mainstay.sandbox.feishu.websocket import Gateway
 from mainstay.sandbox.listener import bind
 from mainstay.sandbox.model import ConnectionSeen, Delivery
@@ -95,12 +95,20 @@ class Connected:
     def seen(self) -> list[ConnectionSeen]:
         return self.tenant.connections.seen()
 
-    def say(self, text: str) -> str:
-        now = self.clock.moment()
-        message = self.tenant.say(text, now)
-        body = events.received(APP, self.tenant.messages.chats[P2P], message, message.message_id[3:], now)
-        self.pusher.push(body, message_id=message.message_id, chat_id=P2P)
+    def say(self, text: str, *, sender: str = USER) -> str:
+        message = self.tenant.say(text, self.clock.moment(), sender=sender)
+        self.deliver(message.message_id, message.message_id[3:])
         return message.message_id
+
+    def deliver(self, message_id: str, event_id: str) -> None:
+        message, now = self.tenant.messages.messages[message_id], self.clock.moment()
+        body = events.received(APP, self.tenant.messages.chats[message.chat_id], message, event_id, now)
+        self.pusher.push(body, message_id=message_id, chat_id=message.chat_id)
+
+    def said_to(self, message_id: str) -> list[str]:
+        """What the bot has replied."""
+        snapshot = self.tenant.record.snapshot(message_id, self.clock.moment())
+        return [each.text for each in snapshot.replies]
 
     def delivery(self, message_id: str) -> Delivery:
         return next(each for each in self.pusher.deliveries() if each.message_id == message_id)
