@@ -42,6 +42,7 @@ class _Event:
     chat_id: str
     body: Json
     happened_s: float
+    tried_s: float = 0.0
     wire: tuple[bytes, dict[str, str]] | None = None
     state: Literal["pending", "acknowledged", "given_up"] = "pending"
     attempts: list[Attempt] = field(default_factory=list)
@@ -229,7 +230,7 @@ class Pusher:
         if first and await self._attempt(event):
             return
         for delay_s in retries:
-            await self._clock.sleep_until(self._clock.moment().platform_s + delay_s)
+            await self._clock.sleep_until(event.tried_s + delay_s)
             if await self._attempt(event):
                 return
         self._end(event, "given_up")
@@ -243,8 +244,9 @@ class Pusher:
         answer = await self._post(event)
         if answer == "200":
             self._end(event, "acknowledged")
-        took_s = self._clock.moment().real_s - begun.real_s
-        event.attempts.append(Attempt(begun.platform_s - event.happened_s, answer, took_s))
+        ended = self._clock.moment()
+        event.tried_s = ended.platform_s
+        event.attempts.append(Attempt(begun.platform_s - event.happened_s, answer, ended.real_s - begun.real_s))
         return answer == "200"
 
     async def _post(self, event: _Event) -> str:
