@@ -169,7 +169,7 @@ class _Control:
     async def state(self, _: dict[str, Any]) -> object:
         parts = self._parts
         return {
-            "url": parts.pusher.url,
+            "url": parts.pusher.webhook.url,
             "by_connection": parts.pusher.by_connection,
             "owner": parts.owner.pid,
             "owners": parts.owner.living,
