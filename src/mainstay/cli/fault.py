@@ -114,7 +114,7 @@ async def _connection(client: "SandboxClient", args: argparse.Namespace) -> str:
     """Let the bot's long connections fail."""
     if args.name == "refuse-connections":
         times = args.times or 1
-        await client.refuse_handshakes(times=times)
+        await client.refuse_handshakes(times=times, status=0, message="unavailable", http=503)
         return f"connection: the next {_count(times, 'attempt')} to make one will be refused"
     met = {
         "kick": lambda: client.kick(_WITHOUT_CLOSE),
