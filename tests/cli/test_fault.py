@@ -2,6 +2,13 @@
 
 import json
 
+import httpx2
+import pytest
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from mainstay.sandbox.process import find
+
 from .conftest import Project, running
 
 THREE = """
@@ -57,3 +64,40 @@ def test_a_sandbox_by_hand_has_the_models_of_the_configuration(project: Project)
     (project.path / "mainstay.toml").write_text(THREE)
     with running(project, "sandbox", ready="sandbox ready"):
         assert faults(project) == {"quick": [], "careful": [], "cheap": []}
+
+
+def connected(project: Project) -> ClientConnection:
+    """A bot's end of a long connection."""
+    address = find(project.path / ".mainstay")
+    assert address is not None
+    body = {"AppID": address.app_id, "AppSecret": address.app_secret}
+    answer = httpx2.post(f"{address.feishu_url}/callback/ws/endpoint", json=body, trust_env=False)
+    return connect(answer.json()["data"]["URL"], proxy=None)
+
+
+def test_the_bot_s_connection_fails_by_name_too(project: Project) -> None:
+    with running(project, "sandbox", ready="sandbox ready"):
+        nobody = project.run("fault", "quiet")
+        assert nobody.returncode == 1
+        assert (
+            nobody.stderr == 'mainstay: fault: the bot has no long connection open: is its mode "subscription"?\n'
+        )
+        with connected(project) as connection:
+            told = project.run("fault", "half-open")
+            assert told.stdout == "connection: 1 connection half-open; `mainstay fault clear` ends it\n"
+            assert faults(project) == {"primary": [], "fallback": [], "connection": ["half-open"]}
+            project.run("fault", "clear")
+            assert faults(project) == {"primary": [], "fallback": []}
+            assert project.run("fault", "kick").stdout == "connection: 1 connection ended, without a CLOSE\n"
+            with pytest.raises(ConnectionClosedError):
+                connection.recv()
+        told = project.run("fault", "refuse-connections", "--times", "2")
+        assert told.stdout == "connection: the next 2 attempts to make one will be refused\n"
+        for _ in range(2):
+            with pytest.raises(InvalidStatus):
+                connected(project)
+        connected(project).close()
+        wrong = project.run("fault", "kick", "--model", "primary", "--times", "3")
+        assert wrong.returncode == 2
+        assert "fault: --model means nothing to kick, which is no model's" in wrong.stderr
+        assert "fault: --times means nothing to kick, which is no model's" in wrong.stderr

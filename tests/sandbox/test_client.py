@@ -298,6 +298,10 @@ async def test_a_person_presses_the_button_that_the_card_has(
     ]
     await bot.reply(said.message_id, "The answer")
     assert [each.state for each in await talking.outcomes()] == ["final", "final"]
+    pressed = {"card": {"type": "raw", "data": card_with(text="Pressed")}}
+    webhook.answer = lambda headers, body: (200, pressed)
+    await talking.press(reply, "Again")
+    assert (await talking.record()).messages[0].replies[0].text == "Pressed"
 
 
 async def test_a_press_has_an_older_form_with_a_signature_of_its_own(

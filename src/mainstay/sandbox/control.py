@@ -171,7 +171,7 @@ class _Control:
     async def state(self, _: dict[str, Any]) -> object:
         parts = self._parts
         return {
-            "url": parts.pusher.url,
+            "url": parts.pusher.webhook.url,
             "by_connection": parts.pusher.by_connection,
             "owner": parts.owner.pid,
             "owners": parts.owner.living,
@@ -286,6 +286,9 @@ class _Control:
         press = self._tenant.record.pressed(message.message_id, label, action.get("value"))
         with self._tenant.cards.interaction(message.card_id):
             status, answer = await self._parts.pusher.callback(body)
+        if status == 200:
+            self._tenant.messages.answered(message.message_id, answer, self._parts.clock.moment())
+            self._tenant.record.touch(message.message_id)
         self._tenant.record.answered(press, status, answer)
         self._parts.changes.announce()
         return {"status": status, "answer": answer}

@@ -237,11 +237,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at handing an event to the webhook.
+    """One try at handing an event to the bot.
 
     Attributes:
         at_s: seconds of the platform's time since the event happened.
-        answer: the HTTP status, or what went wrong instead.
+        answer: the HTTP status, or the code of the acknowledgement, or what went wrong instead.
         seconds: how long the answer took, of real time.
     """
 

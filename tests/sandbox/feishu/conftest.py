@@ -21,6 +21,7 @@ from mainstay.sandbox.feishu.delivery import Pusher
 from mainstay.sandbox.feishu.model import ApiReply, ApiRequest, App, Json, Moment, Options
 from mainstay.sandbox.feishu.platform import Platform
 from mainstay.sandbox.feishu.tenant import P2P, Tenant
+from mainstay.sandbox.feishu.websocket import Gateway
 from mainstay.testing.clock import ManualClock
 
 APP = App(
@@ -180,7 +181,7 @@ async def pushing(webhook: Webhook) -> AsyncIterator[Pushing]:
     rng = random.Random(3)
     tenant, clock = Tenant(APP, Options(), rng), PlatformClock(SystemClock(), 0.0001)
     async with httpx2.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
-        pusher = Pusher(tenant, clock, http, rng)
+        pusher = Pusher(tenant, clock, http, rng, Gateway(tenant, clock, rng))
         running = group.create_task(pusher.run())
         await asyncio.sleep(0)
         assert await pusher.subscribe(webhook.url) == ""

@@ -220,3 +220,44 @@ def test_histories_together_stay_within_their_bound(world: World) -> None:
             world.wait(0.11)
     texts = [len(world.tenant.cards.cards[each].history) for each in (first, second)]
     assert texts == [2, 901]
+
+
+def test_a_card_in_the_answer_to_a_press_takes_the_place_of_the_one_that_was_pressed(world: World) -> None:
+    said = world.said()
+    card = world.card(card_with(button()))
+    shown = str(world.show(said, card).body["data"]["message_id"])
+    world.tenant.messages.answered(shown, {"card": {"type": "raw", "data": card_with(text="Pressed")}}, world.now)
+    assert world.tenant.record.snapshot(said, world.now).text == "Pressed"
+    assert world.tenant.record.snapshot(said, world.now).replies[0].actions == ()
+    raw = {"config": {"update_multi": True}, "elements": [{"tag": "markdown", "content": "one"}]}
+    body = {"msg_type": "interactive", "content": json.dumps(raw)}
+    reply = world.call("POST", f"/im/v1/messages/{said}/reply", body)
+    raw["elements"] = [{"tag": "markdown", "content": "two"}]
+    plain = str(reply.body["data"]["message_id"])
+    world.tenant.messages.answered(plain, {"card": {"type": "raw", "data": raw}}, world.now)
+    assert world.tenant.record.snapshot(said, world.now).text == "two"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        None,
+        {"toast": {"content": "ok"}},
+        {"card": {"type": "raw"}},
+        {"card": {"type": "template", "data": card_with(text="Pressed")}},
+        {"card": {"type": "raw", "data": {"schema": "1.0"}}},
+    ],
+)
+def test_an_answer_to_a_press_without_a_card_that_is_one_changes_nothing(world: World, answer: object) -> None:
+    said = world.said()
+    shown = str(world.show(said, world.card(card_with(button()))).body["data"]["message_id"])
+    world.tenant.messages.answered(shown, answer, world.now)
+    assert world.tenant.record.snapshot(said, world.now).text == "The answer"
+
+
+def test_the_answer_to_a_press_can_not_change_a_card_that_streams(world: World) -> None:
+    said = world.said()
+    shown = str(world.show(said, world.card()).body["data"]["message_id"])
+    world.tenant.messages.answered(shown, {"card": {"type": "raw", "data": card_with(text="Pressed")}}, world.now)
+    assert world.tenant.record.snapshot(said, world.now).text == "Thinking…"

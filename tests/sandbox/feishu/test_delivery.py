@@ -29,7 +29,7 @@ async def test_a_webhook_must_answer_with_the_challenge(pushing: Pushing, webhoo
         assert await pushing.pusher.subscribe(webhook.url + "/new") != ""
     assert "can not be reached" in await pushing.pusher.subscribe("http://127.0.0.1:1/")
     assert "can not be reached" in await pushing.pusher.subscribe("nonsense")
-    assert pushing.pusher.url == webhook.url
+    assert pushing.pusher.webhook.url == webhook.url
 
 
 async def test_the_challenge_is_sealed_but_not_signed_and_carries_the_token(
@@ -161,7 +161,7 @@ async def test_a_chat_that_hangs_does_not_hold_up_another(pushing: Pushing, webh
         await inner(scope, receive, send)
 
     async with served(app) as origin:
-        pushing.pusher.url = f"{origin}/webhook/event"
+        pushing.pusher.webhook.url = f"{origin}/webhook/event"
         slow = pushing.say("slow")
         await free.wait()
         quick = pushing.say("quick", GROUP)
@@ -184,5 +184,5 @@ async def test_a_press_on_a_card_is_tried_once(pushing: Pushing, webhook: Webhoo
     now = pushing.clock.moment()
     body = events.clicked(APP, message, {"value": {"a": 1}, "tag": "button"}, "ou_u1", "e1", now)
     assert await pushing.pusher.callback(body) == (200, {"toast": {"type": "info", "content": "ok"}})
-    pushing.pusher.card_url = "http://127.0.0.1:1/"
+    pushing.pusher.webhook.card_url = "http://127.0.0.1:1/"
     assert (await pushing.pusher.callback(body))[0] == 0

@@ -4,10 +4,7 @@ import asyncio
 import base64
 import itertools
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from tests.sandbox.conftest import until
@@ -173,34 +170,3 @@ async def test_how_a_connection_ended_is_written_down(connected: Connected) -> N
         "a frame that can not be read: cut off",
         "an acknowledgement of none unasked",
     )
-
-
-async def test_the_official_client_connects_pings_acknowledges_and_answers(connected: Connected) -> None:
-    program = Path(__file__).parents[2] / "channels" / "feishu" / "conformance" / "lark_bot.py"
-    bot = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(program),
-        connected.origin,
-        APP.app_id,
-        APP.app_secret,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "NO_PROXY": "127.0.0.1"},
-    )
-    assert bot.stdout is not None
-    try:
-        await until(lambda: bool(connected.ready()))
-        await until(lambda: bool(connected.seen[0].pings))
-        connected.options(event_parts=2)
-        message_id = connected.say("你好")
-        assert await connected.answers(message_id) == ["200"]
-        told = [json.loads(await bot.stdout.readline()) for _ in range(2)]
-        assert {"got": message_id, "content": '{"text": "你好"}'} in told
-        message = connected.tenant.messages.messages[message_id]
-        action: dict[str, object] = {"value": {"a": 1}, "tag": "button"}
-        body = events.clicked(APP, message, action, "ou_u1", "e1", connected.clock.moment())
-        assert await connected.pusher.callback(body) == (200, {"toast": {"type": "info", "content": "seen"}})
-        assert connected.seen[0].oddities == ()
-    finally:
-        bot.kill()
-        await bot.wait()

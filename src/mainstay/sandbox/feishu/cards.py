@@ -8,7 +8,7 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mainstay.sandbox.feishu import cardtext
 from mainstay.sandbox.feishu.model import Card, Json, Moment, Refusal
@@ -142,6 +142,16 @@ class CardKit:
             yield
         finally:
             card.interacting = False
+
+    def answered(self, card_id: str, content: Json, now: Moment) -> None:
+        """The bot answers a press with another card. It is shown unless the card streams, or it is none."""
+        card = self.cards.get(card_id)
+        if card is None or card.streaming:
+            return
+        with suppress(Refusal):
+            cardtext.check_v2(content)
+            card.content = content
+            self._remember(card, card.sequence, now)
 
     def _admit(self, card: Card, body: Json) -> tuple[int, str]:
         sequence, uuid = body.get("sequence"), body.get("uuid", "")

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from mainstay.sandbox.feishu import cardtext
@@ -127,6 +128,20 @@ class Messages:
     def recall(self, message_id: str, now: Moment) -> StoredMessage:
         """A person takes back what they said. Raises Refusal when it is not there."""
         return self._changed(replace(self.living(message_id), deleted=True), now)
+
+    def answered(self, message_id: str, answer: object, now: Moment) -> None:
+        """The bot has answered a press on a card: one that comes with the answer takes the place of that card."""
+        given = answer.get("card") if isinstance(answer, dict) else None
+        content = given.get("data") if isinstance(given, dict) and given.get("type") == "raw" else None
+        message = self.messages.get(message_id)
+        if message is None or not isinstance(content, dict):
+            return
+        if message.card_id:
+            self._cards.answered(message.card_id, content, now)
+            return
+        with suppress(Refusal):
+            _check_card(json.dumps(content))
+            self._changed(replace(message, content=json.dumps(content, ensure_ascii=False)), now)
 
     def page(self, query: Mapping[str, str]) -> Json:
         """``GET /im/v1/messages``: the history of a chat or a thread, in pages."""

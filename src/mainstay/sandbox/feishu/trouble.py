@@ -6,6 +6,7 @@ spoilt on its way. What the next handshake and the next event meet is decided he
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Final, Literal
 
 from mainstay.errors import nearest
@@ -39,8 +40,8 @@ class HandshakeFault:
     hang: bool = False
 
     def __post_init__(self) -> None:
-        if not 300 <= self.http <= 599:
-            raise ValueError("http must be a status from 300 to 599")
+        if self.http not in {each.value for each in HTTPStatus if each >= HTTPStatus.MULTIPLE_CHOICES}:
+            raise ValueError(f"http {self.http}: a refusal has a known status of 300 or more")
 
     @property
     def headers(self) -> dict[str, str]:

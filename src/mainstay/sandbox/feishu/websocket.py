@@ -47,7 +47,7 @@ class _Wire:
     line: Line
     socket: ServerConnection
     kicked: bool = False
-    waiting: dict[str, tuple[Frame, asyncio.Future[Json]]] = field(default_factory=dict)
+    waiting: dict[str, tuple[Frame, asyncio.Future[Json | None]]] = field(default_factory=dict)
 
 
 class Gateway:
@@ -167,23 +167,27 @@ class Gateway:
         return found
 
     async def _exchange(self, line: Line, event: Frame) -> Json:
-        acknowledged: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        """The payload of the acknowledgement. Raises ConnectionClosed."""
+        loop = asyncio.get_running_loop()
         wire = next((each for each in self._wires.values() if each.line is line), None)
         if wire is None or line.illness in {"half-open", "quiet"}:
-            return await acknowledged  # nobody hears of it: what is stale, or ill, is taken for alive
+            unheard: asyncio.Future[Json] = loop.create_future()
+            return await unheard  # what is stale, or ill, is taken for alive
         spoil = self.trouble.spoil()
         parts = trouble.parts(event, self._tenant.options.event_parts)
-        frame_id = event.header("message_id")
-        wire.waiting[frame_id] = (event, acknowledged)
+        acknowledged: asyncio.Future[Json | None] = loop.create_future()
+        wire.waiting[event.header("message_id")] = (event, acknowledged)
         try:
             for message in trouble.spoilt(event, spoil) if spoil else map(frames.encode, parts):
                 await wire.socket.send(message)
             given = await acknowledged
-            if spoil is not None and spoil.how == "acknowledgement-lost":
-                await asyncio.Event().wait()
-            return given
         finally:
-            del wire.waiting[frame_id]
+            del wire.waiting[event.header("message_id")]
+        if given is None:
+            raise wire.socket.protocol.close_exc
+        if spoil is not None and spoil.how == "acknowledgement-lost":
+            await asyncio.Event().wait()
+        return given
 
     def _frame(self, plain: bytes, kind: str) -> Frame:
         headers = (
@@ -244,7 +248,11 @@ class Gateway:
         options = self._tenant.options
         payload = (client_config(options) if options.pong is None else options.pong).encode()
         pong = Frame(service=ping.service, method=frames.CONTROL, headers=(("type", "pong"),), payload=payload)
-        await wire.socket.send(frames.encode(pong))
+        try:
+            async with asyncio.timeout(self._clock.window(_WINDOW_S)):
+                await wire.socket.send(frames.encode(pong))
+        except TimeoutError:
+            wire.line.oddities.append("a pong that it did not read")
 
     def _acknowledged(self, wire: _Wire, frame: Frame) -> None:
         frame_id, oddities = frame.header("message_id"), wire.line.oddities
@@ -268,7 +276,7 @@ class Gateway:
         protocol = wire.socket.protocol
         for _, waiting in wire.waiting.values():
             if not waiting.done():
-                waiting.set_exception(protocol.close_exc)
+                waiting.set_result(None)
         said = protocol.close_rcvd
         by: Literal["bot", "platform", "nobody"] = "nobody" if said is None else "bot"
         if wire.kicked or (protocol.close_sent is not None and not protocol.close_rcvd_then_sent):

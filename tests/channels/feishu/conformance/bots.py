@@ -3,7 +3,7 @@
 A program is given the platform's origin, the app's id and its secret. It writes a line of JSON for each thing
 that happens to it: ``{"pid": 1}`` when it has begun, ``{"got": message_id, "text": text}`` when it handles a
 message, ``{"pressed": value}`` when it handles a press on a card. It replies to each message with the same
-text, and answers a press with the toast "seen". For a message that begins with "long" it works for 4 seconds,
+text, and answers a press with a toast. For a message that begins with "long" it works for 4 seconds,
 in the place where the client has its handlers. On SIGTERM it ends its client as that is meant to be ended.
 """
 
@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,8 @@ def _node() -> tuple[list[str], dict[str, str], bool]:
 
 
 BOTS = {"lark-oapi": _lark, "node-sdk": _node}
-if (_HERE / "our_bot.py").exists():
-    BOTS["ours"] = _ours
+if find_spec("mainstay.channels.feishu.connection"):
+    BOTS = {"ours": _ours, **BOTS}
 
 
 @asynccontextmanager

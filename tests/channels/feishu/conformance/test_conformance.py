@@ -72,8 +72,10 @@ async def test_a_press_is_answered_in_the_acknowledgement(client: Bot) -> None:
     action: dict[str, object] = {"value": {"a": 1}, "tag": "button"}
     now = client.platform.clock.moment()
     body = events.clicked(APP, message, action, "ou_u1", f"press-{message.message_id}", now)
-    answer = await client.platform.pusher.callback(body)
-    assert answer == (200, {"toast": {"type": "info", "content": "seen"}})
+    code, answer = await client.platform.pusher.callback(body)
+    assert code == 200
+    assert isinstance(answer, dict)
+    assert answer["toast"]["content"]
 
 
 @kept_by_all(lark="answers 500 to an event that nobody has registered for, so that it comes again four times")
