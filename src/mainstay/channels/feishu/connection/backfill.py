@@ -75,9 +75,12 @@ class Backfill:
         """Why it is not asked any more, by type of chat."""
 
     async def since(self, at: datetime | None) -> Found:
-        """Take in what was said since then, but nothing that is too old; None: nobody knows since when."""
+        """Take in what was said since then, but nothing that is too old; None: nobody knows since when.
+
+        A little earlier, as the platform has another clock: what was known is recognised.
+        """
         oldest = self._clock.now() - timedelta(seconds=self._settings.backfill_max_age)
-        at = oldest if at is None else max(at, oldest)
+        at = oldest if at is None else max(at - timedelta(seconds=self._settings.clock_skew), oldest)
         asked = new = missed = 0
         again = False
         for container in self._chats.latest(self._settings.backfill_chats):
