@@ -148,7 +148,10 @@ async def _serve(
             await ending.asked.wait()
             lifecycle.draining = True
             notifier.say("STOPPING=1", "STATUS=drains")
-            app.draining = ending.failure is not None  # a process that failed is to promise nothing more
+            if ending.failure is not None:  # a process that failed is to promise nothing more
+                app.draining = True
+                for channel in house.channels.values():
+                    channel.leave()
             bus.emit(ServiceStopping(drain_s=drain_s))
             _say_goodbye(announce, house.turns.running, drain_s)
             await house.turns.drain(drain_s)

@@ -155,6 +155,11 @@ class FeishuChannel:
         finally:
             self._tasks = None
 
+    def leave(self) -> None:
+        """Take no events over long connections any more; outcomes are shown as before."""
+        if self.connections is not None:
+            self.connections.leave()
+
     async def resolve_bot(self) -> Bot:
         """Who this bot is, asked once. Raises DeliveryError."""
         if self._bot is None:

@@ -296,6 +296,16 @@ async def test_who_stops_says_goodbye(bot):
     assert bot.gate.opened == 2
 
 
+async def test_a_process_that_fails_leaves_the_platform_while_it_goes_on_itself(bot):
+    made = await bot.connect()
+    await bot.until(ConnectionOpened)
+    made.leave()
+    await asyncio.wait({bot.task})
+    assert bot.task.exception() is None
+    await bot.gate.until(lambda: bot.gate.closed_with == [1000])
+    assert made.status()[0] == "degraded"
+
+
 async def test_nothing_that_is_secret_is_told(bot, caplog):
     caplog.set_level("DEBUG")
     bot.gate.answers = [JSONResponse({"code": 10014, "msg": "app secret invalid"})]

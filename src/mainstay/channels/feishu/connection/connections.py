@@ -71,6 +71,7 @@ class Connections:
         self._heard_at = clock.now()
         self._gap: list[datetime | None] = []
         self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[NoReturn]] = []
         self.opened = asyncio.Event()
         """Set when one was open for the first time."""
         self.rejected: Counter[str] = Counter()
@@ -93,13 +94,16 @@ class Connections:
         ]
 
     async def run(self) -> None:
-        """Be connected, and fetch what was missed, until cancelled."""
+        """Be connected, and fetch what was missed, until cancelled or told to `leave`."""
         await self._chats.load()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._chats.run())
-            tasks.create_task(self._fetch())
-            for slot in self._slots:
-                tasks.create_task(slot.run())
+            work = (self._chats.run(), self._fetch(), *(slot.run() for slot in self._slots))
+            self._tasks = [tasks.create_task(each) for each in work]
+
+    def leave(self) -> None:
+        """Close the connections, and open none any more."""
+        for task in self._tasks:
+            task.cancel()
 
     def _opened(self, good_at: datetime | None, gap_s: float) -> None:
         self.opened.set()
