@@ -49,6 +49,7 @@ from mainstay.wiring import House, database_breaker, find_extras, join, web, web
 __all__ = ["serve"]
 
 _UNLIMITED = httpx2.Limits(max_connections=None)
+_CONNECTED_S = 5.0
 _HTTP_DRAIN_S = 2.0  # for requests under way when the turns are done; all of ours are short
 
 
@@ -134,7 +135,8 @@ async def _serve(
             for name, part in house.parts.items():
                 parts.keep_going(name, part)
             if sandbox is not None:
-                await _subscribe(sandbox, asked, origin, house)
+                await _subscribe(sandbox, asked, origin)
+            await _connected(house)
             lifecycle.started = True
             notifier = Notifier()
             notifier.say("READY=1", f"STATUS=answers at {origin}")
@@ -176,22 +178,26 @@ def _origin(listener: socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str, house: House) -> None:
+async def _connected(house: House) -> None:
+    """Be able to hear before it is said that we can; a platform that is away holds up no start for long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CONNECTED_S):
+            for channel in house.channels.values():
+                await channel.connected()
+
+
+async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> None:
     """Let the sandbox's platform reach the bot that lives there; one with credentials has a platform of its own."""
     living_there = (name for name, channel in asked.channels.items() if not has_credentials(channel))
     name = next(living_there, None)
     if name is None:
         return
-    connections = house.channels[name].connections
+    event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
     async with SandboxClient(sandbox) as client:
-        if connections is None:
-            event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
+        if asked.channels[name].by_connection:
+            await client.subscribe_by_connection()
+        else:
             await client.subscribe(event, card)
-            return
-        await client.subscribe_by_connection()
-    with suppress(TimeoutError):  # it is tried again and again, and health says how it goes
-        async with asyncio.timeout(asked.sandbox.start_timeout):
-            await connections.opened.wait()
 
 
 async def _work(house: House, failed: Callable[[Exception], None]) -> None:

@@ -112,10 +112,10 @@ async def test_what_may_not_be_read_is_asked_for_once_and_told_once(bot):
     await bot.until(HistoryRefused)
     (await bot.gate.connected()).transport.abort()
     await bot.until(ConnectionOpened, 2)
-    await bot.gate.until(lambda: made.detail()["history"] != "readable")
+    await bot.gate.until(lambda: made.detail()["historyRefused"])
     assert len(bot.gate.histories_asked) == 1
     assert [each.chat_type for each in bot.seen(HistoryRefused)] == ["p2p"]
-    assert "99991672" in made.detail()["history"]
+    assert "99991672" in str(made.detail()["historyRefused"])
     assert made.status()[0] == "ok", "it is a courtesy of the app's owner"
 
 
@@ -160,6 +160,17 @@ async def test_only_the_latest_chats_are_asked_and_a_short_gap_asks_none(bot):
         await bot.until(ConnectionOpened, count + 1)
     await bot.stop()
     assert len(bot.gate.histories_asked) == 2
+
+
+async def test_a_connection_that_flaps_costs_no_more_calls_than_the_hour_has(bot):
+    await heard_of(bot, ("oc_1", "p2p"), ("oc_2", "p2p"))
+    await bot.connect(backfill_after=0.0, backfill_calls=3)
+    for count in range(1, 5):
+        await bot.until(ConnectionOpened, count)
+        (await bot.gate.connected()).transport.abort()
+    await bot.until(ConnectionOpened, 5)
+    await bot.stop()
+    assert len(bot.gate.histories_asked) == 3
 
 
 async def test_after_a_gap_is_asked_for_what_was_said_since_it_was_last_good(bot):

@@ -165,13 +165,19 @@ class Connections:
             return "down", why
         return "degraded", f"{len(self._slots) - len(closed)} of {len(self._slots)} connections are open: {why}"
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether there has been no connection for so long that it is no hiccup."""
+        now_s = self._clock.monotonic()
+        return all(slot.closed_for(now_s) > self._settings.deaf_after for slot in self._slots)
+
     def detail(self) -> Detail:
         """What is shown of all of them together."""
         return {
             "connections": f"{sum(slot.since is not None for slot in self._slots)}/{len(self._slots)}",
             **_shown(self._slots),
             "leftOut": self.rejected.total(),
-            "history": "; ".join(f"{kind}: {why}" for kind, why in self._backfill.refused.items()) or "readable",
+            "historyRefused": "; ".join(f"{kind}: {why}" for kind, why in self._backfill.refused.items()) or None,
         }
 
     def checks(self) -> list[Check]:
