@@ -109,12 +109,12 @@ def tables(*, quick: bool = False) -> Iterator[Matrix]:
         shares=[bot.label for bot in BOTS if not bot.is_ours],
         rows=lines.every,
         notes=[
-            f"Acknowledgements: {SECONDS} s of messages from as many people, counted by the platform from its frame to",
-            "ours; each message is answered by a line of text as well. Answered: of them, with the one outcome, when",
-            "nothing moved any more.",
-            f"Streamed: {ANSWERS} answers, {AT_ONCE} at once, {len(TEXT)} characters each, 4 of them each 10 ms. Mainstay",
-            "stores every message and every outcome on the disk before it says so; the others keep them in memory.",
-            "Exact: the card says the text in the end.",
+            f"Acknowledgements: {SECONDS} s of messages, each from somebody else, counted by the platform from",
+            "its frame to ours; each is answered by a line of text, too. Answered: those with their one outcome,",
+            "when nothing moved any more.",
+            f"Streamed: {ANSWERS} answers, {AT_ONCE} at once, {len(TEXT)} characters each, 4 of them each 10 ms.",
+            "Mainstay stores every message and every outcome on the disk before it says so; the others keep",
+            "them in memory. Exact: the card says the text in the end.",
             f"Load average at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
         ],
     )

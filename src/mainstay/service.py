@@ -19,8 +19,8 @@ import httpx2
 
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
-from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.channels.feishu.webhook import webhook_path
+from mainstay.channels.seam import Hearing
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config, has_credentials
 from mainstay.config.sandboxed import with_sandbox
@@ -51,6 +51,7 @@ from mainstay.wiring import House, database_breaker, find_extras, join, web
 __all__ = ["serve"]
 
 _UNLIMITED = httpx2.Limits(max_connections=None)
+_CONNECTED_S = 5.0
 _HTTP_DRAIN_S = 2.0  # for requests under way when the turns are done; all of ours are short
 
 
@@ -136,7 +137,8 @@ async def _serve(
             for name, part in house.parts.items():
                 parts.keep_going(name, part)
             if sandbox is not None:
-                await _subscribe(sandbox, asked, origin, house)
+                await _subscribe(sandbox, asked, origin)
+            await _connected(house)
             lifecycle.started = True
             notifier = Notifier()
             notifier.say("READY=1", f"STATUS=answers at {origin}")
@@ -150,7 +152,10 @@ async def _serve(
             await ending.asked.wait()
             lifecycle.draining = True
             notifier.say("STOPPING=1", "STATUS=drains")
-            app.draining = ending.failure is not None  # a process that failed is to promise nothing more
+            if ending.failure is not None:  # a process that failed is to promise nothing more
+                app.draining = True
+                for channel in _hearing(house):
+                    channel.leave()
             bus.emit(ServiceStopping(drain_s=drain_s))
             _say_goodbye(announce, house.turns.running, drain_s)
             await house.turns.drain(drain_s)
@@ -175,23 +180,30 @@ def _origin(listener: socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str, house: House) -> None:
+def _hearing(house: House) -> list[Hearing]:
+    return [channel for channel in house.channels.values() if isinstance(channel, Hearing)]
+
+
+async def _connected(house: House) -> None:
+    """Be able to hear before it is said that we can; a platform that is away holds up no start for long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CONNECTED_S):
+            for channel in _hearing(house):
+                await channel.connected()
+
+
+async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> None:
     """Let the sandbox's platform reach the bot that lives there; one with credentials has a platform of its own."""
     living_there = (name for name, channel in asked.bots.items() if not has_credentials(channel))
     name = next(living_there, None)
     if name is None:
         return
-    bot = house.channels[name]
-    connections = bot.connections if isinstance(bot, FeishuChannel) else None
+    event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
     async with SandboxClient(sandbox) as client:
-        if connections is None:
-            event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
+        if asked.bots[name].by_connection:
+            await client.subscribe_by_connection()
+        else:
             await client.subscribe(event, card)
-            return
-        await client.subscribe_by_connection()
-    with suppress(TimeoutError):  # it is tried again and again, and health says how it goes
-        async with asyncio.timeout(asked.sandbox.start_timeout):
-            await connections.opened.wait()
 
 
 async def _work(house: House, failed: Callable[[Exception], None]) -> None:

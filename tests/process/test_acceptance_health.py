@@ -146,7 +146,7 @@ async def test_the_front_page_says_what_runs_here(made: Project) -> None:
     async with visiting(made) as http:
         front = await http.get("/", headers=STRANGER)
     assert front.status_code == 200
-    assert front.json().items() >= {"status": "ok", "service": "feishu-agent", "mode": "webhook"}.items()
+    assert front.json().items() >= {"status": "ok", "service": "feishu-agent", "mode": "subscription"}.items()
 
 
 async def test_one_answer_is_one_call_and_one_success(cleared: Project) -> None:

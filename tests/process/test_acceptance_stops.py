@@ -160,7 +160,7 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_afterwards_nothing_is_
 
         async def refused() -> bool:
             tried = [each for each in await made.sandbox.deliveries() if each.event_id == said.event_id]
-            return [attempt.answer for attempt in tried[0].attempts] == ["503"]
+            return [attempt.answer for attempt in tried[0].attempts] == ["500"]
 
         await eventually(refused)
         assert turn_of(made, said.message_id) not in inbox(made)
@@ -180,7 +180,7 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_afterwards_nothing_is_
     await made.sandbox.advance(15)
     assert (await end_of(made, said.message_id)).text
     delivery = await delivery_of(made, said.event_id)
-    assert [attempt.answer for attempt in delivery.attempts] == ["503", "200"]
+    assert [attempt.answer for attempt in delivery.attempts] == ["500", "200"]
     assert (await verdict_on(made, said.message_id)).outcomes == 1
     async with visiting(made) as http:
         assert (await http.get("/readyz")).status_code == 200

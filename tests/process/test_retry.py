@@ -8,7 +8,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.process.conftest import answered, end_of, event, eventually, inbox, nobody, now_ms, send_event, shown_now
+from tests.process.conftest import (
+    BY_WEBHOOK,
+    answered,
+    end_of,
+    event,
+    eventually,
+    inbox,
+    nobody,
+    now_ms,
+    send_event,
+    shown_now,
+)
 
 from mainstay.messages import turn_id_of
 from mainstay.sandbox.client import SandboxError
@@ -66,6 +77,7 @@ async def paying(directory: Path) -> AsyncIterator[Project]:
 async def made(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Project]:
     """A service that runs, for those who restart nothing."""
     async with paying(tmp_path_factory.mktemp("retry")) as made:
+        (made.directory / ".env").write_text(BY_WEBHOOK)
         await made.start()
         yield made
 

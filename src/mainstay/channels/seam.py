@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mainstay.inbox.model import Depth, Entry
     from mainstay.storage.sqlite import Storage
 
-__all__ = ["Channel", "Reading", "Service"]
+__all__ = ["Channel", "Hearing", "Reading", "Service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +87,21 @@ class Channel(Protocol):
 
 @runtime_checkable
 class Reading(Protocol):
-    """What a channel may have as well."""
+    """What a channel may have as well: something to be read before a message is answered."""
 
     async def read(self, message: Message) -> Message:
         """The message as it is when its answer begins, with what it refers to. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Hearing(Protocol):
+    """What a channel may have as well: a connection of its own, without which it hears nothing."""
+
+    async def connected(self) -> None:
+        """Return once it hears."""
+        ...
+
+    def leave(self) -> None:
+        """Hear nothing any more; outcomes are shown as before."""
         ...

@@ -1,7 +1,7 @@
 """``mainstay ask``: say something to the bot and watch it answer.
 
-The text goes the whole way: into the sandbox's Feishu, to the service's webhook, through inbox, agents and model,
-and back onto a card, which is shown here as it grows.
+The text goes the whole way: into the sandbox's Feishu, to the service, through inbox, agents and model, and back
+onto a card, which is shown here as it grows.
 """
 
 import argparse

@@ -72,7 +72,7 @@ restart_delay = "5s"                    # the first delay; those in a row grow
 # Without an app_id the bot lives in the sandbox's Feishu. Put the values into .env.
 # [channels.feishu]
 # kind = "feishu"
-# mode = "webhook"
+# mode = "subscription"                 # a long connection; with an encrypt_key the default is a webhook
 # app_id = "env:FEISHU_APP_ID"
 # app_secret = "env:FEISHU_APP_SECRET"
 # encrypt_key = "env:FEISHU_ENCRYPT_KEY"

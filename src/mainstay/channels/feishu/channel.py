@@ -7,6 +7,7 @@ answer while it is made, the `Pump` shows outcomes, `Retries` has failed ones tr
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 import httpx2
@@ -144,6 +145,7 @@ class FeishuChannel:
                 clock=clock,
             )
         self._bot: Bot | None = None
+        self._known = asyncio.Event()
         self._last_refusal: Refusal | None = None
         self._refused_at_s = 0.0
         self._writers: dict[str, CardWriter] = {}
@@ -181,7 +183,7 @@ class FeishuChannel:
                     self._start(turn_id, writer)
                 tasks.create_task(self._stay_connected())
                 if self.connections is not None:
-                    tasks.create_task(self.connections.run())
+                    tasks.create_task(self._hear(self.connections))
                 tasks.create_task(self._tidy())
                 if self._receipts is not None:
                     tasks.create_task(self._receipts.run())
@@ -189,10 +191,21 @@ class FeishuChannel:
         finally:
             self._tasks = None
 
+    def leave(self) -> None:
+        """Take no events over long connections any more; outcomes are shown as before."""
+        if self.connections is not None:
+            self.connections.leave()
+
+    async def connected(self) -> None:
+        """Return once events can come in."""
+        if self.connections is not None:
+            await self.connections.opened.wait()
+
     async def resolve_bot(self) -> Bot:
         """Who this bot is, asked once. Raises DeliveryError."""
         if self._bot is None:
             self._bot = await self._client.bot()
+            self._known.set()
         return self._bot
 
     async def read(self, message: Message) -> Message:
@@ -243,6 +256,7 @@ class FeishuChannel:
         return Condition(
             name=self._name,
             status=status,
+            affects_status=self.connections is not None and self.connections.is_deaf,
             reason=reason,
             detail={
                 "bot": self._bot.name if self._bot else None,
@@ -287,6 +301,13 @@ class FeishuChannel:
             else:
                 failures = 0
                 await asyncio.sleep(max(1.0, self._client.renew_in_s))
+
+    async def _hear(self, connections: "Connections") -> None:
+        """What comes before it is known who the bot is would have to come again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.request_timeout):
+                await self._known.wait()
+        await connections.run()
 
     def _start(self, turn_id: str, writer: CardWriter) -> None:
         """At once, or when `run` begins."""

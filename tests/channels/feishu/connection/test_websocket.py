@@ -253,15 +253,17 @@ async def test_a_refused_ticket_is_replaced_and_too_many_connections_are_called_
 
 
 async def test_while_it_is_connected_again_it_is_degraded_and_not_down(bot):
-    made = await bot.connect()
+    made = await bot.connect(deaf_after=0.3)
     socket = await bot.gate.connected()
     await bot.until(ConnectionOpened)
     bot.gate.answers = [JSONResponse({"code": 1, "msg": "system busy"})] * 1000
+    assert not made.is_deaf
     socket.transport.abort()
     await bot.until(ConnectionRefused)
     status, reason = made.status()
     assert status == "degraded"
     assert reason.startswith("0 of 1 connections are open: code 1")
+    await bot.gate.until(lambda: made.is_deaf)
 
 
 async def test_pings_go_on_whatever_the_platform_says_about_them(bot):
@@ -294,6 +296,16 @@ async def test_who_stops_says_goodbye(bot):
     await bot.gate.until(lambda: not bot.gate.open)
     assert bot.gate.closed_with == [1000, 1000]
     assert bot.gate.opened == 2
+
+
+async def test_a_process_that_fails_leaves_the_platform_while_it_goes_on_itself(bot):
+    made = await bot.connect()
+    await bot.until(ConnectionOpened)
+    made.leave()
+    await asyncio.wait({bot.task})
+    assert bot.task.exception() is None
+    await bot.gate.until(lambda: bot.gate.closed_with == [1000])
+    assert made.status()[0] == "degraded"
 
 
 async def test_nothing_that_is_secret_is_told(bot, caplog):

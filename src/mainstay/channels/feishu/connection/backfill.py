@@ -2,10 +2,12 @@
 
 The chats that were spoken in last are asked for their history, and what is found goes the way of every event: what
 is known already is recognised there. How much is asked is bounded, because each chat costs a call of the month's
-quota: so many chats, so many minutes, so many pages. What the app may not read is not asked for again.
+quota: so many chats, so many minutes, so many pages, so many calls in an hour. What the app may not read is not
+asked for again.
 """
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,6 +27,7 @@ __all__ = ["Backfill", "Found"]
 
 _ON_ITS_WAY: Final = timedelta(seconds=30)
 """A younger message may just be coming by itself."""
+_HOUR_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +74,21 @@ class Backfill:
         self._intake = intake
         self._bus = bus
         self._clock = clock
+        self._asked_s: deque[float] = deque()
         self.refused: dict[str, str] = {}
         """Why it is not asked any more, by type of chat."""
 
     async def since(self, at: datetime | None) -> Found:
-        """Take in what was said since then, but nothing that is too old; None: nobody knows since when."""
+        """Take in what was said since then, but nothing that is too old; None: nobody knows since when.
+
+        A little earlier, as the platform has another clock: what was known is recognised.
+        """
         oldest = self._clock.now() - timedelta(seconds=self._settings.backfill_max_age)
-        at = oldest if at is None else max(at, oldest)
+        at = oldest if at is None else max(at - timedelta(seconds=self._settings.clock_skew), oldest)
         asked = new = missed = 0
         again = False
         for container in self._chats.latest(self._settings.backfill_chats):
-            if container.chat_type in self.refused:
+            if container.chat_type in self.refused or not self._may_ask():
                 continue
             asked += 1
             try:
@@ -100,6 +107,16 @@ class Backfill:
         if new:
             self._bus.emit(HistoryRead(channel=self._name, chats=asked, messages=new))
         return Found(missed=missed, again=again)
+
+    def _may_ask(self) -> bool:
+        """Whether the hour has a call left; takes it. A connection that flaps is not to eat the month's quota."""
+        now_s = self._clock.monotonic()
+        while self._asked_s and self._asked_s[0] < now_s - _HOUR_S:
+            self._asked_s.popleft()
+        if len(self._asked_s) >= self._settings.backfill_calls:
+            return False
+        self._asked_s.append(now_s)
+        return True
 
     def _refused(self, container: Container, refused: Refused) -> bool:
         """Whether it is worth another try."""

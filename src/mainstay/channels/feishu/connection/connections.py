@@ -71,6 +71,7 @@ class Connections:
         self._heard_at = clock.now()
         self._gap: list[datetime | None] = []
         self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[NoReturn]] = []
         self.opened = asyncio.Event()
         """Set when one was open for the first time."""
         self.rejected: Counter[str] = Counter()
@@ -93,13 +94,16 @@ class Connections:
         ]
 
     async def run(self) -> None:
-        """Be connected, and fetch what was missed, until cancelled."""
+        """Be connected, and fetch what was missed, until cancelled or told to `leave`."""
         await self._chats.load()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._chats.run())
-            tasks.create_task(self._fetch())
-            for slot in self._slots:
-                tasks.create_task(slot.run())
+            work = (self._chats.run(), self._fetch(), *(slot.run() for slot in self._slots))
+            self._tasks = [tasks.create_task(each) for each in work]
+
+    def leave(self) -> None:
+        """Close the connections, and open none any more."""
+        for task in self._tasks:
+            task.cancel()
 
     def _opened(self, good_at: datetime | None, gap_s: float) -> None:
         self.opened.set()
@@ -161,13 +165,19 @@ class Connections:
             return "down", why
         return "degraded", f"{len(self._slots) - len(closed)} of {len(self._slots)} connections are open: {why}"
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether there has been no connection for so long that it is no hiccup."""
+        now_s = self._clock.monotonic()
+        return all(slot.closed_for(now_s) > self._settings.deaf_after for slot in self._slots)
+
     def detail(self) -> Detail:
         """What is shown of all of them together."""
         return {
             "connections": f"{sum(slot.since is not None for slot in self._slots)}/{len(self._slots)}",
             **_shown(self._slots),
             "leftOut": self.rejected.total(),
-            "history": "; ".join(f"{kind}: {why}" for kind, why in self._backfill.refused.items()) or "readable",
+            "historyRefused": "; ".join(f"{kind}: {why}" for kind, why in self._backfill.refused.items()) or None,
         }
 
     def checks(self) -> list[Check]:

@@ -34,6 +34,13 @@ def _connections(written: object) -> int:
     return count
 
 
+def _calls(written: object) -> int:
+    count = int(str(written))
+    if not 1 <= count <= 3600:
+        raise ValueError(f"{count} calls an hour: write a number from 1 to 3600")
+    return count
+
+
 def _chats(written: object) -> int:
     count = int(str(written))
     if not 0 <= count <= 200:
@@ -63,10 +70,18 @@ class ConnectionSettings:
     pong_timeout: float = duration(
         "10s", help="How long a pong may take; the connection is given up after two pings without one."
     )
+    deaf_after: float = duration(
+        "30s", help="How long there may be no connection until the service's health is no longer good."
+    )
     backfill_chats: int = setting(
         20,
         help="How many of the latest chats are asked for what was said while there was no connection; 0: none.",
         parse=_chats,
+    )
+    backfill_calls: int = setting(
+        60,
+        help="How many histories are asked for in an hour at most; each costs a call of the month's quota.",
+        parse=_calls,
     )
     backfill_max_age: float = duration(
         "15m", help="How old a message may be that is fetched from a chat's history."

@@ -1,8 +1,8 @@
 """In which chats was the bot last spoken to?
 
-Every message brings its chat to mind; what has changed is written down every few seconds, by the way. A crash loses
-those seconds, which costs nothing but a few messages that are fetched once more, and are known. A chat that nobody
-has heard of can not be asked; of so many only the latest are kept.
+Every message brings its chat to mind; what has changed is written down once a second, by the way. A crash loses
+that second, and a new chat of that second can not be asked for what was missed in it. A chat that nobody has heard
+of can not be asked either; of so many only the latest are kept.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ __all__ = ["Chats", "moment"]
 
 _log = logging.getLogger(__name__)
 _KEPT: Final = 200
-_WRITE_EVERY_S: Final = 5.0
+_WRITE_EVERY_S: Final = 1.0
 
 
 class Chats:
@@ -63,7 +63,7 @@ class Chats:
         if said_at is None or not 0 < len(chat_id) <= 64:
             return
         thread_id = text_at(message, "thread_id")[:64]
-        for container_id in {chat_id, thread_id or chat_id}:
+        for container_id in dict.fromkeys((chat_id, thread_id or chat_id)):
             known = self._known.get(container_id)
             self._known[container_id] = Container(
                 container_id=container_id,
@@ -87,11 +87,15 @@ class Chats:
 
     async def run(self) -> NoReturn:
         """Write down what changes, until cancelled."""
-        while True:
-            await self._woken.wait()
-            await asyncio.sleep(_WRITE_EVERY_S)
-            self._woken.clear()
-            await self.write()
+        try:
+            while True:
+                await self._woken.wait()
+                await asyncio.sleep(_WRITE_EVERY_S)
+                self._woken.clear()
+                await self.write()
+        finally:
+            if self._changed:
+                await self.write()
 
     async def write(self) -> None:
         """Write down what has changed; what can not be written now is written the next time."""

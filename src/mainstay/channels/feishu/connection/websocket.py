@@ -123,6 +123,10 @@ class Slot:
                 case never:
                     assert_never(never)
 
+    def closed_for(self, now_s: float) -> float:
+        """For how many seconds it has been of no use; 0.0 while it is open."""
+        return 0.0 if self.since else now_s - self._good_s
+
     def suspect(self, reason: str) -> None:
         """There is evidence that nothing comes over it: it is replaced."""
         self._link.suspect(reason)

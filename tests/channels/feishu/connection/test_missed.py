@@ -1,0 +1,236 @@
+"""What was said while nobody listened is answered once, and asking for it costs no more than it must."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.channels.feishu.connection.conftest import event, frame
+
+from mainstay.events import ConnectionLost, ConnectionOpened, HistoryRead, HistoryRefused
+from mainstay.messages import Message
+
+pytestmark = pytest.mark.anyio
+
+
+def ms(ago_s: float = 0.0) -> str:
+    return str(int((datetime.now(UTC) - timedelta(seconds=ago_s)).timestamp() * 1000))
+
+
+def item(message_id: str, *, ago_s: float = 60.0, **more: object) -> dict[str, object]:
+    """A message as the history has it."""
+    return {
+        "message_id": message_id,
+        "msg_type": "text",
+        "create_time": ms(ago_s),
+        "deleted": False,
+        "chat_id": "oc_1",
+        "sender": {"id": "ou_1", "id_type": "open_id", "sender_type": "user"},
+        "body": {"content": '{"text":"did you hear?"}'},
+    } | more
+
+
+async def heard_of(bot, *chats: tuple[str, str], **more: object) -> None:
+    """An earlier process was spoken to in these chats: id and type."""
+    await bot.connect()
+    socket = await bot.gate.connected()
+    for number, (chat_id, chat_type) in enumerate(chats):
+        said = event(f"om_{chat_id}", chat_id=chat_id, chat_type=chat_type, create_time=ms(number), **more)
+        await socket.send(frame(f"f_{chat_id}", said))
+        await bot.gate.acknowledged(f"f_{chat_id}")
+    await bot.chats.write()
+    await bot.stop()
+    await bot.gate.until(lambda: not bot.gate.open)
+    bot.gate.histories_asked.clear()
+    bot.events.clear()
+    bot.accepted.clear()
+
+
+async def test_at_the_start_the_chats_are_asked_for_what_was_missed(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history = [
+        item("om_young", ago_s=10),
+        item("om_missed", ago_s=300),
+        item("om_old", ago_s=3600),
+        item("om_recalled", deleted=True),
+        item("om_ours", sender={"id": "cli_1", "id_type": "app_id", "sender_type": "app"}),
+        item("", ago_s=5),
+    ]
+    await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == ["om_missed", "om_young"], "in the order of saying"
+    [message, _] = bot.accepted
+    assert (message.chat_id, message.chat_type, message.sender_id, message.text) == (
+        "oc_1",
+        "p2p",
+        "ou_1",
+        "did you hear?",
+    )
+    [asked] = bot.gate.histories_asked
+    assert asked["container_id"] == "oc_1"
+    assert 0 <= datetime.now(UTC).timestamp() - int(asked["start_time"]) - 900 < 60
+    assert bot.seen(HistoryRead) == [HistoryRead(channel="feishu", chats=1, messages=2)]
+
+
+async def test_what_the_platform_delivers_too_is_one_message(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history = [item("om_missed")]
+    await bot.connect()
+    socket = await bot.gate.connected(2)
+    await bot.until(HistoryRead)
+    await socket.send(frame("f1", event("om_missed")))
+    await bot.gate.acknowledged("f1")
+    [found, delivered] = bot.accepted
+    assert found.turn_id == delivered.turn_id
+
+
+async def test_a_mention_in_a_group_and_a_thread_are_read_as_if_they_had_come(bot):
+    mention = {"key": "@_user_1", "id": {"open_id": "ou_bot"}, "name": "Mainstay"}
+    await heard_of(bot, ("oc_g", "group"), mentions=[mention], thread_id="omt_1", root_id="om_root")
+    assert [each.container_id for each in bot.chats.latest(9)] == ["oc_g", "omt_1"]
+    named = [{"key": "@_user_1", "id": "ou_bot", "id_type": "open_id", "name": "Mainstay"}]
+    text = {"content": '{"text":"@_user_1 and now?"}'}
+    bot.gate.history = [
+        item("om_meant", body=text, mentions=named, root_id="om_root", thread_id="omt_1", ago_s=30),
+        item("om_not_meant", ago_s=20),
+    ]
+    await bot.connect()
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 2)
+    await bot.until(HistoryRead)
+    assert {(each["container_id_type"], each["container_id"]) for each in bot.gate.histories_asked} == {
+        ("chat", "oc_g"),
+        ("thread", "omt_1"),
+    }
+    assert all(("start_time" in each) == (each["container_id_type"] == "chat") for each in bot.gate.histories_asked)
+    assert {(message.external_id, message.text, message.thread_id) for message in bot.accepted} == {
+        ("om_meant", "and now?", "om_root")
+    }
+
+
+async def test_what_may_not_be_read_is_asked_for_once_and_told_once(bot):
+    await heard_of(bot, ("oc_1", "p2p"), ("oc_2", "p2p"), ("oc_3", "p2p"))
+    bot.gate.history_code = 99991672
+    made = await bot.connect(backfill_after=0.0)
+    await bot.until(HistoryRefused)
+    (await bot.gate.connected()).transport.abort()
+    await bot.until(ConnectionOpened, 2)
+    await bot.gate.until(lambda: made.detail()["historyRefused"])
+    assert len(bot.gate.histories_asked) == 1
+    assert [each.chat_type for each in bot.seen(HistoryRefused)] == ["p2p"]
+    assert "99991672" in str(made.detail()["historyRefused"])
+    assert made.status()[0] == "ok", "it is a courtesy of the app's owner"
+
+
+async def test_a_chat_that_the_bot_has_left_is_not_asked_again(bot):
+    await heard_of(bot, ("oc_1", "p2p"), ("oc_2", "p2p"))
+    bot.gate.history_code = 230002
+    await bot.connect()
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 2 and not bot.chats.latest(9))
+    await bot.chats.write()
+    await bot.chats.load()
+    assert bot.chats.latest(9) == []
+
+
+async def test_a_platform_that_is_busy_is_asked_again(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history_code = 99991400
+    await bot.connect()
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) >= 2)
+    bot.gate.history_code, bot.gate.history = 0, [item("om_missed")]
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == ["om_missed"]
+
+
+async def test_what_can_not_be_stored_yet_is_asked_for_again(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history, bot.full = [item("om_missed")], True
+    await bot.connect()
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) >= 2)
+    bot.full = False
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == ["om_missed"]
+
+
+async def test_only_the_latest_chats_are_asked_and_a_short_gap_asks_none(bot):
+    chats = [(f"oc_{number}", "p2p") for number in range(5)]
+    await heard_of(bot, *chats)
+    await bot.connect(backfill_chats=2)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 2)
+    assert {each["container_id"] for each in bot.gate.histories_asked} == {"oc_0", "oc_1"}
+    for count in (1, 2):
+        (await bot.gate.connected()).transport.abort()
+        await bot.until(ConnectionOpened, count + 1)
+    await bot.stop()
+    assert len(bot.gate.histories_asked) == 2
+
+
+async def test_a_connection_that_flaps_costs_no_more_calls_than_the_hour_has(bot):
+    await heard_of(bot, ("oc_1", "p2p"), ("oc_2", "p2p"))
+    await bot.connect(backfill_after=0.0, backfill_calls=3)
+    for count in range(1, 5):
+        await bot.until(ConnectionOpened, count)
+        (await bot.gate.connected()).transport.abort()
+    await bot.until(ConnectionOpened, 5)
+    await bot.stop()
+    assert len(bot.gate.histories_asked) == 3
+
+
+async def test_after_a_gap_is_asked_for_what_was_said_since_it_was_last_good(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    await bot.connect(backfill_after=0.01)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 1)
+    began = datetime.now(UTC).timestamp()
+    (await bot.gate.connected()).transport.abort()
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 2)
+    earlier_s = began - int(bot.gate.histories_asked[1]["start_time"])
+    assert 298 < earlier_s < 302, "by as much as the clocks may differ, and no more"
+
+
+async def test_a_connection_that_brings_nothing_is_replaced_once_the_history_shows_it(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    made = await bot.connect(quiet_after=0.2)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) >= 3)
+    assert (bot.gate.opened, bot.seen(ConnectionLost)) == (2, []), "it was only quiet"
+    bot.gate.history = [item("om_just_now", ago_s=1)]
+    await bot.gate.until(lambda: len(bot.accepted) == 1)
+    assert bot.seen(ConnectionLost) == [], "that one may just be on its way"
+    bot.gate.history = [item("om_missed", ago_s=60)]
+    await bot.until(ConnectionLost)
+    await bot.until(ConnectionOpened, 2)
+    assert "stale: 1 message" in bot.seen(ConnectionLost)[0].reason
+    assert {message.external_id for message in bot.accepted} == {"om_just_now", "om_missed"}
+    assert made.detail()["reconnects"] == 1
+
+
+async def test_messages_said_while_the_bot_was_away_are_answered_once_though_the_platform_repeats_them(world):
+    await world.platform.subscribe_by_connection()
+    first = await world.process(mode="subscription")
+    await first.until(ConnectionOpened)
+    group = {"chat_type": "group", "sender": "ou_anna"}
+    known = [await world.ask("in private", sender="ou_ben"), await world.ask("@bot in a group", **group)]
+    chats = first.channel.connections
+    assert chats is not None
+    await chats._chats.write()
+    await first.kill()
+    missed = [
+        await world.platform.say("anybody?", sender="ou_ben"),
+        await world.platform.say("and in the group?", **group),
+        await world.platform.say("not for the bot", mention=False, **group),
+    ]
+    second = await world.process(mode="subscription")
+    await second.until(HistoryRead)
+    await world.platform.advance(15)
+
+    async def repeated() -> bool:
+        again = {message.external_id for message in world.accepted}
+        counted = [message.external_id for message in world.accepted]
+        return all(counted.count(each.message_id) >= 2 for each in missed[:2]) and missed[2].message_id not in again
+
+    await world.eventually(repeated)
+    assert {message.turn_id for message in world.accepted} == {
+        *(message.turn_id for message in known),
+        *(turn(world.accepted, each.message_id) for each in missed[:2]),
+    }
+
+
+def turn(accepted: list[Message], message_id: str) -> str:
+    [turn_id] = {message.turn_id for message in accepted if message.external_id == message_id}
+    return turn_id
