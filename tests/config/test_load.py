@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mainstay.channels.console.model import ConsoleSettings
+from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.model import PluggedSettings
 from mainstay.config.load import load
+from mainstay.config.show import settings
 from mainstay.errors import ConfigError
 
 
@@ -256,3 +260,34 @@ def test_the_service_is_asked_for_its_health_where_it_listens(project) -> None:
     assert own.health.http == "http://127.0.0.1:5000/health"
     elsewhere = project(f'{written}cwd = "other"\n').apps["bot"]
     assert (elsewhere.health, elsewhere.listen) == (None, ())
+
+
+def test_the_console_is_there_whatever_other_channels_there_are(project) -> None:
+    for written in (
+        "\n",
+        "[channels.feishu]\n",
+        '[channels.team]\nkind = "feishu"\n',
+        '[channels.x]\nkind = "a:b"\n',
+    ):
+        channels = project(written).channels
+        assert channels["console"] == ConsoleSettings(), written
+    assert project("[channels.console]\nkeep = '1h'\n").channels == {"console": ConsoleSettings(keep=3600.0)}
+    named = project('[channels.desk]\nkind = "console"\n').channels
+    assert list(named) == ["desk"], "one is enough"
+    assert isinstance(project('[channels.console]\nkind = "feishu"\n').channels["console"], FeishuSettings)
+
+
+def test_settings_of_a_channel_are_those_of_its_kind(project) -> None:
+    written = '[channels.slack]\nkind = "acme.slack:Slack"\noptions = { token = "env:TOKEN", room = "c" }\n'
+    config = project(written, environ={"TOKEN": "t-1", "MAINSTAY_CHANNELS_CONSOLE_WAITING": "5"})
+    slack, console = config.channels["slack"], config.channels["console"]
+    assert isinstance(slack, PluggedSettings)
+    assert (slack.text("token"), slack.text("room"), slack.text("other", "x")) == ("t-1", "c", "x")
+    assert "t-1" not in repr(slack)
+    assert config.secrets == ("t-1",)
+    assert isinstance(console, ConsoleSettings)
+    assert console.waiting == 5
+    assert config.sandbox_users == ("models.primary", "models.fallback"), "nobody needs the sandbox's platform"
+    shown = {each.key: each.value for each in settings(config)}
+    assert shown["channels.slack.options"] == {"token": "***", "room": "c"}
+    assert shown["channels.console.waiting"] == 5

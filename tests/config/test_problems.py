@@ -141,7 +141,16 @@ GOOD_MODEL = 'base_url = "https://h/v1"\nmodel = "m"\n'
         ),
         ('[agents.manager]\nspecialists = ["x"]\n', "there is no agent named x; add [agents.x]"),
         ('[agents.manager]\nspecialists = ["manager"]\n', "manager can not hand over to itself"),
-        ('[channels.feishu]\nkind = "slack"\n', "channels.feishu.kind: 'slack' is not one of feishu"),
+        (
+            '[channels.feishu]\nkind = "slack"\n',
+            "channels.feishu.kind: 'slack' is not one of feishu, console, package.",
+        ),
+        ('[channels.a]\nkind = "a b:c"\n', "channels.a.kind: 'a b:c' is not a factory"),
+        ('[channels.a]\nkind = "a:b"\nsecret = "x"\n', "channels.a.secret: unknown key"),
+        ('[channels.a]\nkind = "a:b"\noptions = { key = 1 }\n', "channels.a.options: key must be text in quotes"),
+        ('[channels.a]\nkind = "a:b"\noptions = { key = "env:NOWHERE" }\n', "variable NOWHERE is not set"),
+        ('[channels.console]\napp_id = "cli_1"\n', "channels.console.app_id: unknown key"),
+        ('[channels.console]\nwait = "0s"\n', "channels.console.wait: "),
         ('[channels.feishu]\napp_id = "cli_1"\n', "mainstay.toml:1: channels.feishu: app_secret is missing"),
         ('[channels.feishu]\napp_secret = "s"\n', "mainstay.toml:1: channels.feishu: app_id is missing"),
         (

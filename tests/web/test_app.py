@@ -272,6 +272,31 @@ async def test_a_bug_is_a_500_without_its_text_and_is_told_once(
     assert "ASGI message" not in caplog.text  # half an answer is broken off, not followed by another
 
 
+async def test_a_mount_with_items_answers_what_is_one_plain_segment_below_it(access: Access, visit: Visit) -> None:
+    mounts = [
+        Mount(path="/chat", app=reached, items=True),
+        Mount(path="/chat/own", app=echo),
+        Mount(path="/x", app=reached),
+    ]
+    async with visit(App(mounts, access, unexpected)) as client:
+        for path in ("/chat", "/chat/a", "/chat/A-b_c.d~e", "/chat/" + "a" * 128):
+            assert (await client.get(path, headers=OPERATOR)).status_code == 200, path
+            assert (await client.get(path)).status_code == 401, path
+            assert (await client.get(path, headers=VIEWER)).status_code == 403, path
+        assert (await client.post("/chat/own", content=b"mine", headers=OPERATOR)).content == b"mine"
+        for path in (
+            "/chat/",
+            "/chat/a/b",
+            "/chat/.",
+            "/chat/%61",
+            "/chat/a%2fb",
+            "/chat/" + "a" * 129,
+            "/x/a",
+            "/chata",
+        ):
+            assert (await client.get(path, headers=OPERATOR)).status_code == 404, path
+
+
 async def test_two_mounts_can_not_have_one_path(access: Access) -> None:
     with pytest.raises(ValueError, match="two mounts at /chat"):
         App([Mount(path="/chat", app=reached), Mount(path="/chat", app=echo)], access, unexpected)

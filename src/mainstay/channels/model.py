@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mainstay.errors import ConfigError
 from mainstay.settings import Secret, setting, texts
 
 __all__ = ["PluggedSettings"]
@@ -33,7 +34,13 @@ class PluggedSettings:
         {}, help="Whatever it wants to know; a value may hold env:NAME, and is a secret then.", parse=_options
     )
 
-    def text(self, option: str, default: str = "") -> str:
-        """The value of an option, also of one that is secret."""
+    def text(self, option: str, default: str | None = None) -> str:
+        """The value of an option, also of one that is secret.
+
+        Raises:
+            ConfigError: if it is missing or empty, and there is no default.
+        """
         value = self.options.get(option, default)
+        if not value:
+            raise ConfigError(f"options.{option}: is missing, or empty")
         return value.reveal() if isinstance(value, Secret) else value

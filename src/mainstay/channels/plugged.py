@@ -18,7 +18,10 @@ def made(name: str, settings: ChannelSettings, service: Service) -> Channel:
     """
     spec = KINDS[settings.kind].factory if settings.kind in KINDS else settings.kind
     where = f"channels.{name}.kind"
-    channel = made_by(spec, where, name, settings, service)
+    try:
+        channel = made_by(spec, where, name, settings, service)
+    except ConfigError as error:
+        raise ConfigError(*(_with(f"channels.{name}", problem) for problem in error.problems)) from error
     missing = [each for each in ("mounts", "run", "replier", "checks") if not hasattr(channel, each)]
     if missing:
         raise ConfigError(
@@ -26,3 +29,7 @@ def made(name: str, settings: ChannelSettings, service: Service) -> Channel:
             "see mainstay.channels.seam.Channel"
         )
     return cast("Channel", channel)
+
+
+def _with(where: str, problem: str) -> str:
+    return problem if problem.startswith(where) else f"{where}: {problem}"

@@ -37,7 +37,7 @@ class Service:
         bus: hears of what happens.
         clock: the time.
         http: for calls to the platform; every call needs a timeout of its own.
-        guard: holds back calls while the platform fails: hold its permit around each call.
+        guard: holds back calls while the platform fails: its permit is held around each call. `Sending` does that.
         accept: stores a message: True once it is stored, False if it is known already. Raises StorageUnavailable.
         cancel: ends the answer to the message of this turn, now or when its turn comes, because it was taken back.
             Raises StorageUnavailable.

@@ -171,6 +171,8 @@ class _Shown:
         match event.name:
             case "text":
                 self._text = data["replace"] if "replace" in data else self._text + data["append"]
+            case "accepted":
+                self._status = "…"
             case "status" | "away":
                 self._status = data["text"]
             case "hand-over":

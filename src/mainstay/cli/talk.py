@@ -88,8 +88,8 @@ class Talk:
             except httpx2.ConnectError:
                 if not reached:
                     raise NotRunning(f"no service runs at {self._url}: start it with `mainstay serve`") from None
-            except httpx2.TransportError:
-                pass
+            except httpx2.TransportError:  # it was there, and may have the message
+                reached = True
             yield Event(name="away", data={"text": f"{why}: tries again"})
             await asyncio.sleep(_AGAIN_S)
 

@@ -22,6 +22,7 @@ from mainstay.checks import Condition
 from mainstay.errors import Category, LeftAlone, StorageUnavailable
 from mainstay.events import DeadLettered, DeliveryRetried, ErrorSeen, OutcomeDelivered
 from mainstay.messages import AnswerEvent, Finished, Message
+from mainstay.recovery.classify import classify
 
 __all__ = ["Patience", "Sending", "SendingReplier"]
 
@@ -59,8 +60,8 @@ class Sending:
     Args:
         name: of the channel.
         service: see `Service`.
-        show: shows one outcome, whole. Raises TryLater, or Undeliverable; whatever else it raises is tried again,
-            too, and reported.
+        show: shows one outcome, whole. Raises TryLater, or Undeliverable; whatever else it raises is a failure of
+            the platform, reported and tried again, at the time that a response with ``Retry-After`` asks for.
         patience: see `Patience`.
     """
 
@@ -161,28 +162,37 @@ class Sending:
     async def _try(self, stored: Stored) -> None:
         turn_id, tries = stored.turn_id, stored.tries + 1
         try:
-            showing = showing_of(stored, tries)
-            async with asyncio.timeout(self._patience.timeout_s):
-                if showing.said:  # else the message was taken back, and nothing is to be said
-                    await self._show(showing)
-        except Undeliverable as error:
-            await self._bury(stored, str(error))
-        except TryLater as error:
-            await self._put_off(stored, tries, str(error), error.after_s)
+            with self._service.guard.permit():
+                async with asyncio.timeout(self._patience.timeout_s):
+                    refused = await self._refused(showing_of(stored, tries))
         except LeftAlone as error:
-            await self._put_off(stored, tries, str(error), error.wait_s)
-        except TimeoutError:
-            await self._put_off(stored, tries, f"not shown within {self._patience.timeout_s:g} s")
+            refused = TryLater(str(error), error.wait_s)
         except Exception as error:  # noqa: BLE001  one outcome's bug must not keep the others from being shown
-            _log.exception("an outcome could not be shown")
-            self._saw(Category.INTERNAL, type(error).__name__, turn_id, logged=True)
-            await self._put_off(stored, tries, type(error).__name__)
-        else:
-            if await self._outcomes.settle(stored.seq, shown=True):
-                self._service.bus.emit(OutcomeDelivered(turn_id=turn_id, via="text"))
-            self._settled(turn_id)
+            failure = classify(error)
+            if is_bug := failure.category is Category.INTERNAL:
+                _log.exception("an outcome could not be shown")
+            self._saw(failure.category, failure.message, turn_id, logged=is_bug)
+            refused = TryLater(failure.message, failure.retry_after_s or 0.0)
+        match refused:
+            case None:
+                if await self._outcomes.settle(stored.seq, shown=True):
+                    self._service.bus.emit(OutcomeDelivered(turn_id=turn_id, via="text"))
+                self._settled(turn_id)
+            case TryLater():
+                await self._put_off(stored, tries, str(refused), refused.after_s)
+            case Undeliverable():
+                await self._bury(stored, str(refused))
 
-    async def _put_off(self, stored: Stored, tries: int, reason: str, at_least_s: float = 0.0) -> None:
+    async def _refused(self, showing: Showing) -> TryLater | Undeliverable | None:
+        """Why it was not shown. What the platform says is no failure of the platform."""
+        try:
+            if showing.said:  # else the message was taken back, and nothing is to be said
+                await self._show(showing)
+        except (TryLater, Undeliverable) as refused:
+            return refused
+        return None
+
+    async def _put_off(self, stored: Stored, tries: int, reason: str, at_least_s: float) -> None:
         patience = self._patience
         age_s = (self._service.clock.now() - stored.created_at).total_seconds()
         if age_s > patience.max_age_s:
@@ -200,6 +210,7 @@ class Sending:
 
     def _buried(self, turn_id: str, reason: str) -> None:
         self._service.bus.emit(DeadLettered(turn_id=turn_id, reason=reason))
+        self._settled(turn_id)
 
     def _settled(self, turn_id: str) -> None:
         if (told := self._told.get(turn_id)) is not None:

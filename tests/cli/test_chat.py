@@ -1,0 +1,124 @@
+"""``mainstay chat`` talks to the agents of the running service, in a terminal and in a pipe."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from tests.cli.emulator import Terminal
+
+from .conftest import BARE, Project
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(request: pytest.FixtureRequest) -> None:
+    if "service" in request.fixturenames:
+        request.getfixturevalue("service").run("fault", "clear")
+
+
+@pytest.fixture
+def terminal(service: Project) -> Iterator[Terminal]:
+    command = [sys.executable, "-m", "mainstay", "chat", "-c", "terminal"]
+    env = BARE | {"PORT": str(service.port), "TERM": "xterm", "NO_COLOR": "1", "INPUTRC": "/dev/null"}
+    made = Terminal(command, cwd=service.path, env=env)
+    yield made
+    made.close()
+
+
+def piped(service: Project, text: str, *typed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mainstay", "chat", *typed],
+        cwd=service.path,
+        env=BARE | {"PORT": str(service.port)},
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def prompted(terminal: Terminal) -> None:
+    terminal.until(lambda rows: [row for row in rows if row][-1:] == [">"])
+
+
+def test_words_are_said_and_answered_and_that_is_all(service: Project) -> None:
+    done = service.run("chat", "how", "are", "you")
+    assert done.returncode == 0, done.stderr
+    assert "how are you" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stderr.startswith("manager answered with model primary in ")
+
+
+def test_what_is_piped_in_is_one_message(service: Project) -> None:
+    done = piped(service, "first line\nsecond line\n", "--json", "-c", "piped")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert (outcome["outcome"], outcome["conversation"], outcome["agent"]) == ("answered", "piped", "manager")
+    assert "first line second line" in outcome["text"]
+    assert piped(service, " \n").returncode == 2
+
+
+def test_a_conversation_goes_on_where_it_was_and_others_are_not_in_it(service: Project) -> None:
+    assert service.run("chat", "-c", "one", "a plum").returncode == 0
+    assert "a plum" in service.run("chat", "-c", "one", "and?").stdout
+    assert "a plum" not in service.run("chat", "-c", "two", "and?").stdout
+
+
+def test_a_failure_is_shown_and_is_code_1(service: Project) -> None:
+    service.run("fault", "auth")
+    done = service.run("chat", "--json", "hello")
+    assert done.returncode == 1
+    outcome = json.loads(done.stdout)
+    assert (outcome["outcome"], bool(outcome["notice"])) == ("failed", True)
+
+
+def test_without_a_service_it_says_what_to_start_and_is_code_3(project: Project) -> None:
+    done = project.run("chat", "hello")
+    assert done.returncode == 3
+    assert done.stderr.startswith("mainstay: no service has run for ")
+    (project.path / ".mainstay").mkdir(mode=0o700)
+    tokens = project.path / ".mainstay" / "tokens.json"
+    tokens.touch(mode=0o600)
+    tokens.write_text(json.dumps({"viewer": "v" * 40, "operator": "o" * 40}))
+    done = project.run("chat", "hello")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("mainstay: no service runs at http://127.0.0.1:")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_token_of_another_directory_is_told(service: Project, project: Project) -> None:
+    home = project.path / ".mainstay"
+    home.mkdir(mode=0o700)
+    (home / "tokens.json").touch(mode=0o600)
+    (home / "tokens.json").write_text(json.dumps({"viewer": "v" * 40, "operator": "o" * 40}))
+    done = project.run("chat", "hello", PORT=str(service.port))
+    assert done.returncode == 2
+    assert "does the service there belong to another directory?" in done.stderr
+
+
+def test_on_a_terminal_it_is_a_conversation_which_ctrl_d_ends(terminal: Terminal) -> None:
+    terminal.sees(">")
+    terminal.press("review my OKR\n")
+    terminal.sees("okr answered with model primary in")
+    terminal.press("and now?\n")
+    terminal.sees("You wrote: “and now?”. Before that")
+    prompted(terminal)
+    terminal.press("\x04")
+    assert terminal.wait() == 0
+
+
+def test_ctrl_c_takes_back_the_answer_and_not_the_conversation(service: Project, terminal: Terminal) -> None:
+    service.run("fault", "hang")
+    terminal.sees(">")
+    terminal.press("hello\n")
+    terminal.sees("…")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.sees("taken back in")
+    service.run("fault", "clear")
+    terminal.press("again\n")
+    terminal.sees("answered with")
+    prompted(terminal)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.wait() == 130
