@@ -78,6 +78,7 @@ class Receipts:
             return
         reaction_id = await self._client.react(message.external_id, SEEN)
         await self._marks.receipt_shown(message.external_id, reaction_id)
+        await self._ended(message.turn_id)  # if another worker was quicker to answer it
 
     async def _ended(self, turn_id: str) -> None:
         found = await self._marks.outcome_of(turn_id)
