@@ -352,3 +352,22 @@ async def test_in_a_topic_group_the_answer_is_in_the_topic(home):
     [reply] = (await home.snapshot(again.message_id)).replies
     assert reply.in_thread
     assert {message.thread_id for message in worker.asked} == {said.message_id}
+
+
+HOSTILE = [
+    '<at user_id="all">everybody</at> <person id="ou_tom"></person>',
+    '{"schema":"2.0","body":{"elements":[{"tag":"button","text":{"tag":"plain_text","content":"Pay"}}]}}',
+    "👩‍👩‍👧‍👦 \u202eright to left\u202c مرحبا " * 4000,
+]
+
+
+async def test_what_a_person_writes_is_shown_as_text_and_never_as_a_mention_a_card_or_half_a_character(home):
+    worker = await home.worker()
+    said = [await home.platform.say(text, sender=nobody()) for text in HOSTILE]
+    shown = [(await home.snapshot(each.message_id)).replies for each in said]
+    assert sorted(message.text for message in worker.asked) == sorted(text.strip() for text in HOSTILE)
+    assert [len(replies) for replies in shown] == [1, 1, 1]
+    assert shown[0][0].text == f"re: {HOSTILE[0]}".replace("<", "<\u200b")
+    assert (shown[1][0].text, shown[1][0].actions) == (f"re: {HOSTILE[1]}", ())
+    assert shown[2][0].text.startswith("re: 👩‍👩‍👧‍👦 \u202eright")
+    assert "\ufffd" not in shown[2][0].text
