@@ -350,6 +350,7 @@ async def test_in_a_thread_that_the_bot_began_to_answer_it_need_not_be_mentioned
         assert {message.lane for message in worker.asked} == {
             f"feishu:{root.app_id}:{root.chat_id}:{root.message_id}"
         }
+        assert {message.context for message in worker.asked} == {""}  # they begin with what the bot knows
         assert (await home.verdict(to_tom.message_id)).outcomes == 0
 
 
