@@ -135,6 +135,11 @@ class Message:
         return turn_id_of(self.channel, self.bot_id, "message", message_id)
 
     @property
+    def turn_ids(self) -> tuple[str, ...]:
+        """The turns of all messages that are answered here, this one first."""
+        return (self.turn_id, *(self.turn_id_of(external_id) for external_id, _ in self.parts[1:]))
+
+    @property
     def prompt(self) -> str:
         """What the agent is asked: what it has to know, then what was said."""
         return f"{self.context}\n\n{self.text}" if self.context else self.text
@@ -410,7 +415,7 @@ class Responder(Protocol):
         ...
 
     def respond(self, message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
-        """Yield the answer as it comes, then exactly one `Finished`.
+        """Yield the answer to `Message.prompt` as it comes, then exactly one `Finished`.
 
         A failure of a model is a ``Finished`` with outcome ``failed``; an exception is a bug, and is reported to
         the person as one. Closing the generator cancels the work, down to the provider's socket.

@@ -359,3 +359,12 @@ async def test_who_says_more_than_is_answered_one_by_one_is_told_so_once(post) -
     assert [(message.external_id, into) for message, into in post.joined] == [(each, host) for each in "cde"]
     entry = await inbox.find(post.message("d").turn_id)
     assert (entry.state, entry.outcome, entry.reason) == (State.FINISHED, None, f"answered together with {host}")
+
+
+async def test_a_dead_letter_is_announced_for_every_message_that_was_joined_to_it(post) -> None:
+    inbox = post.open("one", merge_after=1)
+    for name in "abc":
+        await inbox.put(post.message(name))
+    post.clock.advance(24 * 3600 + 1)
+    await inbox.prune()
+    assert sorted(turn_id for turn_id, _ in post.buried) == sorted(post.message(name).turn_id for name in "abc")

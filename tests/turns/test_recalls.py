@@ -33,8 +33,11 @@ async def test_a_worker_sees_with_its_renewals_what_another_one_has_heard(tmp_pa
         await asyncio.Event().wait()
         yield Finished(outcome=Outcome.ANSWERED)
 
-    quick = InboxSettings(lease=0.3)
-    async with world(tmp_path, inbox=quick) as made, working(made, ScriptedResponder(endless)):
+    quick, patient_s = InboxSettings(lease=0.3), 3600.0
+    async with (
+        world(tmp_path, inbox=quick, turn_timeout_s=patient_s) as made,
+        working(made, ScriptedResponder(endless)),
+    ):
         await made.inbox.put(message(1))
         await started.wait()
         await Turns(made.turns._rooms).recall(message(1).turn_id)

@@ -23,6 +23,7 @@ __all__ = [
     "Choice",
     "Cutoffs",
     "accept",
+    "answered_in",
     "beside",
     "bury",
     "choose",
@@ -100,6 +101,14 @@ def joined(row: Row, into: str, now: datetime) -> Row:
     """The row of a message that is answered together with another: there is nothing more to do for it."""
     reason = f"answered together with {into}"
     return replace(row, message="", reason=reason, closed_at=now, state=State.FINISHED)
+
+
+def answered_in(row: Row) -> tuple[str, ...]:
+    """The turns of all messages that this row stands for: its own, and those of what was joined to it."""
+    try:
+        return Message.from_json(row.message).turn_ids
+    except (ValueError, TypeError, KeyError):
+        return (row.turn_id,)
 
 
 def beside(aside: Message, host: Row) -> Message:

@@ -262,7 +262,8 @@ class Inbox:
 
     def _tell(self, buried: Sequence[Row]) -> None:
         for row in buried:
-            self._on_buried(row.turn_id, row.reason)
+            for turn_id in machine.answered_in(row):
+                self._on_buried(turn_id, row.reason)
 
     async def find(self, turn_id: str) -> Entry | None:
         """What became of a message; None if it was never accepted, or is forgotten."""

@@ -83,6 +83,7 @@ class SandboxClient:
         msg_type: str = "text",
         content: dict[str, Any] | None = None,
         topic: bool = False,
+        forwards: Sequence[str] = (),
     ) -> SaidMessage:
         """Say something to the bot; returns when the platform has it, which is before the bot has it.
 
@@ -100,6 +101,7 @@ class SandboxClient:
             msg_type: the platform's type of message; of another one than text ``content`` is what it writes.
             content: see ``msg_type``.
             topic: whether the message opens a topic, as in a topic group.
+            forwards: the ids of messages that are forwarded, all in one.
         """
         said = await self._post(
             "say",
@@ -116,6 +118,7 @@ class SandboxClient:
             msg_type=msg_type,
             content=content,
             topic=topic,
+            forwards=list(forwards),
         )
         return SaidMessage(**said)
 

@@ -70,7 +70,8 @@ class InboxInMemory:
             dead = machine.expire(row, self._clock.now(), self._settings)
             if dead != row:
                 self._save(dead)
-                self._on_buried(dead.turn_id, dead.reason)
+                for turn_id in machine.answered_in(dead):
+                    self._on_buried(turn_id, dead.reason)
                 count += 1
         return count
 

@@ -190,7 +190,8 @@ class Turns:
         reason = f"there is no channel named {claim.message.channel} any more"
         with suppress(LeaseLost, StorageUnavailable):
             await self._rooms.inbox.bury(claim, reason)
-            self._rooms.bus.emit(DeadLettered(turn_id=claim.turn_id, reason=reason))
+            for turn_id in claim.message.turn_ids:
+                self._rooms.bus.emit(DeadLettered(turn_id=turn_id, reason=reason))
 
     async def _renew(self) -> None:
         """Three times within a lease; an attempt ends that has lost its claim, or whose message was taken back."""

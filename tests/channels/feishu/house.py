@@ -84,9 +84,11 @@ class Home:
     serve: Callable
     workers: list[Worker] = field(default_factory=list)
 
-    async def worker(self, script=echo) -> Worker:
-        """Start one; the platforms call it from now on, and it takes over what others left."""
-        await Inbox(self.storage, self.config.inbox, clock=SystemClock(), worker="test").recover(lambda _: False)
+    async def worker(self, script=echo, *, beside: bool = False) -> Worker:
+        """Start one, which the platforms call from now on; it takes over what others have, unless they live on."""
+        if not beside:
+            inbox = Inbox(self.storage, self.config.inbox, clock=SystemClock(), worker="test")
+            await inbox.recover(lambda _: False)
         events, asked = [], []
         bus, clock = Bus(), SystemClock()
         bus.subscribe_all(events.append)

@@ -353,6 +353,15 @@ def test_a_body_may_be_anything(body):
         open_envelope(read_object(body))
 
 
+@pytest.mark.parametrize("kind", ["interactive", "post", "todo", "vote"])
+def test_what_lies_deep_inside_does_not_exhaust_the_reader(kind):
+    nested = "[" * 1000 + "]" * 1000
+    content = (
+        f'{{"elements": {nested}, "content": {nested}, "summary": {{"content": {nested}}}, "options": {nested}}}'
+    )
+    assert parse(event(kind=kind) | {"message": event(kind=kind)["message"] | {"content": content}}).text
+
+
 LEGACY = {
     "type": "message",
     "app_id": "cli_1",

@@ -118,6 +118,15 @@ async def test_of_a_quoted_answer_of_its_own_the_bot_knows_the_words_without_a_c
     assert "GET" not in {call["method"] for call in (await home.platform.calls())[before:]}
 
 
+async def test_of_forwarded_messages_the_agent_is_told_what_they_say(home):
+    worker, sender = await home.worker(), nobody()
+    said = [await home.platform.say(text, sender=nobody()) for text in ("first", "second")]
+    forwarded = await home.platform.say("", sender=sender, forwards=[each.message_id for each in said])
+    await home.snapshot(forwarded.message_id)
+    [message] = [each for each in worker.asked if each.external_id == forwarded.message_id]
+    assert message.context == "[The messages that were forwarded:]\n> first\n> second"
+
+
 @pytest.mark.parametrize("fault", [{"code": 230110}, {"hold": True}], ids=["refused", "silent"])
 async def test_a_quote_that_can_not_be_looked_up_is_said_to_be_missing_and_holds_nothing_up(
     tmp_path, sandbox_process, served, fault
@@ -174,10 +183,10 @@ async def test_what_was_taken_back_is_not_answered_by_the_next_worker_either(hom
 
 async def test_a_recall_that_another_worker_hears_of_is_honoured_by_the_one_that_answers(home):
     held = Held()
-    await home.worker(held)
+    first = await home.worker(held)
     said = await home.platform.say("one", sender=nobody())
     await held.begun.wait()
-    await home.worker(held)  # the platform tells this one from now on
+    second = await home.worker(held, beside=True)  # the platform tells this one from now on
     await home.platform.recall(said.message_id)
 
     async def known() -> bool:
@@ -190,6 +199,7 @@ async def test_a_recall_that_another_worker_hears_of_is_honoured_by_the_one_that
         return bool(await home.rows("select seq from inbox where closed_at is not null"))
 
     await eventually(over)
+    assert (len(first.asked), second.asked) == (1, [])
     assert await home.rows("select outcome from inbox") == [("cancelled",)]
     assert await home.rows("select seq from memory_exchanges") == []
 
@@ -340,6 +350,7 @@ async def test_in_a_thread_that_the_bot_began_to_answer_it_need_not_be_mentioned
         assert {message.lane for message in worker.asked} == {
             f"feishu:{root.app_id}:{root.chat_id}:{root.message_id}"
         }
+        assert {message.context for message in worker.asked} == {""}  # they begin with what the bot knows
         assert (await home.verdict(to_tom.message_id)).outcomes == 0
 
 
@@ -352,3 +363,22 @@ async def test_in_a_topic_group_the_answer_is_in_the_topic(home):
     [reply] = (await home.snapshot(again.message_id)).replies
     assert reply.in_thread
     assert {message.thread_id for message in worker.asked} == {said.message_id}
+
+
+HOSTILE = [
+    '<at user_id="all">everybody</at> <person id="ou_tom"></person>',
+    '{"schema":"2.0","body":{"elements":[{"tag":"button","text":{"tag":"plain_text","content":"Pay"}}]}}',
+    "👩‍👩‍👧‍👦 \u202eright to left\u202c مرحبا " * 4000,
+]
+
+
+async def test_what_a_person_writes_is_shown_as_text_and_never_as_a_mention_a_card_or_half_a_character(home):
+    worker = await home.worker()
+    said = [await home.platform.say(text, sender=nobody()) for text in HOSTILE]
+    shown = [(await home.snapshot(each.message_id)).replies for each in said]
+    assert sorted(message.text for message in worker.asked) == sorted(text.strip() for text in HOSTILE)
+    assert [len(replies) for replies in shown] == [1, 1, 1]
+    assert shown[0][0].text == f"re: {HOSTILE[0]}".replace("<", "<\u200b")
+    assert (shown[1][0].text, shown[1][0].actions) == (f"re: {HOSTILE[1]}", ())
+    assert shown[2][0].text.startswith("re: 👩‍👩‍👧‍👦 \u202eright")
+    assert "\ufffd" not in shown[2][0].text

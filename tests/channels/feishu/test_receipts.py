@@ -115,9 +115,27 @@ async def test_a_platform_that_takes_no_reactions_changes_nothing_else(home):
     assert channel.checks()[0]().status == "ok"
 
 
+async def test_where_there_is_no_budget_nothing_is_shown_rather_than_half_of_it(home):
+    released = asyncio.Event()
+    worker = await home.worker(waiting(released))
+    worker.house.channels["feishu"]._receipts._pace = Pace(0.001, 6)
+    said = [await say(home) for _ in range(5)]
+    await until_shown(home, said[1], "OnIt")
+    released.set()
+    for message_id in said:
+        await home.snapshot(message_id)
+    for message_id in said[:2]:
+        await until_shown(home, message_id, "DONE")
+    assert [await reactions(home, message_id) for message_id in said[2:]] == [()] * 3
+    [check] = worker.house.channels["feishu"].checks()
+    assert check().detail["receiptsDropped"] == 3
+
+
 def test_a_courtesy_takes_a_place_only_while_one_is_free():
     pace = Pace(1.0, 2)
     assert [pace.take(0.0) for _ in range(3)] == [True, True, False]
     assert not pace.take(0.5)
     assert pace.take(1.0)
-    assert pace.reserve(1.0) > 0
+    assert not pace.take(2.0, 2)
+    assert pace.take(3.0, 2)
+    assert pace.reserve(3.0) > 0

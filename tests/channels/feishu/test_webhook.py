@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import httpx2
@@ -206,6 +207,57 @@ async def test_a_message_that_is_taken_back_is_told_by_its_turn(door):
     assert (response.status_code, response.json()) == (200, {})
     assert door.recalled == [turn_id_of("feishu", APP, "message", "om_1")]
     assert door.accepted == []
+
+
+async def change(door, kind, event):
+    body = json.loads(door.event(kind=kind))
+    return await door.signed(json.dumps(body | {"event": event}).encode())
+
+
+async def test_a_recall_that_could_not_be_stored_is_to_be_told_again(door):
+    door.error = StorageUnavailable("the disk is full")
+    assert (await change(door, "im.message.recalled_v1", {"message_id": "om_1"})).status_code == 503
+    assert [type(event) for event in door.events] == [MessageRefused]
+
+
+async def test_of_an_edit_only_the_message_that_it_names_is_believed(door):
+    event = {"message": {"message_id": "om_1", "content": '{"text":"forged"}'}, "sender": "anything"}
+    assert (await change(door, "im.message.updated_v1", event)).status_code == 200
+    assert (await change(door, "im.message.updated_v1", {"message_id": "om_2"})).status_code == 200
+    assert door.edited == ["om_1", "om_2"]
+    assert door.accepted == []
+
+
+@pytest.mark.parametrize("kind", ["im.message.recalled_v1", "im.message.updated_v1"])
+@pytest.mark.parametrize("event", [{}, {"message_id": 7}, {"message": []}])
+async def test_a_change_that_names_no_message_is_counted_and_changes_nothing(door, kind, event):
+    assert (await change(door, kind, event)).status_code == 200
+    assert (door.recalled, door.edited) == ([], [])
+    assert door.intake.dropped == {kind: 1}
+
+
+async def test_an_arrival_that_does_not_say_where_is_malformed(served):
+    async with a_door(served, welcome="Hello.") as door:
+        for kind in ("im.chat.access_event.bot_p2p_chat_entered_v1", "im.chat.member.bot.added_v1"):
+            assert (await change(door, kind, {"operator_id": {"open_id": "ou_1"}})).status_code == 400
+        assert door.accepted == []
+
+
+async def test_a_welcome_has_the_day_on_which_somebody_came_also_when_it_is_told_late(served):
+    async with a_door(served, welcome="Hello.") as door:
+        kind, event = (
+            "im.chat.access_event.bot_p2p_chat_entered_v1",
+            {"chat_id": "oc_1", "operator_id": {"open_id": "o"}},
+        )
+        for age_s in (0.0, 7 * 3600.0):
+            body = json.loads(door.event(kind=kind, age_s=age_s)) | {"event": event}
+            await door.signed(json.dumps(body).encode())
+        days = [message.external_id for message in door.accepted]
+        made = [door.clock.now() - timedelta(hours=hours) for hours in (0, 7)]
+        assert days == [f"welcome:o:{at:%Y-%m-%d}" for at in made]
+        assert {(message.kind, message.notice, message.target_id) for message in door.accepted} == {
+            ("event", "Hello.", "")
+        }
 
 
 async def test_a_message_is_acknowledged_only_when_it_is_stored(door):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from mainstay.bus import Bus
-from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, text_at
+from mainstay.channels.feishu.envelope import Envelope, Json, text_at
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.parse import Following, Ignored, parse_legacy, parse_message
 from mainstay.channels.feishu.press import PRESSES, Told, answer
@@ -143,8 +143,8 @@ class Intake:
         event = envelope.event
         message_id = text_at(event, "message_id") or text_at(event, "message", "message_id")
         if not message_id:
-            raise MalformedEvent("a change of a message without its message_id")
-        if envelope.type == _RECALLED:
+            self._count(envelope.type)
+        elif envelope.type == _RECALLED:
             await self._recalled(self._turn_of(message_id))
         else:
             await self._edited(message_id)

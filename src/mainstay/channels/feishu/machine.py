@@ -234,11 +234,12 @@ class Pace:
         self._next_s = max(self._next_s, now_s) + self._interval_s
         return max(0.0, self._next_s - self._ahead_s - now_s)
 
-    def take(self, now_s: float) -> bool:
-        """Take the next place if it is free; for what is rather left out than waited for."""
-        if max(self._next_s, now_s) + self._interval_s - self._ahead_s > now_s:
+    def take(self, now_s: float, places: int = 1) -> bool:
+        """Take the next places if they are free; for what is rather left out than waited for."""
+        after_s = max(self._next_s, now_s) + places * self._interval_s
+        if after_s - self._ahead_s > now_s:
             return False
-        self.reserve(now_s)
+        self._next_s = after_s
         return True
 
 

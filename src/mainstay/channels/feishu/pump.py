@@ -164,7 +164,8 @@ class Pump:
                 self._hurry(turn_id)
             case GiveUp(reason):
                 if await self._outbox.settle(delivery.seq, delivered=False, error=reason):
-                    self._bus.emit(DeadLettered(turn_id=turn_id, reason=reason))
+                    for dead in delivery.message.turn_ids:
+                        self._bus.emit(DeadLettered(turn_id=dead, reason=reason))
                 self._told(turn_id)
             case Drop():
                 await self._outbox.settle(delivery.seq, delivered=True, error=refusal.reason)

@@ -2,7 +2,8 @@
 
 By reactions under the message itself: one when it is accepted, which gives way to another when its outcome is
 shown. They are a courtesy: one task shows them, one after another; what there is no room or no budget for is left
-out and counted, and nothing that goes wrong with them reaches an answer.
+out and counted, and nothing that goes wrong with them reaches an answer. But what was shown is taken away again, or
+it would say for ever that somebody is on it: the calls for that are reserved with the first one.
 """
 
 import asyncio
@@ -23,8 +24,9 @@ __all__ = ["Receipts"]
 SEEN: Final = "OnIt"
 _ENDED: Final = {Outcome.ANSWERED: "DONE", Outcome.FAILED: "ERROR", Outcome.CANCELLED: ""}
 _WAITING: Final = 200
-_PER_SECOND: Final = 5.0
-_BURST: Final = 20
+_CALLS: Final = 3  # of one message: seen, not only seen any more, and what became of it
+_PER_SECOND: Final = 10.0
+_BURST: Final = 60
 
 
 class Receipts:
@@ -36,40 +38,47 @@ class Receipts:
         self._clock = clock
         self._pace = Pace(_PER_SECOND, _BURST)
         self._steps: asyncio.Queue[Message | str] = asyncio.Queue(_WAITING)
+        self._behind = True
         self.dropped: Counter[str] = Counter()
         """What was not shown, by reason: full, no_budget, refused."""
-        bus.subscribe(OutcomeDelivered, lambda event: self._put(event.turn_id))
-        bus.subscribe(DeadLettered, lambda event: self._put(event.turn_id))
+        bus.subscribe(OutcomeDelivered, lambda event: self._over(event.turn_id))
+        bus.subscribe(DeadLettered, lambda event: self._over(event.turn_id))
 
     def seen(self, message: Message) -> None:
         """A message was accepted."""
-        if message.kind == "message":
-            self._put(message)
+        if message.kind == "message" and not self._put(message):
+            self.dropped["full"] += 1
 
-    def _put(self, step: Message | str) -> None:
+    def _over(self, turn_id: str) -> None:
+        self._behind = not self._put(turn_id) or self._behind
+
+    def _put(self, step: Message | str) -> bool:
         try:
             self._steps.put_nowait(step)
         except asyncio.QueueFull:
-            self.dropped["full"] += 1
+            return False
+        return True
 
     async def run(self) -> None:
         """Show them, until cancelled; first what an earlier process did not get to."""
-        try:
-            for turn_id in await self._marks.ended_unseen():
-                self._put(turn_id)
-        except StorageUnavailable:
-            self.dropped["refused"] += 1
         while True:
-            step = await self._steps.get()
             try:
+                if self._behind and self._steps.empty():
+                    self._behind = False
+                    for turn_id in await self._marks.ended_unseen():
+                        self._over(turn_id)
+                step = await self._steps.get()
                 await (self._ended(step) if isinstance(step, str) else self._seen(step))
             except (Refused, StorageUnavailable, ValueError, TypeError, KeyError):
                 self.dropped["refused"] += 1
 
     async def _seen(self, message: Message) -> None:
-        if self._affordable():
-            reaction_id = await self._client.react(message.external_id, SEEN)
-            await self._marks.receipt_shown(message.external_id, reaction_id)
+        if not self._pace.take(self._clock.monotonic(), _CALLS):
+            self.dropped["no_budget"] += 1
+            return
+        reaction_id = await self._client.react(message.external_id, SEEN)
+        await self._marks.receipt_shown(message.external_id, reaction_id)
+        await self._ended(message.turn_id)  # if another worker was quicker to answer it
 
     async def _ended(self, turn_id: str) -> None:
         found = await self._marks.outcome_of(turn_id)
@@ -82,15 +91,9 @@ class Receipts:
     async def _replace(self, message_id: str, emoji: str) -> None:
         """The one that said "seen" goes first: two that contradict each other say less than one."""
         reaction_id = await self._marks.receipt(message_id)
-        if not reaction_id or not self._affordable():
+        if not reaction_id:
             return
         await self._client.unreact(message_id, reaction_id)
         await self._marks.receipt_gone(message_id)
-        if emoji and self._affordable():
+        if emoji:
             await self._client.react(message_id, emoji)
-
-    def _affordable(self) -> bool:
-        if self._pace.take(self._clock.monotonic()):
-            return True
-        self.dropped["no_budget"] += 1
-        return False

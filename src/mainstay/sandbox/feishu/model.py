@@ -152,6 +152,7 @@ class StoredMessage:
         platform_s: the same on the platform's clock.
         card_id: the card entity that it shows, if any.
         edits: how often its text was edited; 20 is the most.
+        inside: the messages that were forwarded in it.
     """
 
     message_id: str
@@ -172,6 +173,7 @@ class StoredMessage:
     updated: bool = False
     edits: int = 0
     mentions: tuple[Json, ...] = ()
+    inside: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -71,7 +71,9 @@ def _get(call: Call) -> Json:
     message = call.tenant.messages.messages.get(call.ids[0])
     if message is None:
         raise Refusal(99992354, "these ids not existed")
-    return {"items": [message_json(message, call.tenant.app)]}
+    known, upper = call.tenant.messages.messages, {"upper_message_id": message.message_id}
+    inside = [message_json(known[each], call.tenant.app) | upper for each in message.inside if each in known]
+    return {"items": [message_json(message, call.tenant.app), *inside]}
 
 
 def _history(call: Call) -> Json:

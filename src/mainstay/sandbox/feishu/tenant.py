@@ -55,6 +55,7 @@ class Tenant:
         msg_type: str = "text",
         content: Mapping[str, object] | None = None,
         topic: bool = False,
+        forwards: Sequence[str] = (),
     ) -> StoredMessage:
         """A person speaks; in a group to the bot, unless ``mention`` is false.
 
@@ -71,6 +72,7 @@ class Tenant:
             msg_type: the platform's type of message.
             content: what the platform writes of a message of another type than text.
             topic: whether what is said in the chat opens a topic, as in a topic group.
+            forwards: the ids of messages that are forwarded, all in one.
 
         Raises:
             Refusal: if ``reply_to`` is no message, or ``message_id`` is one already.
@@ -79,6 +81,9 @@ class Tenant:
         if chat_type not in {"p2p", "group"}:
             raise ValueError(f'chat_type {chat_type!r}: it must be "p2p" or "group"')
         parent = self.messages.living(reply_to) if reply_to else None
+        if forwards:
+            msg_type, content = "merge_forward", {"content": "Merged and Forwarded Message"}
+            forwards = [self.messages.living(each).message_id for each in forwards]
         place = self._chat(parent.chat_id if parent else chat, chat_type, sender)
         if message_id in self.messages.messages:
             raise Refusal(230001, f"message_id {message_id} was said already; deliver it again instead")
@@ -101,6 +106,7 @@ class Tenant:
             parent_id=parent.message_id if parent else "",
             thread_id=parent.thread_id if parent else self.messages.new_id("omt_", 12) if opens else "",
             mentions=tuple(mentioned),
+            inside=tuple(forwards),
         )
         self.messages.messages[message.message_id] = message
         self.record.said(message.message_id)
