@@ -14,7 +14,6 @@ from mainstay.channels.feishu.machine import (
     Drop,
     GiveUp,
     Mute,
-    Pace,
     Refusal,
     Reopen,
     Retry,
@@ -188,22 +187,6 @@ def test_an_attempt_that_has_used_its_sequences_up_streams_no_more():
     assert stream_sequence(1, 32767) == 65536 + 32767
     assert stream_sequence(1, 32768) == 0
     assert final_sequence(1, 1) > stream_sequence(1, 32767)
-
-
-@given(st.lists(st.floats(0, 3), max_size=200))
-def test_the_platform_s_limits_are_never_met(pauses):
-    pace, now_s, at_s = Pace(15.0, 30), 0.0, []
-    for pause_s in [*pauses, *[0.0] * 1200]:
-        now_s += pause_s
-        at_s.append(now_s + pace.reserve(now_s))
-    for limit, window_s in ((50, 1.0), (1000, 60.0)):
-        for first, last in zip(at_s, at_s[limit:], strict=False):
-            assert last - first >= window_s
-
-
-def test_a_pace_makes_nobody_wait_who_comes_seldom():
-    pace = Pace(4.0, 1)
-    assert [pace.reserve(now_s) for now_s in (0.0, 0.25, 0.75, 10.0, 10.0)] == [0.0, 0.0, 0.0, 0.0, 0.25]
 
 
 @pytest.mark.parametrize("status", [200, 400, 429])

@@ -16,6 +16,10 @@ from mainstay.asgi import ASGIApp
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.governor.gate import Gate
+from mainstay.channels.feishu.governor.model import Mode
+from mainstay.channels.feishu.governor.quota import Quota
+from mainstay.channels.feishu.governor.sqlite import StoredCalls
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
 from mainstay.channels.feishu.model import Bot, FeishuSettings
@@ -27,7 +31,7 @@ from mainstay.channels.feishu.writer import CardWriter
 from mainstay.checks import Check, Condition
 from mainstay.clock import Clock
 from mainstay.errors import Category
-from mainstay.events import DeadLettered, ErrorSeen
+from mainstay.events import DeadLettered, ErrorSeen, QuotaChanged
 from mainstay.guard import Guard
 from mainstay.messages import AnswerEvent, Finished, Message
 from mainstay.storage.sqlite import Storage
@@ -73,7 +77,18 @@ class FeishuChannel:
         self._bus = bus
         self._clock = clock
         self._guard = guard
-        self._client = FeishuClient(settings, http=http, clock=clock, guard=guard, on_error=self._saw)
+        self._quota = Quota(settings.monthly_quota)
+        self._gate = Gate(settings, quota=self._quota, clock=clock, on_mode=self._allowed)
+        self._calls = StoredCalls(
+            storage,
+            settings.app_id,
+            quota=self._quota,
+            clock=clock,
+            on_stretched=lambda _: self._allowed(Mode.STRETCHED),
+        )
+        self._client = FeishuClient(
+            settings, http=http, clock=clock, gate=self._gate, guard=guard, on_error=self._saw
+        )
         self._outbox = Outbox(
             storage,
             name,
@@ -125,6 +140,7 @@ class FeishuChannel:
                 for turn_id, writer in self._writers.items():
                     self._start(turn_id, writer)
                 tasks.create_task(self._stay_connected())
+                tasks.create_task(self._calls.run())
                 await self._pump.run()
         finally:
             self._tasks = None
@@ -174,6 +190,10 @@ class FeishuChannel:
                 "openSeconds": round(self._guard.pause_s, 1),
                 "outbox": self._pump.backlog.pending,
                 "lastError": self._last_refusal.reason if self._last_refusal else None,
+                "callsWaiting": self._gate.waiting,
+                "callsThisMonth": self._quota.used(self._clock.now()),
+                "monthlyQuota": self._settings.monthly_quota or None,
+                "quota": self._gate.mode,
                 "dropped": self._intake.dropped.total(),
             },
         )
@@ -189,10 +209,14 @@ class FeishuChannel:
             return "degraded", f"the platform is left alone for {format_duration(pause_s)} more{why}"
         if not connected:
             return "degraded", f"not connected: {refusal.reason}" if refusal else "connecting"
-        if refusal and recent and refusal.action in (Action.CONFIGURE, Action.QUOTA):
+        if self._gate.mode is Mode.EXHAUSTED:
+            return "degraded", "this month's API calls are used up: nothing is streamed, outcomes are late or lost"
+        if refusal and recent and refusal.action is Action.CONFIGURE:
             return "degraded", refusal.reason
         if self._pump.backlog.retrying:
             return "degraded", f"{self._pump.backlog.retrying} outcomes can not be shown yet"
+        if self._gate.mode is Mode.STRETCHED:
+            return "ok", "most of this month's API calls are used: cards are updated less often"
         return "ok", ""
 
     async def _stay_connected(self) -> None:
@@ -248,6 +272,10 @@ class FeishuChannel:
         self._bus.emit(
             ErrorSeen(category=Category.INTERNAL, message=message, where=where, turn_id=turn_id, logged=True)
         )
+
+    def _allowed(self, mode: Mode) -> None:
+        used, monthly = self._quota.used(self._clock.now()), self._settings.monthly_quota
+        self._bus.emit(QuotaChanged(channel=self._name, state=mode, used=used, quota=monthly))
 
     def _saw(self, refusal: Refusal, path: str) -> None:
         self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()

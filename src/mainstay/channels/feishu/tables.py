@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
 from mainstay.storage.columns import Utc
 
-__all__ = ["HEAD", "cards", "metadata", "outbox"]
+__all__ = ["HEAD", "calls", "cards", "metadata", "outbox"]
 
-HEAD: Final = "feishu_0002"
+HEAD: Final = "feishu_0005"
 
 metadata = MetaData()
 
@@ -47,3 +47,13 @@ outbox = Table(
 )
 
 Index("feishu_outbox_pending", outbox.c.channel, outbox.c.state, outbox.c.lane, outbox.c.seq)
+
+calls = Table(
+    "feishu_calls",
+    metadata,
+    Column("app_id", String(64), primary_key=True),
+    Column("month", String(7), primary_key=True),
+    Column("used", BigInteger, nullable=False),
+    Column("stretched_at", Utc, nullable=True),
+    Column("stretched_used", BigInteger, nullable=True),
+)
