@@ -105,7 +105,7 @@ class Quota:
         if not self.can_spare(at):
             return None
         updates, last_s = self._updates.get(card_id, (0, now_s))
-        gap_s = min(2.0**updates, _LONGEST_GAP_S) if updates else 0.0
+        gap_s = min(2.0 ** min(updates, 10), _LONGEST_GAP_S) if updates else 0.0
         return max(0.0, last_s + gap_s - now_s)
 
     def updated(self, card_id: str, now_s: float) -> None:

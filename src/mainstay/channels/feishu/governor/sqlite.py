@@ -55,8 +55,8 @@ class StoredCalls:
 
     async def run(self) -> None:
         """Learn what was used, then write down what is used, until cancelled; the rest is written then."""
-        await self.load()
         try:
+            await self.load()
             while True:
                 await asyncio.sleep(self._every_s)
                 await self.flush()
@@ -81,6 +81,7 @@ class StoredCalls:
         stretch = None
         if self._quota.mode(now) is Mode.STRETCHED:
             stretch = Stretch(now, self._quota.used(now))
+
 
         def work(tx: Connection) -> tuple[bool, tuple[int, Stretch | None]]:
             _add(tx, self._app_id, leaving)
