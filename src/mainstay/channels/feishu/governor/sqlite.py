@@ -82,7 +82,6 @@ class StoredCalls:
         if self._quota.mode(now) is Mode.STRETCHED:
             stretch = Stretch(now, self._quota.used(now))
 
-
         def work(tx: Connection) -> tuple[bool, tuple[int, Stretch | None]]:
             _add(tx, self._app_id, leaving)
             first = stretch is not None and _stretched(tx, self._app_id, month, stretch)
