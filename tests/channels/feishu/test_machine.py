@@ -85,6 +85,48 @@ def test_a_refusal_is_named_by_its_code_and_only_else_by_its_status(code, status
     assert str(code) in refusal.reason
 
 
+DOCUMENTED = {
+    (Action.WAIT, Category.RATE_LIMIT): [99991400, 230020, 11232, 11233, 11247, 2200],
+    (Action.WAIT, Category.SERVER_ERROR): [18121, 230049, 231015, 1500, 5000, 10101, 300120],
+    (Action.QUOTA, Category.QUOTA_EXHAUSTED): [99991403],
+    (Action.REFRESH, Category.AUTH): [99991661, 99991663, 99991664, 99991665, 99991668, 99991671],
+    (Action.REOPEN, Category.INVALID_REQUEST): [200850, 300309],
+    (Action.SUPERSEDED, Category.INVALID_REQUEST): [300317],
+    (Action.PRESSED, Category.SERVER_ERROR): [200810],
+    (Action.REPLACE, Category.INVALID_REQUEST): [200740, 200750, 300311],
+    (Action.DEGRADE, Category.INVALID_REQUEST): [230025, 200860, 19036, 230099, 300305, 230001],
+    (Action.APOLOGISE, Category.CONTENT_FILTER): [230022, 230028],
+    (Action.UNTHREAD, Category.INVALID_REQUEST): [230019, 230071],
+    (Action.TERMINAL, Category.INVALID_REQUEST): [
+        *(230011, 230110, 230002, 230013, 230017, 230018, 230029, 230034, 230035, 230038, 230053, 232009),
+    ],
+    (Action.CONFIGURE, Category.AUTH): [10014, 10015, 99991401, 230006],
+    (Action.CONFIGURE, Category.PERMISSION): [99991672, 99991679, 230027],
+}
+"""Every code that the platform's documentation says how to meet."""
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+@pytest.mark.parametrize(
+    ("code", "action", "category"),
+    [(code, *meant) for meant, codes in DOCUMENTED.items() for code in codes],
+)
+def test_each_documented_code_is_met_as_documented_whatever_its_status(code, status, action, category):
+    refusal = classify(code, status, {}, "message (log_id 20261126A)")
+    assert (refusal.action, refusal.category) == (action, category)
+    assert "log_id 20261126A" in refusal.reason
+    assert refusal.narrow == (code in (230020, 11233))
+
+
+def test_only_waiting_can_help_what_is_said_to_be_retryable():
+    for (action, _), codes in DOCUMENTED.items():
+        for code in codes:
+            decision = decide(classify(code, 400, {}))
+            waits = action in (Action.WAIT, Action.PRESSED, Action.QUOTA, Action.REFRESH, Action.SUPERSEDED)
+            waits |= action is Action.CONFIGURE and code not in (99991672, 99991679, 230027)
+            assert isinstance(decision, Retry) == waits
+
+
 @pytest.mark.parametrize(("header", "wait_s"), [("7", 7.0), ("-1", 0.0), ("soon", 0.0), ("1e9", 3600.0), ("", 0.0)])
 def test_the_platform_says_how_long_to_wait(header, wait_s):
     assert classify(99991400, 429, {"x-ogw-ratelimit-reset": header}).wait_s == wait_s

@@ -225,10 +225,14 @@ class FeishuClient:
         asked = await self._call("GET", f"{_MESSAGES}/{_part(message.target_id)}")
         listed = mapping_at(asked, "data").get("items")
         thread_id = next((text_at(each, "thread_id") for each in _objects(listed)), "")
-        query = "container_id_type=thread&container_id=" + _part(thread_id)
-        if not thread_id:
-            start = int(since.timestamp()) - 60
-            query = f"container_id_type=chat&container_id={_part(message.chat_id)}&start_time={start}"
+        query = f"container_id_type=thread&container_id={_part(thread_id)}" if thread_id else _chat(message, since)
+        return await self._said(query, parent_id=message.target_id)
+
+    async def said_to_chat(self, message: Message, since: datetime) -> list[Reply]:
+        """What we have said in the message's chat and not as a reply, because a thread was not possible."""
+        return await self._said(_chat(message, since), parent_id="")
+
+    async def _said(self, query: str, *, parent_id: str) -> list[Reply]:
         return [
             Reply(
                 message_id=text_at(each, "message_id"),
@@ -236,7 +240,7 @@ class FeishuClient:
                 content=text_at(each, "body", "content"),
             )
             for each in await self._history(query)
-            if text_at(each, "parent_id") == message.target_id
+            if text_at(each, "parent_id") == parent_id
             and text_at(each, "sender", "sender_type") == "app"
             and text_at(each, "sender", "id") == self._settings.app_id
             and each.get("deleted") is not True
@@ -350,6 +354,11 @@ class FeishuClient:
         if refusal.action not in _EXPECTED:
             self._on_error(refusal, path)
         return Refused(path, refusal)
+
+
+def _chat(message: Message, since: datetime) -> str:
+    start = int(since.timestamp()) - 60
+    return f"container_id_type=chat&container_id={_part(message.chat_id)}&start_time={start}"
 
 
 def _content(card_id: str, element: str) -> str:
