@@ -193,7 +193,7 @@ class FeishuChannel:
                 "callsWaiting": self._gate.waiting,
                 "callsThisMonth": self._quota.used(self._clock.now()),
                 "monthlyQuota": self._settings.monthly_quota or None,
-                "quota": self._gate.mode,
+                "quota": self._gate.mode.value,
                 "dropped": self._intake.dropped.total(),
             },
         )

@@ -108,7 +108,7 @@ class Refusal:
     Attributes:
         wait_s: how long the platform asked us to wait; 0.0 if it did not say.
         scope: only this kind of request is not permitted to the app; others may be.
-        narrow: it was too often for one chat, person or message; others may have room.
+        narrow: it was too often for one chat or message; others may have room.
     """
 
     action: Action

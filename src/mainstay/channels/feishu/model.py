@@ -129,6 +129,8 @@ class FeishuSettings:
             )
         if self.ack_timeout >= 3.0:
             problems.append(f"channels.{name}: ack_timeout must be under 3s, after which the platform repeats")
+        if self.queue_wait >= self.delivery_timeout:
+            problems.append(f"channels.{name}: queue_wait must be less than delivery_timeout")
         try:
             _domain(self.domain)
         except ValueError as error:

@@ -77,8 +77,6 @@ def test_a_reply_concerns_the_chat_that_it_goes_to():
     call = call_of("POST", f"{MESSAGES}/om_1/reply", chat_id="oc_1")
     assert call.buckets == ((Scope.API, "POST im/v1/messages/{}/reply"), (Scope.CHAT, "oc_1"))
     assert call.owner == (Scope.CHAT, "oc_1")
-    call = call_of("POST", f"{MESSAGES}?receive_id_type=open_id", user_id="ou_1")
-    assert call.buckets == ((Scope.API, "POST im/v1/messages"), (Scope.USER, "ou_1"))
 
 
 def test_ids_from_outside_do_not_make_apis_of_their_own():

@@ -21,15 +21,13 @@ _CARDS: Final = "cardkit/v1/cards"
 _CHANGES: Final = ("PUT im/v1/messages/{}", "PATCH im/v1/messages/{}")
 
 
-def call_of(method: str, path: str, *, chat_id: str = "", user_id: str = "") -> Call:
-    """The call of this path; ``chat_id`` and ``user_id`` are where a message goes, if it is one."""
+def call_of(method: str, path: str, *, chat_id: str = "") -> Call:
+    """The call of this path; ``chat_id`` is where a message goes, if it is one."""
     names, ids = _split(path.removeprefix(_ROOT).partition("?")[0])
     api = f"{method} {names}"
     buckets: list[Key] = [(Scope.API, api)]
     if chat_id:
         buckets.append((Scope.CHAT, chat_id))
-    if user_id:
-        buckets.append((Scope.USER, user_id))
     if names.startswith(f"{_CARDS}/{{}}"):
         buckets.append((Scope.CARD, ids[0]))
     if api in _CHANGES:

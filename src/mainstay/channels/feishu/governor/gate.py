@@ -173,7 +173,9 @@ class Gate:
         now_s, loop = self._clock.monotonic(), asyncio.get_running_loop()
         going, next_s = self._governor.go(now_s)
         for ticket in going:
-            self._waiting.pop(ticket).reschedule(loop.time())  # there is nothing left to be patient for
+            patience = self._waiting.pop(ticket)
+            if not patience.expired():  # it may have ended just now, and then who waits sees that it may go
+                patience.reschedule(loop.time())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -2,7 +2,7 @@
 
 The figures are those of the platform's documentation: an API that sends messages or changes cards takes 50 calls a
 second and 1000 a minute of one app in one tenant; a chat takes 5 messages a second of all its bots together, and so
-does a person; a card takes 10 operations a second, a message 5 changes.
+does a person, whose private chat stands for them here; a card takes 10 operations a second, a message 5 changes.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,12 @@ class Scope(StrEnum):
 
     API = "api"
     CHAT = "chat"
-    USER = "user"
     CARD = "card"
     MESSAGE = "message"
 
 
 Key = tuple[Scope, str]
-"""One bucket: of which API, chat, person, card or message."""
+"""One bucket: of which API, chat, card or message."""
 
 
 class Urgency(IntEnum):
@@ -79,7 +78,6 @@ def limits(calls_per_second: float) -> Mapping[Scope, Limit]:
     return {
         Scope.API: Limit(windows=(Window(50, 1.0), Window(1000, 60.0)), per_second=calls_per_second),
         Scope.CHAT: five_a_second,
-        Scope.USER: five_a_second,
         Scope.CARD: Limit(windows=(Window(10, 1.0),)),
         Scope.MESSAGE: five_a_second,
     }
