@@ -41,6 +41,7 @@ __all__ = [
     "MessageRefused",
     "ModelHop",
     "OutcomeDelivered",
+    "QuotaChanged",
     "ServiceFailing",
     "ServiceReady",
     "ServiceStopping",
@@ -378,6 +379,22 @@ class DeliveryRetried(Event):
     turn_id: str
     tries: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaChanged(Event):
+    """A platform's monthly quota of calls runs short, is used up, or has calls again.
+
+    ``state``: ``stretched`` (told once a month: from now on calls are kept for outcomes), ``exhausted`` (told by
+    each process: nothing is streamed, and outcomes are late) or ``normal``. ``used`` are the calls that succeeded
+    this month; ``quota`` is how many there are, 0 where nobody has said.
+    """
+
+    name: ClassVar[str] = "quota.changed"
+    channel: str
+    state: str
+    used: int
+    quota: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ OVER = events.BudgetReached(
     turn_id="t1", scope="day", limit=Decimal(5), spent=Decimal("4.50"), under_way=Decimal(0), needed=Decimal(1),
     model="primary",
 )  # fmt: skip
+RUNS_SHORT = events.QuotaChanged(channel="feishu", state="stretched", used=8000, quota=10_000)
 BY_OKR = finished(answered_by="okr", attempt=2)
 CANCELLED = finished(outcome=Outcome.CANCELLED)
 LEFT_ALONE = events.BreakerChanged(
@@ -85,6 +86,22 @@ USED = events.BreakerChanged(target="model:primary", state="closed")
             replace(OVER, scope="chat", chat="feishu:b:c"),
             "warning",
             "today's budget of chat feishu:b:c is reached: 4.5 of 5 USD spent; " + NOT_ASKED,
+        ),
+        (
+            RUNS_SHORT,
+            "warning",
+            "feishu: 8000 calls of 10000 are used this month; cards are updated less often",
+        ),
+        (
+            replace(RUNS_SHORT, state="exhausted", used=7, quota=0),
+            "error",
+            "Error: feishu has no call left this month (7 calls of an unknown number were ours): "
+            "nothing is streamed",
+        ),
+        (
+            replace(RUNS_SHORT, state="normal", used=9000),
+            "info",
+            "feishu: there are calls again (9000 calls of 10000 are used this month)",
         ),
         (events.ServiceReady(startup_s=0.41), "info", "ready for messages after 0.41 s; Health is at /health"),
         (FULL, "error", "Error database in inbox: full"),

@@ -80,6 +80,16 @@ def _budget(event: happened.BudgetReached) -> str:
     return f"today's budget{whose} is reached: {spent} of {limit} USD spent{under_way}; {needed}"
 
 
+def _quota(event: happened.QuotaChanged) -> str:
+    used = f"{event.used} calls of {event.quota or 'an unknown number'}"
+    match event.state:
+        case "stretched":
+            return f"{event.channel}: {used} are used this month; cards are updated less often"
+        case "exhausted":
+            return f"Error: {event.channel} has no call left this month ({used} were ours): nothing is streamed"
+    return f"{event.channel}: there are calls again ({used} are used this month)"
+
+
 def _mcp(event: happened.McpServerChanged) -> str:
     if event.connected:
         return f"MCP server {event.server} is connected; it offers {event.tools} tools"
@@ -138,6 +148,9 @@ LINES: Final[dict[type[happened.Event], Line]] = {
     ),
     happened.BreakerChanged: Line(lambda e: logging.WARNING if e.state == "open" else logging.INFO, _breaker),
     happened.BudgetReached: Line(logging.WARNING, _budget),
+    happened.QuotaChanged: Line(
+        lambda e: {"exhausted": logging.ERROR, "stretched": logging.WARNING}.get(e.state, logging.INFO), _quota
+    ),
     happened.McpServerChanged: Line(lambda e: logging.INFO if e.connected else logging.WARNING, _mcp),
     happened.CardCreated: Line(logging.DEBUG, lambda _: "card created"),
     happened.CardSent: Line(logging.DEBUG, lambda _: "card sent"),

@@ -122,3 +122,48 @@ async def test_nobody_there_is_a_broken_connection(world, client, tmp_path):
         with pytest.raises(Refused) as refused:
             await alone.bot()
     assert refused.value.refusal.category is Category.CONNECTION
+
+
+async def test_an_app_that_is_not_accepted_is_not_tried_again_at_once(world, client):
+    before = await world.calls("POST", "/tenant_access_token/")
+    await world.platform.platform_fault("POST /tenant_access_token/", code=10014, status=200, times=2)
+    waits = []
+    for _ in range(3):
+        with pytest.raises(Refused, match="10014") as refused:
+            await client.bot()
+        waits.append(refused.value.refusal.wait_s)
+    assert await world.calls("POST", "/tenant_access_token/") == before + 1
+    assert len(client.errors) == 1
+    assert waits[0] == 0.0
+    assert 0.0 < waits[2] < waits[1] <= world.settings.retry_cap
+
+
+async def test_every_call_is_counted_by_its_api_and_how_it_went(world, client):
+    await client.bot()
+    await client.bot()
+    await world.platform.platform_fault("GET /bot/v3/info", code=1500)
+    with pytest.raises(Refused):
+        await client.bot()
+    with pytest.raises(Refused):
+        await client.delete("om_unknown")
+    assert dict(client.calls) == {
+        ("POST auth/v3/tenant_access_token/internal", "ok"): 1,
+        ("GET bot/v3/info", "ok"): 2,
+        ("GET bot/v3/info", "server_error"): 1,
+        ("DELETE im/v1/messages/{}", "invalid_request"): 1,
+    }
+
+
+async def test_what_would_wait_too_long_for_its_turn_is_not_sent(world, client):
+    headers = {"x-ogw-ratelimit-reset": "30"}
+    await world.platform.platform_fault("GET /bot/v3/info", code=99991400, status=429, headers=headers)
+    with pytest.raises(Refused):
+        await client.bot()
+    before = await world.calls("GET", "/bot/v3/info")
+    with pytest.raises(Refused, match="no place") as refused:
+        await client.bot()
+    assert await world.calls("GET", "/bot/v3/info") == before
+    assert refused.value.retryable
+    assert 20.0 < refused.value.refusal.wait_s <= 30.0
+    assert len(client.errors) == 1  # it was heard of why
+    assert client.calls["GET bot/v3/info", "held back"] == 1

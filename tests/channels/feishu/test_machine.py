@@ -14,7 +14,6 @@ from mainstay.channels.feishu.machine import (
     Drop,
     GiveUp,
     Mute,
-    Pace,
     Refusal,
     Reopen,
     Retry,
@@ -84,6 +83,48 @@ def test_a_refusal_is_named_by_its_code_and_only_else_by_its_status(code, status
     refusal = classify(code, status, {}, "message")
     assert (refusal.action, refusal.category) == (action, category)
     assert str(code) in refusal.reason
+
+
+DOCUMENTED = {
+    (Action.WAIT, Category.RATE_LIMIT): [99991400, 230020, 11232, 11233, 11247, 2200],
+    (Action.WAIT, Category.SERVER_ERROR): [18121, 230049, 231015, 1500, 5000, 10101, 300120],
+    (Action.QUOTA, Category.QUOTA_EXHAUSTED): [99991403],
+    (Action.REFRESH, Category.AUTH): [99991661, 99991663, 99991664, 99991665, 99991668, 99991671],
+    (Action.REOPEN, Category.INVALID_REQUEST): [200850, 300309],
+    (Action.SUPERSEDED, Category.INVALID_REQUEST): [300317],
+    (Action.PRESSED, Category.SERVER_ERROR): [200810],
+    (Action.REPLACE, Category.INVALID_REQUEST): [200740, 200750, 300311],
+    (Action.DEGRADE, Category.INVALID_REQUEST): [230025, 200860, 19036, 230099, 300305, 230001],
+    (Action.APOLOGISE, Category.CONTENT_FILTER): [230022, 230028],
+    (Action.UNTHREAD, Category.INVALID_REQUEST): [230019, 230071],
+    (Action.TERMINAL, Category.INVALID_REQUEST): [
+        *(230011, 230110, 230002, 230013, 230017, 230018, 230029, 230034, 230035, 230038, 230053, 232009),
+    ],
+    (Action.CONFIGURE, Category.AUTH): [10014, 10015, 99991401, 230006],
+    (Action.CONFIGURE, Category.PERMISSION): [99991672, 99991679, 230027],
+}
+"""Every code that the platform's documentation says how to meet."""
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+@pytest.mark.parametrize(
+    ("code", "action", "category"),
+    [(code, *meant) for meant, codes in DOCUMENTED.items() for code in codes],
+)
+def test_each_documented_code_is_met_as_documented_whatever_its_status(code, status, action, category):
+    refusal = classify(code, status, {}, "message (log_id 20261126A)")
+    assert (refusal.action, refusal.category) == (action, category)
+    assert "log_id 20261126A" in refusal.reason
+    assert refusal.narrow == (code in (230020, 11233))
+
+
+def test_only_waiting_can_help_what_is_said_to_be_retryable():
+    for (action, _), codes in DOCUMENTED.items():
+        for code in codes:
+            decision = decide(classify(code, 400, {}))
+            waits = action in (Action.WAIT, Action.PRESSED, Action.QUOTA, Action.REFRESH, Action.SUPERSEDED)
+            waits |= action is Action.CONFIGURE and code not in (99991672, 99991679, 230027)
+            assert isinstance(decision, Retry) == waits
 
 
 @pytest.mark.parametrize(("header", "wait_s"), [("7", 7.0), ("-1", 0.0), ("soon", 0.0), ("1e9", 3600.0), ("", 0.0)])
@@ -188,22 +229,6 @@ def test_an_attempt_that_has_used_its_sequences_up_streams_no_more():
     assert stream_sequence(1, 32767) == 65536 + 32767
     assert stream_sequence(1, 32768) == 0
     assert final_sequence(1, 1) > stream_sequence(1, 32767)
-
-
-@given(st.lists(st.floats(0, 3), max_size=200))
-def test_the_platform_s_limits_are_never_met(pauses):
-    pace, now_s, at_s = Pace(15.0, 30), 0.0, []
-    for pause_s in [*pauses, *[0.0] * 1200]:
-        now_s += pause_s
-        at_s.append(now_s + pace.reserve(now_s))
-    for limit, window_s in ((50, 1.0), (1000, 60.0)):
-        for first, last in zip(at_s, at_s[limit:], strict=False):
-            assert last - first >= window_s
-
-
-def test_a_pace_makes_nobody_wait_who_comes_seldom():
-    pace = Pace(4.0, 1)
-    assert [pace.reserve(now_s) for now_s in (0.0, 0.25, 0.75, 10.0, 10.0)] == [0.0, 0.0, 0.0, 0.0, 0.25]
 
 
 @pytest.mark.parametrize("status", [200, 400, 429])

@@ -9,7 +9,6 @@ import pytest
 from tests.channels.feishu.conftest import eventually
 from tests.channels.feishu.house import Home, at_home
 
-from mainstay.channels.feishu.machine import Pace
 from mainstay.errors import Category
 from mainstay.events import ErrorSeen
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Turn
@@ -115,27 +114,17 @@ async def test_a_platform_that_takes_no_reactions_changes_nothing_else(home):
     assert channel.checks()[0]().status == "ok"
 
 
-async def test_where_there_is_no_budget_nothing_is_shown_rather_than_half_of_it(home):
-    released = asyncio.Event()
-    worker = await home.worker(waiting(released))
-    worker.house.channels["feishu"]._receipts._pace = Pace(0.001, 6)
-    said = [await say(home) for _ in range(5)]
-    await until_shown(home, said[1], "OnIt")
-    released.set()
+async def test_where_there_is_no_call_for_it_nothing_is_shown_and_everything_answered(home):
+    headers = {"x-ogw-ratelimit-reset": "600"}
+    await home.platform.platform_fault("POST /reactions", code=99991400, status=429, headers=headers)
+    worker = await home.worker()
+    said = [await say(home) for _ in range(3)]
     for message_id in said:
         await home.snapshot(message_id)
-    for message_id in said[:2]:
-        await until_shown(home, message_id, "DONE")
-    assert [await reactions(home, message_id) for message_id in said[2:]] == [()] * 3
     [check] = worker.house.channels["feishu"].checks()
-    assert check().detail["receiptsDropped"] == 3
 
+    async def left_out() -> bool:
+        return check().detail["receiptsDropped"] == 3
 
-def test_a_courtesy_takes_a_place_only_while_one_is_free():
-    pace = Pace(1.0, 2)
-    assert [pace.take(0.0) for _ in range(3)] == [True, True, False]
-    assert not pace.take(0.5)
-    assert pace.take(1.0)
-    assert not pace.take(2.0, 2)
-    assert pace.take(3.0, 2)
-    assert pace.reserve(3.0) > 0
+    await eventually(left_out)
+    assert [await reactions(home, message_id) for message_id in said] == [()] * 3

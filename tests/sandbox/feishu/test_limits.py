@@ -69,8 +69,17 @@ def test_one_card_takes_ten_operations_in_a_second_of_whatever_kind(world: World
 def test_the_months_quota_ends_with_the_month(world: World) -> None:
     world.tenant.options = replace(world.tenant.options, monthly_quota=3)
     assert [bot(world) for _ in range(4)] == [0, 0, 0, 99991403]
-    world.wait(32 * 86400)
+    assert world.call("GET", "/bot/v3/info").status == 429
+    world.wait(31 * 86400 - 8 * 3600 - 1)  # it is the first of January; the next month begins in UTC+8
+    assert bot(world) == 99991403
+    world.wait(1)
     assert bot(world) == 0
+
+
+def test_a_call_that_fails_is_none_of_the_months_calls(world: World) -> None:
+    world.tenant.options = replace(world.tenant.options, monthly_quota=2)
+    assert world.code("GET", "/im/v1/messages/om_unknown") == 99992354
+    assert [bot(world) for _ in range(3)] == [0, 0, 99991403]
 
 
 def test_limits_count_real_seconds_unless_told_otherwise(world: World) -> None:

@@ -18,6 +18,10 @@ from mainstay.bus import Bus
 from mainstay.channels.feishu.client import REACTIONS, FeishuClient, Refused
 from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.governor.gate import Gate
+from mainstay.channels.feishu.governor.model import Mode
+from mainstay.channels.feishu.governor.quota import Quota
+from mainstay.channels.feishu.governor.sqlite import StoredCalls
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
 from mainstay.channels.feishu.marks import Marks
@@ -32,7 +36,7 @@ from mainstay.channels.feishu.writer import CardWriter
 from mainstay.checks import Check, Condition
 from mainstay.clock import Clock
 from mainstay.errors import Category, StorageUnavailable
-from mainstay.events import DeadLettered, ErrorSeen
+from mainstay.events import DeadLettered, ErrorSeen, QuotaChanged
 from mainstay.guard import Guard
 from mainstay.messages import AnswerEvent, Finished, Message
 from mainstay.storage.sqlite import Storage
@@ -86,7 +90,18 @@ class FeishuChannel:
         self._bus = bus
         self._clock = clock
         self._guard = guard
-        self._client = FeishuClient(settings, http=http, clock=clock, guard=guard, on_error=self._saw)
+        self._quota = Quota(settings.monthly_quota)
+        self._gate = Gate(settings, quota=self._quota, clock=clock, on_mode=self._allowed)
+        self._calls = StoredCalls(
+            storage,
+            settings.app_id,
+            quota=self._quota,
+            clock=clock,
+            on_stretched=lambda _: self._allowed(Mode.STRETCHED),
+        )
+        self._client = FeishuClient(
+            settings, http=http, clock=clock, gate=self._gate, guard=guard, on_error=self._saw
+        )
         self._outbox = Outbox(
             storage,
             name,
@@ -98,9 +113,7 @@ class FeishuChannel:
         self._marks = Marks(storage, name, clock=clock)
         self._reader = Reader(settings, client=self._client, marks=self._marks, bot=lambda: self._bot)
         by_reaction = settings.receipts == "reaction"
-        self._receipts = (
-            Receipts(client=self._client, marks=self._marks, bus=bus, clock=clock) if by_reaction else None
-        )
+        self._receipts = Receipts(client=self._client, marks=self._marks, bus=bus) if by_reaction else None
         self._courier = Courier(self._client, self._outbox, bus=bus, clock=clock)
         self._pump = Pump(
             settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet
@@ -187,6 +200,7 @@ class FeishuChannel:
                 tasks.create_task(self._tidy())
                 if self._receipts is not None:
                     tasks.create_task(self._receipts.run())
+                tasks.create_task(self._calls.run())
                 await self._pump.run()
         finally:
             self._tasks = None
@@ -264,6 +278,10 @@ class FeishuChannel:
                 "openSeconds": round(self._guard.pause_s, 1),
                 "outbox": self._pump.backlog.pending,
                 "lastError": self._last_refusal.reason if self._last_refusal else None,
+                "callsWaiting": self._gate.waiting,
+                "callsThisMonth": self._quota.used(self._clock.now()),
+                "monthlyQuota": self._settings.monthly_quota or None,
+                "quota": self._gate.mode.value,
                 "dropped": self._intake.dropped.total(),
                 **(self.connections.detail() if self.connections else {}),
                 "receiptsDropped": self._receipts.dropped.total() if self._receipts else 0,
@@ -281,10 +299,14 @@ class FeishuChannel:
             return "degraded", f"the platform is left alone for {format_duration(pause_s)} more{why}"
         if not connected:
             return "degraded", f"not connected: {refusal.reason}" if refusal else "connecting"
-        if refusal and recent and refusal.action in (Action.CONFIGURE, Action.QUOTA):
+        if self._gate.mode is Mode.EXHAUSTED:
+            return "degraded", "this month's API calls are used up: nothing is streamed, outcomes are late or lost"
+        if refusal and recent and refusal.action is Action.CONFIGURE:
             return "degraded", refusal.reason
         if self._pump.backlog.retrying:
             return "degraded", f"{self._pump.backlog.retrying} outcomes can not be shown yet"
+        if self._gate.mode is Mode.STRETCHED:
+            return "ok", "most of this month's API calls are used: cards are updated less often"
         return "ok", ""
 
     async def _stay_connected(self) -> None:
@@ -355,6 +377,10 @@ class FeishuChannel:
             except StorageUnavailable as error:
                 self._bus.emit(ErrorSeen(category=Category.DATABASE, message=str(error), where="feishu.marks"))
             await asyncio.sleep(_TIDY_EVERY_S)
+
+    def _allowed(self, mode: Mode) -> None:
+        used, monthly = self._quota.used(self._clock.now()), self._settings.monthly_quota
+        self._bus.emit(QuotaChanged(channel=self._name, state=mode, used=used, quota=monthly))
 
     def _saw(self, refusal: Refusal, path: str) -> None:
         if REACTIONS in path:

@@ -1,13 +1,14 @@
 """How is the platform's API called?
 
-One attempt per call, with a deadline; waiting and trying again belong to those who call. The one exception is an
-invalid token, which is replaced and tried once more. The token is fetched by one task however many want it, and
-renewed in the background while the old one is still good for half an hour.
+One attempt per call, in its turn under the platform's limits and with a deadline; trying again belongs to those who
+call. The one exception is an invalid token, which is replaced and tried once more. The token is fetched by one task
+however many want it, and renewed in the background while the old one is still good for half an hour.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote
@@ -17,7 +18,11 @@ import orjson
 
 from mainstay.channels.feishu.card import card_message
 from mainstay.channels.feishu.envelope import Json, mapping_at, text_at
-from mainstay.channels.feishu.machine import Action, Pace, Refusal, classify, failed_request
+from mainstay.channels.feishu.governor.calls import call_of
+from mainstay.channels.feishu.governor.gate import Gate, NoTurn
+from mainstay.channels.feishu.governor.model import Call
+from mainstay.channels.feishu.governor.quota import Quota
+from mainstay.channels.feishu.machine import Action, Refusal, classify, failed_request
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.clock import Clock
 from mainstay.errors import Category, DeliveryError, LeftAlone
@@ -30,7 +35,6 @@ REACTIONS: Final = "/reactions"
 
 _EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD, Action.PRESSED)
 _RENEW_BEFORE_S: Final = 1800.0
-_BURST: Final = 30
 _HISTORY_PAGES: Final = 10
 _MISSED_PAGES: Final = 2
 _TOKEN: Final = "/open-apis/auth/v3/tenant_access_token/internal"  # noqa: S105  a path
@@ -60,11 +64,13 @@ class FeishuClient:
 
     Every method raises `Refused`; ``on_error`` hears of each, but for those that are part of how the platform is
     used (a token that was replaced just then, a stream that ended, a thread that is not possible, a card that is
-    being pressed), and for calls that were not made, because the platform is left alone: it was heard of why.
+    being pressed), and for calls that were not made, because the platform is left alone or has no place for them:
+    it was heard of why.
 
     Args:
         guard: hears of calls without an answer and of answers with a status of 500 or more. What the platform
             refuses with another one says nothing about its own state.
+        gate: where calls wait for their turn; by default one of its own, which remembers no month.
     """
 
     def __init__(
@@ -75,10 +81,12 @@ class FeishuClient:
         clock: Clock,
         guard: Guard,
         on_error: Callable[[Refusal, str], None],
+        gate: Gate | None = None,
     ) -> None:
         self._settings = settings
         self._http = http
         self._clock = clock
+        self._gate = gate or Gate(settings, quota=Quota(settings.monthly_quota), clock=clock)
         self._guard = guard
         self._on_error = on_error
         self._timeout = httpx2.Timeout(settings.request_timeout, connect=settings.connect_timeout)
@@ -87,10 +95,9 @@ class FeishuClient:
         self._renew_before_s = _RENEW_BEFORE_S
         self._fetching = asyncio.Lock()
         self._rounds = 0
-        self._paces = {
-            name: Pace(settings.calls_per_second, _BURST) for name in ("create", "replace", "stream", "reply")
-        }
         self._failure: Refusal | None = None
+        self._rejected_until_s = 0.0
+        self._calls: Counter[tuple[str, str]] = Counter()
 
     @property
     def token_left_s(self) -> float:
@@ -98,30 +105,43 @@ class FeishuClient:
         return max(0.0, self._good_until_s - self._clock.monotonic()) if self._token else 0.0
 
     @property
+    def calls(self) -> Mapping[tuple[str, str], int]:
+        """How often each API was called, and how it went: ``ok``, the error's category, or ``held back``."""
+        return self._calls
+
+    @property
     def renew_in_s(self) -> float:
         """When `renew` will have something to do."""
         return max(0.0, self.token_left_s - self._renew_before_s)
 
     async def renew(self) -> None:
-        """Get a token, unless there is one that is good for a while yet; who comes meanwhile shares the result."""
+        """Get a token, unless there is one that is good for a while yet; who comes meanwhile shares the result.
+
+        An app that the platform does not accept is not tried again within ``retry_cap``, whoever calls.
+        """
         rounds_before = self._rounds
         async with self._fetching:
             if self._rounds != rounds_before and self._failure is not None:
                 raise Refused(_TOKEN, self._failure)
             if self.renew_in_s:
                 return
+            left_s = self._rejected_until_s - self._clock.monotonic()
+            if left_s > 0 and self._failure is not None:
+                raise Refused(_TOKEN, replace(self._failure, wait_s=left_s))
             try:
                 await self._fetch_token()
                 self._failure = None
             except Refused as refused:
                 self._failure = refused.refusal
+                if refused.refusal.action is Action.CONFIGURE:
+                    self._rejected_until_s = self._clock.monotonic() + self._settings.retry_cap
                 raise
             finally:
                 self._rounds += 1
 
     async def _fetch_token(self) -> None:
         secret = {"app_id": self._settings.app_id, "app_secret": self._settings.app_secret.reveal()}
-        data = await self._send("POST", _TOKEN, secret, token="")
+        data = await self._send(call_of("POST", _TOKEN), "POST", _TOKEN, secret, token="")
         token, expire_s = text_at(data, "tenant_access_token"), data.get("expire")
         if not token or not isinstance(expire_s, int):
             raise self._refused(_TOKEN, failed_request(Category.MALFORMED, "an answer without a token"))
@@ -138,26 +158,32 @@ class FeishuClient:
 
     async def create_card(self, card: str) -> str:
         """Make a card that nobody sees yet, and return its id."""
-        await asyncio.sleep(self._until_turn("create"))
         return await self._wanted("POST", _CARDS, {"type": "card_json", "data": card}, "card_id")
 
     async def replace_card(self, card_id: str, card: str, sequence: int) -> None:
         """Write the whole card, streaming or not."""
-        await asyncio.sleep(self._until_turn("replace"))
         body = {"card": {"type": "card_json", "data": card}, "sequence": sequence}
         await self._call("PUT", f"{_CARDS}/{_part(card_id)}", body)
 
-    def until_stream(self) -> float:
-        """Take a place for `stream`; returns the seconds until then, in which the text may still change."""
-        return self._until_turn("stream")
+    def refuse_streaming(self) -> None:
+        """Raise `Refused` if nothing is to be streamed, because the month's calls are used up."""
+        try:
+            self._gate.refuse_streaming()
+        except NoTurn as no:
+            raise Refused("streaming", no.refusal) from None
 
-    def _until_turn(self, api: str) -> float:
-        return self._paces[api].reserve(self._clock.monotonic())
+    async def until_stream(self, card_id: str, unless: asyncio.Event) -> None:
+        """Wait for the turn of this card's next `stream`, or until ``unless``; the text may change meanwhile."""
+        path = _content(card_id, "any")
+        try:
+            await self._gate.hold(call_of("PUT", path), unless)
+        except NoTurn as no:
+            raise Refused(path, no.refusal) from None
 
     async def stream(self, card_id: str, element: str, text: str, sequence: int) -> None:
         """Write one element of a streaming card; the text is the whole text so far."""
         body = {"content": text, "sequence": sequence}
-        await self._call("PUT", f"{_CARDS}/{_part(card_id)}/elements/{element}/content", body)
+        await self._call("PUT", _content(card_id, element), body)
 
     async def set_card(self, card_id: str, settings: str, sequence: int) -> None:
         """Open or close streaming."""
@@ -178,15 +204,13 @@ class FeishuClient:
 
         Where a thread is not possible the answer goes to the chat, without being a reply.
         """
-        await asyncio.sleep(self._until_turn("reply"))
         body: dict[str, object] = {"msg_type": kind, "content": content, "uuid": key}
         if not message.target_id:
             return await self._say(message.chat_id, body)
         threaded = body | ({"reply_in_thread": True} if message.reply_in_thread else {})
         try:
-            return await self._wanted(
-                "POST", f"{_MESSAGES}/{_part(message.target_id)}/reply", threaded, "message_id"
-            )
+            path = f"{_MESSAGES}/{_part(message.target_id)}/reply"
+            return await self._wanted("POST", path, threaded, "message_id", chat_id=message.chat_id)
         except Refused as refused:
             if refused.refusal.action is not Action.UNTHREAD:
                 raise
@@ -194,7 +218,8 @@ class FeishuClient:
 
     async def _say(self, chat_id: str, body: dict[str, object]) -> str:
         body["receive_id"] = chat_id
-        return await self._wanted("POST", f"{_MESSAGES}?receive_id_type=chat_id", body, "message_id")
+        path = f"{_MESSAGES}?receive_id_type=chat_id"
+        return await self._wanted("POST", path, body, "message_id", chat_id=chat_id)
 
     async def message(self, message_id: str) -> list[Json]:
         """A message as it is now; of forwarded ones also those that are in it."""
@@ -221,10 +246,14 @@ class FeishuClient:
         """
         asked = await self.message(message.target_id) if message.target_id else []
         thread_id = next((text_at(each, "thread_id") for each in asked), "")
-        query = "container_id_type=thread&container_id=" + _part(thread_id)
-        if not thread_id:
-            start = int(since.timestamp()) - 60
-            query = f"container_id_type=chat&container_id={_part(message.chat_id)}&start_time={start}"
+        query = f"container_id_type=thread&container_id={_part(thread_id)}" if thread_id else _chat(message, since)
+        return await self._said(query, parent_id=message.target_id)
+
+    async def said_to_chat(self, message: Message, since: datetime) -> list[Reply]:
+        """What we have said in the message's chat and not as a reply, because a thread was not possible."""
+        return await self._said(_chat(message, since), parent_id="")
+
+    async def _said(self, query: str, *, parent_id: str) -> list[Reply]:
         return [
             Reply(
                 message_id=text_at(each, "message_id"),
@@ -232,7 +261,7 @@ class FeishuClient:
                 content=text_at(each, "body", "content"),
             )
             for each in await self._history(query)
-            if text_at(each, "parent_id") == message.target_id
+            if text_at(each, "parent_id") == parent_id
             and text_at(each, "sender", "sender_type") == "app"
             and text_at(each, "sender", "id") == self._settings.app_id
             and each.get("deleted") is not True
@@ -263,18 +292,24 @@ class FeishuClient:
             page = "&page_token=" + _part(text_at(data, "page_token"))
         return found
 
-    async def _wanted(self, method: str, path: str, body: Mapping[str, object], field: str) -> str:
-        value = text_at(await self._call(method, path, body), "data", field)
+    async def _wanted(
+        self, method: str, path: str, body: Mapping[str, object], field: str, *, chat_id: str = ""
+    ) -> str:
+        value = text_at(await self._call(method, path, body, chat_id=chat_id), "data", field)
         if not value:
             raise self._refused(path, failed_request(Category.MALFORMED, f"an answer without {field}"))
         return value
 
-    async def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Json:
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, *, chat_id: str = ""
+    ) -> Json:
+        """``chat_id``: where a message goes, if it is one; the chat's limit is known by it."""
+        call = call_of(method, path, chat_id=chat_id)
         if not self.token_left_s:
             await self.renew()
         used = self._token
         try:
-            return await self._send(method, path, body, token=used)
+            return await self._send(call, method, path, body, token=used)
         except Refused as refused:
             if refused.refusal.action is not Action.REFRESH:
                 raise
@@ -282,13 +317,32 @@ class FeishuClient:
             self._token = ""
         await self.renew()
         try:
-            return await self._send(method, path, body, token=self._token)
+            return await self._send(call, method, path, body, token=self._token)
         except Refused as refused:
             if refused.refusal.action is Action.REFRESH:
                 self._on_error(refused.refusal, path)
             raise
 
-    async def _send(self, method: str, path: str, body: Mapping[str, object] | None, *, token: str) -> Json:
+    async def _send(
+        self, call: Call, method: str, path: str, body: Mapping[str, object] | None, *, token: str
+    ) -> Json:
+        """In its turn; the gate and the counters learn how it went."""
+        try:
+            async with self._gate.turn(call) as ticket:
+                try:
+                    data = await self._request(method, path, body, token=token)
+                except Refused as refused:
+                    self._gate.learn(call, ticket, refused.refusal)
+                    self._calls[call.api, refused.refusal.category] += 1
+                    raise
+                self._gate.learn(call, ticket, None)
+                self._calls[call.api, "ok"] += 1
+                return data
+        except NoTurn as no:
+            self._calls[call.api, "held back"] += 1
+            raise Refused(path, no.refusal) from None
+
+    async def _request(self, method: str, path: str, body: Mapping[str, object] | None, *, token: str) -> Json:
         sent = {"content-type": "application/json; charset=utf-8"}
         if token:
             sent["authorization"] = f"Bearer {token}"
@@ -305,7 +359,7 @@ class FeishuClient:
                 if response.is_server_error:
                     response.raise_for_status()
         except LeftAlone as left:
-            raise Refused(path, failed_request(Category.CONNECTION, str(left), wait_s=left.wait_s)) from left
+            raise NoTurn(failed_request(Category.CONNECTION, str(left), wait_s=left.wait_s)) from left
         except httpx2.HTTPStatusError as error:
             response = error.response
         except (TimeoutError, httpx2.TimeoutException):
@@ -337,6 +391,15 @@ class FeishuClient:
         if refusal.action not in _EXPECTED and not unread:
             self._on_error(refusal, path)
         return Refused(path, refusal)
+
+
+def _chat(message: Message, since: datetime) -> str:
+    start = int(since.timestamp()) - 60
+    return f"container_id_type=chat&container_id={_part(message.chat_id)}&start_time={start}"
+
+
+def _content(card_id: str, element: str) -> str:
+    return f"{_CARDS}/{_part(card_id)}/elements/{element}/content"
 
 
 def _part(text: str) -> str:

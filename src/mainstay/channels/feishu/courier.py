@@ -56,16 +56,18 @@ class Courier:
             return card
         message_id = ""
         if self._clock.now() - card.created_at > _KEY_LIFE:
-            message_id = next(iter(await self._looked_up(card, message)), "")
+            found = await self._looked_up(card, message) or await self._looked_up(card, message, in_chat=True)
+            message_id = next(iter(found), "")
         if not message_id:
             message_id = await self._client.reply_with_card(message, card.card_id, key=card.turn_id)
         await self._outbox.card_sent(card.turn_id, message_id)
         self._bus.emit(CardSent(turn_id=card.turn_id))
         return replace(card, message_id=message_id)
 
-    async def _looked_up(self, card: Card, message: Message) -> list[str]:
-        """The messages that may show this card, as the chat's history has them, oldest first."""
-        replies = await self._client.replies(message, card.created_at)
+    async def _looked_up(self, card: Card, message: Message, *, in_chat: bool = False) -> list[str]:
+        """The messages that may show this card, as the history has them: replies, or those that are none."""
+        look = self._client.said_to_chat if in_chat else self._client.replies
+        replies = await look(message, card.created_at)
         found = [each.message_id for each in replies if each.msg_type == "interactive"]
         others = await self._outbox.cards_of_others(card.turn_id, found)
         return [message_id for message_id in found if message_id not in others]
@@ -118,6 +120,7 @@ class Courier:
             return False
         wanted = text_at(orjson.loads(content), "text")
         replies = await self._client.replies(delivery.message, since)
+        replies += await self._client.said_to_chat(delivery.message, since)
         return any(each.msg_type == "text" and _text_of(each.content) == wanted for each in replies)
 
     async def _retract(self, delivery: Delivery) -> None:

@@ -19,7 +19,6 @@ __all__ = [
     "Drop",
     "GiveUp",
     "Mute",
-    "Pace",
     "Refusal",
     "Reopen",
     "Retry",
@@ -90,6 +89,7 @@ _CODES: Final[Mapping[Action, tuple[int, ...]]] = {
 }  # fmt: skip
 _ACTIONS: Final = {code: action for action, codes in _CODES.items() for code in codes}
 _RATE: Final = {99991400, 99991402, 230020, 11020, 11021, 11232, 11233, 11247, 2200}
+_NARROW: Final = {230020, 11233}
 _SCOPE: Final = {99991672, 99991679, 230027}
 _CATEGORIES: Final[Mapping[Action, Category]] = {
     Action.WAIT: Category.SERVER_ERROR,
@@ -108,6 +108,7 @@ class Refusal:
     Attributes:
         wait_s: how long the platform asked us to wait; 0.0 if it did not say.
         scope: only this kind of request is not permitted to the app; others may be.
+        narrow: it was too often for one chat or message; others may have room.
     """
 
     action: Action
@@ -115,6 +116,7 @@ class Refusal:
     reason: str
     wait_s: float = 0.0
     scope: bool = False
+    narrow: bool = False
 
 
 def classify(code: int, http_status: int, headers: Mapping[str, str], message: str = "") -> Refusal:
@@ -128,7 +130,10 @@ def classify(code: int, http_status: int, headers: Mapping[str, str], message: s
     reason = f"code {code}, HTTP {http_status}: {message}"[:300]
     if code in _RATE or (http_status == 429 and code not in _ACTIONS):
         wait_s = _seconds(headers.get("x-ogw-ratelimit-reset", "") or headers.get("retry-after", ""))
-        return Refusal(action=Action.WAIT, category=Category.RATE_LIMIT, reason=reason, wait_s=wait_s)
+        narrow = code in _NARROW
+        return Refusal(
+            action=Action.WAIT, category=Category.RATE_LIMIT, reason=reason, wait_s=wait_s, narrow=narrow
+        )
     action = _ACTIONS.get(code)
     if action is None:
         action = Action.WAIT if http_status >= 500 else Action.DEGRADE
@@ -214,33 +219,6 @@ def after(
     if refusal.action in (Action.QUOTA, Action.CONFIGURE):
         return Retry(cap_s)
     return Retry(backoff(delivery.tries, base_s=base_s, cap_s=cap_s, at_least_s=refusal.wait_s, jitter=jitter))
-
-
-class Pace:
-    """Spreads calls so that a limit is never met, however many cards there are (the generic cell rate algorithm).
-
-    Args:
-        per_second: how many calls a second in the long run.
-        burst: how many may come at once.
-    """
-
-    def __init__(self, per_second: float, burst: int) -> None:
-        self._interval_s = 1.0 / per_second
-        self._ahead_s = burst * self._interval_s
-        self._next_s = float("-inf")
-
-    def reserve(self, now_s: float) -> float:
-        """Take the next place; returns the seconds to wait for it."""
-        self._next_s = max(self._next_s, now_s) + self._interval_s
-        return max(0.0, self._next_s - self._ahead_s - now_s)
-
-    def take(self, now_s: float, places: int = 1) -> bool:
-        """Take the next places if they are free; for what is rather left out than waited for."""
-        after_s = max(self._next_s, now_s) + places * self._interval_s
-        if after_s - self._ahead_s > now_s:
-            return False
-        self._next_s = after_s
-        return True
 
 
 def stream_sequence(attempt: int, n: int) -> int:

@@ -36,6 +36,13 @@ def _rate(value: str | float) -> float:
     return rate
 
 
+def _calls(value: str | int) -> int:
+    calls = int(value)
+    if calls < 0:
+        raise ValueError(f"{value!r} is not a number of calls: write 0 (no limit is known) or more")
+    return calls
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeishuSettings(ConnectionSettings):
     """One bot on Feishu or Lark."""
@@ -107,6 +114,17 @@ class FeishuSettings(ConnectionSettings):
         help="How often one API is called in the long run, over all cards; the platform allows 1000 a minute.",
         parse=_rate,
     )
+    queue_wait: float = duration(
+        "20s",
+        help="The longest wait of one call for its turn under the platform's limits; what would wait longer is "
+        "put off. Less than delivery_timeout.",
+    )
+    monthly_quota: int = setting(
+        0,
+        help="How many calls a month the platform allows (the free edition of Feishu: 10000, of all apps of the "
+        "organisation together). From four fifths on cards are updated less often. 0: no limit is known.",
+        parse=_calls,
+    )
     deliver_wait: float = duration(
         "5s", help="How long the end of a turn waits for its outcome to be shown, before it is left to retries."
     )
@@ -141,6 +159,8 @@ class FeishuSettings(ConnectionSettings):
             )
         if self.ack_timeout >= 3.0:
             problems.append(f"channels.{name}: ack_timeout must be under 3s, after which the platform repeats")
+        if self.queue_wait >= self.delivery_timeout:
+            problems.append(f"channels.{name}: queue_wait must be less than delivery_timeout")
         try:
             _domain(self.domain)
         except ValueError as error:

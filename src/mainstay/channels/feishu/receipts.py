@@ -1,9 +1,9 @@
 """Can a person see that a message was seen, and what became of it?
 
 By reactions under the message itself: one when it is accepted, which gives way to another when its outcome is
-shown. They are a courtesy: one task shows them, one after another; what there is no room or no budget for is left
-out and counted, and nothing that goes wrong with them reaches an answer. But what was shown is taken away again, or
-it would say for ever that somebody is on it: the calls for that are reserved with the first one.
+shown. They are a courtesy: one task shows them, one after another; what there is no room or no call for is left out
+and counted, and nothing that goes wrong with them reaches an answer. But what was shown is taken away again, or it
+would say for ever that somebody is on it: that is no courtesy any more.
 """
 
 import asyncio
@@ -12,9 +12,7 @@ from typing import Final
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
-from mainstay.channels.feishu.machine import Pace
 from mainstay.channels.feishu.marks import Marks
-from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import DeadLettered, OutcomeDelivered
 from mainstay.messages import Message, Outcome
@@ -24,23 +22,18 @@ __all__ = ["Receipts"]
 SEEN: Final = "OnIt"
 _ENDED: Final = {Outcome.ANSWERED: "DONE", Outcome.FAILED: "ERROR", Outcome.CANCELLED: ""}
 _WAITING: Final = 200
-_CALLS: Final = 3  # of one message: seen, not only seen any more, and what became of it
-_PER_SECOND: Final = 10.0
-_BURST: Final = 60
 
 
 class Receipts:
     """The reactions of one channel."""
 
-    def __init__(self, *, client: FeishuClient, marks: Marks, bus: Bus, clock: Clock) -> None:
+    def __init__(self, *, client: FeishuClient, marks: Marks, bus: Bus) -> None:
         self._client = client
         self._marks = marks
-        self._clock = clock
-        self._pace = Pace(_PER_SECOND, _BURST)
         self._steps: asyncio.Queue[Message | str] = asyncio.Queue(_WAITING)
         self._behind = True
         self.dropped: Counter[str] = Counter()
-        """What was not shown, by reason: full, no_budget, refused."""
+        """What was not shown, by reason: full, refused."""
         bus.subscribe(OutcomeDelivered, lambda event: self._over(event.turn_id))
         bus.subscribe(DeadLettered, lambda event: self._over(event.turn_id))
 
@@ -73,9 +66,6 @@ class Receipts:
                 self.dropped["refused"] += 1
 
     async def _seen(self, message: Message) -> None:
-        if not self._pace.take(self._clock.monotonic(), _CALLS):
-            self.dropped["no_budget"] += 1
-            return
         reaction_id = await self._client.react(message.external_id, SEEN)
         await self._marks.receipt_shown(message.external_id, reaction_id)
         await self._ended(message.turn_id)  # if another worker was quicker to answer it

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
 from mainstay.storage.columns import Utc
 
-__all__ = ["HEAD", "cards", "chats", "edits", "metadata", "outbox", "receipts"]
+__all__ = ["HEAD", "calls", "cards", "chats", "edits", "metadata", "outbox", "receipts"]
 
 HEAD: Final = "feishu_0006"
 
@@ -75,4 +75,14 @@ receipts = Table(
     Column("message_id", String(64), primary_key=True),
     Column("reaction_id", String(128), nullable=False),
     Column("shown_at", Utc, nullable=False),
+)
+
+calls = Table(
+    "feishu_calls",
+    metadata,
+    Column("app_id", String(64), primary_key=True),
+    Column("month", String(7), primary_key=True),
+    Column("used", BigInteger, nullable=False),
+    Column("stretched_at", Utc, nullable=True),
+    Column("stretched_used", BigInteger, nullable=True),
 )

@@ -117,6 +117,7 @@ class CardWriter:
             await self._rest(self._settings.update_interval)
 
     async def _open(self) -> None:
+        self._client.refuse_streaming()
         card = self._card or await self._outbox.card(self._turn_id)
         if card is None:
             status = self._screen.status
@@ -131,7 +132,7 @@ class CardWriter:
         if self._screen.next_write() is None:
             await self._changed.wait()
             return
-        await self._rest(self._client.until_stream())
+        await self._client.until_stream(card.card_id, self._stopping)
         write = self._screen.next_write()
         if write is None or self._stopping.is_set():
             return

@@ -1,14 +1,19 @@
 """Is this call one too many?
 
-Sliding windows, and the month's quota. A call that is refused here uses nothing up.
+Sliding windows, and the month's quota. A call that is refused here uses nothing up; of the quota no call does that
+failed for whatever reason. The month is that of the platform's time zone, which is taken to be UTC+8.
 """
 
 import math
 from collections import deque
+from datetime import timedelta, timezone
 
 from mainstay.sandbox.feishu.model import Moment, Options, Refusal
 
 __all__ = ["Limits"]
+
+
+_ZONE = timezone(timedelta(hours=8))
 
 
 class Limits:
@@ -21,15 +26,22 @@ class Limits:
 
     def count(self, api: str, options: Options, now: Moment) -> None:
         """Any call but for tokens. Raises Refusal 99991403 (the month's quota) or 99991400 (too fast)."""
-        month = f"{now.at:%Y-%m}"
-        if month != self._month:
-            self._month, self._used = month, 0
-        if options.monthly_quota and self._used >= options.monthly_quota:
-            raise Refusal(99991403, "This month's API call quota has been exceeded")
+        if options.monthly_quota and self.used(now) >= options.monthly_quota:
+            raise Refusal(99991403, "This month's API call quota has been exceeded", status=429)
         for limit, window_s in ((options.api_per_s, 1.0), (options.api_per_min, 60.0)):
             self._headroom(("api", api), limit, window_s, options, now)
-        self._used += 1
         self._take(("api", api), options, now)
+
+    def used(self, now: Moment) -> int:
+        """How many of the month's calls are used."""
+        month = f"{now.at.astimezone(_ZONE):%Y-%m}"
+        if month != self._month:
+            self._month, self._used = month, 0
+        return self._used
+
+    def succeeded(self, now: Moment) -> None:
+        """A call was answered with what it asked for: one of the month's."""
+        self._used = self.used(now) + 1
 
     def card(self, card_id: str, options: Options, now: Moment) -> None:
         """An operation on a card. Raises Refusal 99991400."""

@@ -66,6 +66,7 @@ class Platform:
             if match and method == request.method:
                 self.tenant.limits.count(f"{method} {pattern.pattern}", self.tenant.options, now)
                 found = operation(Call(self.tenant, request, match.groups(), now))
+                self.tenant.limits.succeeded(now)
                 body = {"code": 0, "msg": "success", "data": found or {}}
                 if operation is bot_info:
                     body = {"code": 0, "msg": "ok", "bot": found}
