@@ -48,6 +48,10 @@ from mainstay.storage.sqlite import Storage
 APP, SERVICE = "cli_0123456789abcdef", 33554678
 
 
+async def nothing(_: str) -> bool:
+    return False
+
+
 @dataclass
 class Gate:
     """A platform with one app.
@@ -195,7 +199,9 @@ class Connected:
             bus=bus,
             clock=clock,
             accept=self.accept,
-            recalled=lambda _: None,
+            recalled=nothing,
+            edited=nothing,
+            answered_before=nothing,
             pressed=self.press,
             answered=self.answered.append,
             bot=lambda: Bot(open_id="ou_bot", name="Mainstay"),
