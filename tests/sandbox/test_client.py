@@ -356,7 +356,8 @@ async def test_a_bot_is_subscribed_by_connection_in_place_of_its_webhook(
     await client.options(encrypt=False)
     await client.subscribe(webhook.url)
     await client.subscribe_by_connection()
-    assert (await client.state())["by_connection"]
+    state = await client.state()
+    assert (state["by_connection"], state["url"]) == (True, "")
     async with connection(client.address) as socket:
         said = await client.say("hello")
         frame = frames.decode(bytes(await socket.recv(decode=False)))

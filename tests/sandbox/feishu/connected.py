@@ -38,7 +38,8 @@ class Line:
     service: int
 
     async def read(self) -> Frame:
-        message = await self.socket.recv()
+        async with asyncio.timeout(20):
+            message = await self.socket.recv()
         assert isinstance(message, bytes)
         return frames.decode(message)
 

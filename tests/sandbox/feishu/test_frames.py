@@ -95,3 +95,7 @@ def test_what_is_wrong_with_it_is_said(written: bytes, reason: str) -> None:
 def test_a_field_of_a_later_version_is_passed_over() -> None:
     frame = Frame(payload=b"{}")
     assert decode(encode(frame) + b"\x50\x01\x5a\x01x") == frame
+
+
+def test_of_a_number_that_is_too_large_the_64_bits_count() -> None:
+    assert decode(b"\x08" + b"\xff" * 9 + b"\x7f" + b"\x10\x00\x18\x00\x20\x00").seq_id == 2**64 - 1

@@ -166,6 +166,8 @@ def test_a_groups_history_lists_threads_by_their_root_only(world: World) -> None
         world.call("GET", "/im/v1/messages", container_id_type="thread", container_id=thread["thread_id"])
     )
     assert [each["message_id"] for each in inside["items"]] == [said, thread["message_id"]]
+    later = {"container_id_type": "thread", "container_id": thread["thread_id"], "start_time": "99999999999"}
+    assert data(world.call("GET", "/im/v1/messages", **later)) == inside  # a thread is not cut by time
 
 
 def test_a_reaction_comes_and_goes(world: World) -> None:

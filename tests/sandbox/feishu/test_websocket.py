@@ -78,6 +78,16 @@ async def test_a_press_is_answered_in_its_acknowledgement(connected: Connected) 
         assert await pressing == (200, {"toast": {"content": "ok"}})
 
 
+@pytest.mark.parametrize("data", ["no base64!", "e30", base64.b64encode(b"no json").decode(), "e30=!", 7])
+async def test_an_answer_to_a_press_that_can_not_be_read_is_none(connected: Connected, data: object) -> None:
+    message = connected.tenant.messages.messages[connected.say("hello")]
+    body = events.clicked(APP, message, {"tag": "button"}, "ou_u1", "e1", connected.clock.moment())
+    async with connected.line() as line, asyncio.TaskGroup() as group:
+        pressing = group.create_task(connected.pusher.callback(body))
+        await line.answer(await line.read(), data=data)
+        assert await pressing == (200, None)
+
+
 async def test_a_ping_is_answered_with_the_configuration_of_the_client(connected: Connected) -> None:
     connected.options(ping_interval_s=7)
     expected = {"ReconnectCount": -1, "ReconnectInterval": 120, "ReconnectNonce": 30, "PingInterval": 7}
@@ -115,6 +125,9 @@ async def test_a_ticket_is_good_for_one_connection(connected: Connected) -> None
         with pytest.raises(InvalidStatus) as refused:
             await connect(url, proxy=None)
     assert refused.value.response.headers["handshake-status"] == "514"
+    other = (await connected.endpoint())["data"]["URL"]
+    with pytest.raises(InvalidStatus):
+        await connect(other.replace("device_id=", "device_id=1"), proxy=None)
 
 
 async def test_the_51st_connection_is_refused_as_documented(connected: Connected) -> None:

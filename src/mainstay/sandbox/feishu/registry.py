@@ -3,6 +3,9 @@
 An app may have 50. Each event goes to one of them, taken at random, as to a cluster. One that ended without a
 CLOSE may be taken for alive for a while longer (`Options.stale_s`): what is sent to it is lost until it is sent
 again. What is written down here is what the judge of a client reads.
+
+Three things are documented nowhere, and are decided here: a ticket is good for one connection, a refused handshake
+has HTTP 403, and by default nothing is stale.
 """
 
 import json

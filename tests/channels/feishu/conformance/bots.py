@@ -28,7 +28,7 @@ from mainstay.sandbox.model import ConnectionSeen
 
 _HERE = Path(__file__).parent
 _NODE_SDK = "@larksuiteoapi/node-sdk"
-_PATIENCE_S, _OF_A_FAILURE_S = 30.0, 1.5
+_PATIENCE_S, _OF_A_FAILURE_S = 30.0, 1.0
 QUICK = Options(ping_interval_s=1, reconnect_interval_s=1, reconnect_nonce_s=0)
 
 
@@ -37,9 +37,11 @@ class Bot:
     """A bot's process, and the platform that it is connected to."""
 
     platform: Connected
+    tasks: asyncio.TaskGroup
     command: list[str]
     environment: dict[str, str]
     forks: bool = False
+    """The process stays, and begets a bot for each line that it reads."""
     told: list[dict[str, Any]] = field(default_factory=list)
     broken: bool = True
     """Not to be trusted with another test."""
@@ -71,6 +73,7 @@ class Bot:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, *arguments, stdin=pipe, stdout=pipe, stderr=silent, env=environment
             )
+            self.tasks.create_task(self._listen(self.process))
         if self.forks:
             assert self.process.stdin is not None
             self.process.stdin.write(" ".join(self._arguments()).encode() + b"\n")
@@ -85,21 +88,13 @@ class Bot:
             self.process = None
         self.pid = 0
 
-    async def listen(self) -> None:
-        """Read what it tells, until cancelled."""
-        while True:
-            process = self.process
-            if process is None or process.stdout is None:
-                await asyncio.sleep(0.01)
-                continue
-            line = await process.stdout.readline()
-            if not line:
-                await process.wait()
-                await asyncio.sleep(0.01)
-                continue
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
             told = json.loads(line)
             self.pid = told.get("pid", self.pid)
             self.told.append(told)
+        await process.wait()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when it holds; TimeoutError when it does not come to hold."""
@@ -159,13 +154,11 @@ if find_spec("mainstay.channels.feishu.connection"):
 async def bot(kind: str, platform: Connected) -> AsyncIterator[Bot]:
     """A bot of that kind; it begins with the first `Bot.restore`."""
     command, environment, forks = BOTS[kind]()
-    made = Bot(platform, command, environment, forks)
-    async with asyncio.TaskGroup() as group:
-        listening = group.create_task(made.listen())
+    async with asyncio.TaskGroup() as tasks:
+        made = Bot(platform, tasks, command, environment, forks)
         try:
             yield made
         finally:
             made.end()
             if forks and made.process is not None:
                 made.process.kill()
-            listening.cancel()
