@@ -280,5 +280,5 @@ async def test_the_migration_makes_the_tables_that_the_code_uses(desk):
         metadata.create_all(connection)
         expected = columns(connection)
     engine.dispose()
-    assert set(expected) == {"feishu_cards", "feishu_outbox"}
+    assert set(expected) == {"feishu_cards", "feishu_chats", "feishu_outbox"}
     assert await desk.storage.read(columns) == expected

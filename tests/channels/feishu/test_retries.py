@@ -135,7 +135,7 @@ async def refused(world, process, reply, value, reason):
     assert tries(world) == []
     [condition] = [check() for check in process.channel.checks()]
     assert condition.detail["dropped"] == 1
-    assert process.channel._webhook.dropped == {reason: 1}
+    assert process.channel._intake.dropped == {reason: 1}
 
 
 @pytest.mark.parametrize(
