@@ -669,7 +669,7 @@ async def test_schema_1_is_verified_and_answered(door):
 
 def test_a_channel_that_anybody_could_speak_to_can_not_be_made():
     with pytest.raises(ConfigError, match=r"encrypt_key .* or verification_token"):
-        FeishuSettings(app_id=APP, app_secret=Secret("s")).validate("feishu")
+        FeishuSettings(mode="webhook", app_id=APP, app_secret=Secret("s")).validate("feishu")
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,12 @@ def item(message_id: str, *, ago_s: float = 60.0, **more: object) -> dict[str, o
     } | more
 
 
-async def heard_of(bot, *chats: tuple[str, str], **more: object) -> None:
+async def heard_of(bot, *chats: tuple[str, str], ago_s: float = 5000.0, **more: object) -> None:
     """An earlier process was spoken to in these chats: id and type."""
     await bot.connect()
     socket = await bot.gate.connected()
     for number, (chat_id, chat_type) in enumerate(chats):
-        said = event(f"om_{chat_id}", chat_id=chat_id, chat_type=chat_type, create_time=ms(number), **more)
+        said = event(f"om_{chat_id}", chat_id=chat_id, chat_type=chat_type, create_time=ms(ago_s + number), **more)
         await socket.send(frame(f"f_{chat_id}", said))
         await bot.gate.acknowledged(f"f_{chat_id}")
     await bot.chats.write()
@@ -68,6 +68,17 @@ async def test_at_the_start_the_chats_are_asked_for_what_was_missed(bot):
     assert asked["container_id"] == "oc_1"
     assert 0 <= datetime.now(UTC).timestamp() - int(asked["start_time"]) - 900 < 60
     assert bot.seen(HistoryRead) == [HistoryRead(channel="feishu", chats=1, messages=2)]
+
+
+async def test_what_the_last_process_has_heard_is_not_asked_for_again(bot):
+    await heard_of(bot, ("oc_1", "p2p"), ago_s=100.0)
+    [chat] = bot.chats.latest(9)
+    heard = str(int(chat.heard_at.timestamp() * 1000))
+    bot.gate.history = [item("om_since"), item("om_oc_1", create_time=heard), item("om_before", ago_s=200)]
+    await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == ["om_since"]
+    assert bot.gate.histories_asked[0]["start_time"] == heard[:-3]
 
 
 async def test_what_the_platform_delivers_too_is_one_message(bot):

@@ -28,6 +28,7 @@ __all__ = ["Backfill", "Found"]
 _ON_ITS_WAY: Final = timedelta(seconds=30)
 """A younger message may just be coming by itself."""
 _HOUR_S: Final = 3600.0
+_NEXT: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +80,24 @@ class Backfill:
         """Why it is not asked any more, by type of chat."""
 
     async def since(self, at: datetime | None) -> Found:
-        """Take in what was said since then, but nothing that is too old; None: nobody knows since when.
-
-        A little earlier, as the platform has another clock: what was known is recognised.
-        """
+        """Take in what was said since then, but nothing that is too old; None: since the last process."""
         oldest = self._clock.now() - timedelta(seconds=self._settings.backfill_max_age)
-        at = oldest if at is None else max(at - timedelta(seconds=self._settings.clock_skew), oldest)
         asked = new = missed = 0
         again = False
         for container in self._chats.latest(self._settings.backfill_chats):
             if container.chat_type in self.refused or not self._may_ask():
                 continue
             asked += 1
+            begin = max(oldest, self._begin(container, at) or oldest)
             try:
-                items = await self._client.said_since(container.container_id, at, in_thread=container.is_thread)
+                items = await self._client.said_since(container.container_id, begin, in_thread=container.is_thread)
             except Refused as refused:
                 again = self._refused(container, refused) or again
                 continue
             for item in items:
                 said_at = moment(text_at(item, "create_time"))
-                if said_at is None or said_at < at or item.get("deleted") is True:
+                known = self._chats.has_heard(text_at(item, "message_id"))
+                if said_at is None or said_at < begin or known or item.get("deleted") is True:
                     continue
                 is_new = await self._take(container, item)
                 again = again or is_new is None
@@ -107,6 +106,13 @@ class Backfill:
         if new:
             self._bus.emit(HistoryRead(channel=self._name, chats=asked, messages=new))
         return Found(missed=missed, again=again)
+
+    def _begin(self, container: Container, at: datetime | None) -> datetime | None:
+        """By the platform's clock, which may differ from ours: what is asked for twice is recognised."""
+        if at is not None:
+            return at - timedelta(seconds=self._settings.clock_skew)
+        heard_at = self._chats.heard_before(container.container_id)
+        return heard_at and heard_at + _NEXT
 
     def _may_ask(self) -> bool:
         """Whether the hour has a call left; takes it. A connection that flaps is not to eat the month's quota."""

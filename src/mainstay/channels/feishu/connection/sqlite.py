@@ -23,6 +23,7 @@ __all__ = ["Chats", "moment"]
 
 _log = logging.getLogger(__name__)
 _KEPT: Final = 200
+_RECENT: Final = 2000
 _WRITE_EVERY_S: Final = 1.0
 
 
@@ -33,6 +34,8 @@ class Chats:
         self._storage = storage
         self._channel = channel
         self._known: dict[str, Container] = {}
+        self._before: dict[str, datetime] = {}
+        self._recent: dict[str, None] = {}
         self._changed: set[str] = set()
         self._woken = asyncio.Event()
 
@@ -55,6 +58,7 @@ class Chats:
                     heard_at=row.heard_at,
                 ),
             )
+            self._before[row.container_id] = row.heard_at
 
     def note(self, event: Json) -> None:
         """A message has come: the ``event`` of an ``im.message.receive_v1``."""
@@ -62,6 +66,9 @@ class Chats:
         chat_id, said_at = text_at(message, "chat_id"), moment(text_at(message, "create_time"))
         if said_at is None or not 0 < len(chat_id) <= 64:
             return
+        self._recent[text_at(message, "message_id")] = None
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
         thread_id = text_at(message, "thread_id")[:64]
         for container_id in dict.fromkeys((chat_id, thread_id or chat_id)):
             known = self._known.get(container_id)
@@ -74,6 +81,14 @@ class Chats:
             )
             self._changed.add(container_id)
         self._woken.set()
+
+    def heard_before(self, container_id: str) -> datetime | None:
+        """When the last process heard something there; None if it never did."""
+        return self._before.get(container_id)
+
+    def has_heard(self, message_id: str) -> bool:
+        """Whether this process has got that message; of very many only the latest are remembered."""
+        return message_id in self._recent
 
     def forget(self, container_id: str) -> None:
         """There is nothing to be had from it any more."""
