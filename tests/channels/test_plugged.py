@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from mainstay.asgi import Mount, Receive, Scope, Send
 from mainstay.bus import Bus
 from mainstay.channels.kinds import KINDS, settings_of
 from mainstay.channels.model import PluggedSettings
 from mainstay.channels.plugged import made
 from mainstay.channels.seam import Service
 from mainstay.clock import SystemClock
+from mainstay.config.load import load
 from mainstay.errors import ConfigError
 from mainstay.guard import Unguarded
+from mainstay.health.http import Lifecycle
+from mainstay.health.monitor import HealthMonitor
+from mainstay.wiring import web
 
 GOOD = """
 class Channel:
@@ -83,6 +88,24 @@ def test_what_is_wrong_is_said_in_one_line(
     with pytest.raises(ConfigError, match=re.escape(said)) as caught:
         made("slack", PluggedSettings(kind=kind), service)
     assert "\n" not in str(caught.value)
+
+
+async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("nobody asks")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/chat"])
+def test_a_path_that_is_taken_is_told(module: Path, service: Service, tmp_path: Path, path: str) -> None:
+    config = load(directory=tmp_path, environ={})
+    console = made("console", KINDS["console"].settings(), service)
+    module.write_text(GOOD)
+    theirs = made("slack", PluggedSettings(kind="their_channel:Channel", options={"key": "x"}), service)
+    theirs.mounts = [Mount(path=path, app=nobody)]
+    channels = {"console": console, "slack": theirs}
+    with pytest.raises(ConfigError, match=rf"channels\.slack: {path} is answered by something else"):
+        web(config, HealthMonitor(), Lifecycle(), channels, lambda *_: None, sandbox=False)
+    theirs.mounts = [Mount(path="/slack", app=nobody)]
+    web(config, HealthMonitor(), Lifecycle(), channels, lambda *_: None, sandbox=False)
 
 
 def test_the_kinds_that_come_with_mainstay_are_made_in_the_same_way(service: Service) -> None:
