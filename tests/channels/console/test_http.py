@@ -34,7 +34,8 @@ from mainstay.messages import (
 pytestmark = pytest.mark.anyio
 
 STREAM = {"Accept": "text/event-stream"}
-QUICK = ConsoleSettings(look_interval=0.02)
+NEVER_S = 3600.0
+QUICK = ConsoleSettings(look_interval=0.02, heartbeat=NEVER_S)
 
 
 def running(home: Path, script=None, settings: ConsoleSettings = QUICK) -> Running:
@@ -504,7 +505,8 @@ async def test_an_outcome_that_another_process_has_made_is_found(tmp_path: Path)
 
 
 async def test_a_dead_letter_is_told_as_a_failure(tmp_path: Path) -> None:
-    async with Running(tmp_path, {"console": QUICK}, answering=False) as here, visiting(here) as http:
+    slow = {"console": replace(QUICK, look_interval=NEVER_S)}
+    async with Running(tmp_path, slow, answering=False) as here, visiting(here) as http:
         message = Message(
             channel="console",
             bot_id="console",
