@@ -364,7 +364,7 @@ class CardUpdated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeDelivered(Event):
-    """The person sees the outcome. ``via``: ``"card"`` or ``"text"``."""
+    """The person sees the outcome, or can fetch it. ``via``: ``"card"``, ``"text"`` or ``"console"``."""
 
     name: ClassVar[str] = "outcome.delivered"
     turn_id: str

@@ -6,7 +6,7 @@ has to run as long as the service does is in `House.parts`, and `mainstay.servic
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import httpx2
@@ -26,7 +26,7 @@ from mainstay.config.machine import ROOT
 from mainstay.config.model import Config
 from mainstay.containment.model import Origin
 from mainstay.containment.reporter import Report
-from mainstay.errors import StorageUnavailable
+from mainstay.errors import ConfigError, StorageUnavailable
 from mainstay.events import DeadLettered, MessageAccepted, MessageDuplicated, MessageJoined
 from mainstay.health import http as health_http
 from mainstay.health.monitor import HealthMonitor
@@ -253,13 +253,18 @@ def web(
     *,
     sandbox: bool,
 ) -> App:
-    """What is served, where, and to whom."""
+    """What is served, where, and to whom.
+
+    Raises:
+        ConfigError: if two channels want to answer at one path, or one at a path of the service itself.
+    """
     access = Access(load_tokens(config.home), config.service.public_hosts)
     health = health_http.health(monitor, detailed=access.trusted)
     probes = health_http.probes(monitor, detailed=access.trusted, lifecycle=lifecycle)
     mounts = [Mount(path="/health", app=health, access="public")]
     mounts += [Mount(path=path, app=probes, access="public") for path in ("/livez", "/readyz", "/startupz")]
-    mounts += [mount for channel in channels.values() for mount in channel.mounts]
+    for name, channel in channels.items():
+        mounts += _not_taken(name, channel.mounts, {"/", *(mount.path for mount in mounts)})
     by_webhook = any(bot.mode == "webhook" for bot in config.bots.values())
     return build(
         mounts,
@@ -269,3 +274,12 @@ def web(
         sandbox=sandbox,
         failed=lambda path, error: report(Origin.REQUEST, f"request to {path}", error),
     )
+
+
+def _not_taken(name: str, mounts: Sequence[Mount], taken: Collection[str]) -> Sequence[Mount]:
+    for mount in mounts:
+        if mount.path in taken:
+            raise ConfigError(
+                f"channels.{name}: {mount.path} is answered by something else: let it have another path"
+            )
+    return mounts

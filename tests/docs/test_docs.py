@@ -1,22 +1,29 @@
 """What the documentation says can be typed, works when it is typed."""
 
 import asyncio
+import hmac
 import json
 import os
 import re
 import shlex
 import socket
 import sys
+import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 from tests.recovery.transport.conftest import Peer, wire
 
+from mainstay.asgi import Receive, Scope, Send, respond
 from mainstay.cli.doctor.command import CHECKS
 from mainstay.config.load import load
 from mainstay.sandbox.model import SandboxSettings
 from mainstay.testing.project import project
 from mainstay.testing.provider import served_provider
+from mainstay.web.server import listen, serving
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -105,7 +112,9 @@ def test_make_targets_that_are_named_exist() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ["README.md", "docs/how-to/break-it-on-purpose.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/how-to/break-it-on-purpose.md", "docs/how-to/talk-over-http.md"]
+)
 async def test_commands_for_a_running_service_work(name: str, tmp_path: Path) -> None:
     to_type = [words for words in commands(ROOT / name) if words[0] != "make"]
     assert to_type
@@ -113,6 +122,80 @@ async def test_commands_for_a_running_service_work(name: str, tmp_path: Path) ->
         await made.start()
         for words in to_type:
             await typed(words, tmp_path, made.url)
+        namespace: dict[str, Any] = {}
+        for body in blocks(ROOT / name, "python"):
+            exec(body, namespace)
+            ask = partial(namespace["ask"], url=f"{made.url}/chat", home=str(tmp_path / ".mainstay"))
+            first = await asyncio.to_thread(ask, "what is a lease?", "nightly-1")
+            assert first == await asyncio.to_thread(ask, "what is a lease?", "nightly-1")
+
+
+class StandIn:
+    """As much of Slack as the page's channel speaks to: it is busy at first, and has no channel C404."""
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, str]] = []
+        self.busy = 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = json.loads((await receive())["body"])
+        if self.busy:
+            self.busy -= 1
+            await respond(scope, send, 429, b"", headers=[(b"retry-after", b"0")])
+        elif body["channel"] == "C404":
+            await respond(scope, send, 200, b'{"ok": false, "error": "channel_not_found"}')
+        else:
+            assert (b"authorization", b"Bearer xoxb-1") in scope["headers"]
+            self.said.append(body)
+            await respond(scope, send, 200, b'{"ok": true}')
+
+
+@pytest.mark.anyio
+async def test_the_way_to_a_channel_of_ones_own_works(tmp_path: Path) -> None:
+    page = ROOT / "docs/how-to/add-a-channel.md"
+    slack = StandIn()
+    with listen("127.0.0.1", 0) as listener:
+        api = f'"http://127.0.0.1:{listener.getsockname()[1]}"'
+        configuration = blocks(page, "toml")[0].replace("options = {", f"options = {{ api = {api},")
+        (tmp_path / "slack_channel.py").write_text(blocks(page, "python")[0])
+        (tmp_path / ".env").write_text("SLACK_SIGNING_SECRET=s3cret\nSLACK_BOT_TOKEN=xoxb-1\n")
+        async with (
+            serving(slack, listener, drain_s=1.0),
+            project(tmp_path, configuration, sandbox=SandboxSettings(tokens_per_second=0)) as made,
+            httpx2.AsyncClient(base_url=made.url, trust_env=False) as http,
+        ):
+
+            async def event(key: str = "s3cret", age_s: int = 0, **said: object) -> httpx2.Response:
+                body, sent_at = json.dumps(said).encode(), str(int(time.time()) - age_s)
+                digest = hmac.new(key.encode(), f"v0:{sent_at}:".encode() + body, "sha256").hexdigest()
+                headers = {"X-Slack-Request-Timestamp": sent_at, "X-Slack-Signature": f"v0={digest}"}
+                return await http.post("/slack/events", content=body, headers=headers)
+
+            async def message(text: str, ts: str = "1.5", **more: str) -> int:
+                about = {"type": "message", "channel": "C1", "user": "U1", "ts": ts, "text": text}
+                return (await event(type="event_callback", event=about | more)).status_code
+
+            await typed(["mainstay", "migrate"], tmp_path)
+            await made.start(str(Path(sys.executable).with_name("mainstay")), "serve")
+            assert (await event(type="url_verification", challenge="c-1")).json() == {"challenge": "c-1"}
+            assert (await event(key="forged", type="url_verification", challenge="c")).status_code == 401
+            assert (await event(age_s=600, type="url_verification", challenge="c")).status_code == 401
+            assert await message("lost", channel="C404") == 200
+            assert await message("of a bot", bot_id="B1") == 200
+            for _ in range(2):  # delivered again
+                assert await message("hello", ts="2.5", thread_ts="1.0") == 200
+            async with asyncio.timeout(60):
+                while not slack.said or "message.dead_lettered" not in made.log():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert await message("and?", ts="3.5", thread_ts="1.0") == 200
+            async with asyncio.timeout(60):
+                while len(slack.said) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            first, second = slack.said
+            assert (first["channel"], first["thread_ts"], "“hello”" in first["text"]) == ("C1", "1.0", True)
+            assert "“and?”. Before that you wrote: “hello”" in second["text"]
+            assert (await made.health())["dependencies"]["slack"]["status"] == "ok"  # type: ignore[index]
+            assert "xoxb-1" not in made.log()
 
 
 @pytest.mark.anyio

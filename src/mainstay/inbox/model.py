@@ -137,7 +137,10 @@ class Depth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What the inbox tells about one message. ``outcome`` is None until it has one; ``detail`` is JSON or empty."""
+    """What the inbox tells about one message.
+
+    ``outcome`` is None until it has one; ``detail`` is JSON or empty; ``message`` is as in `Row`.
+    """
 
     turn_id: str
     lane: str
@@ -150,3 +153,4 @@ class Entry:
     outcome: Outcome | None
     detail: str
     reason: str
+    message: str

@@ -34,7 +34,8 @@ from mainstay.messages import (
 pytestmark = pytest.mark.anyio
 
 STREAM = {"Accept": "text/event-stream"}
-QUICK = ConsoleSettings(look_interval=0.02)
+NEVER_S = 3600.0
+QUICK = ConsoleSettings(look_interval=0.02, heartbeat=NEVER_S)
 
 
 def running(home: Path, script=None, settings: ConsoleSettings = QUICK) -> Running:
@@ -172,6 +173,14 @@ async def test_another_text_with_a_known_id_is_refused(tmp_path: Path) -> None:
             response = await http.post("/chat", json=other | {"message_id": "m-1"})
             assert response.status_code == 409
             assert "m-1 was another message" in response.json()["error"]
+        assert len(here.responder.turns) == 1
+
+
+async def test_another_text_with_the_id_of_what_waits_is_refused_too(tmp_path: Path) -> None:
+    idle = Running(tmp_path, {"console": replace(QUICK, wait=0.01)}, answering=False)
+    async with idle as here, visiting(here) as http:
+        for text, status in (("one", 202), ("two", 409), ("one", 202)):
+            assert (await http.post("/chat", json={"text": text, "message_id": "m-1"})).status_code == status
 
 
 async def test_who_comes_back_gets_the_rest_and_nothing_twice(tmp_path: Path) -> None:
@@ -496,7 +505,8 @@ async def test_an_outcome_that_another_process_has_made_is_found(tmp_path: Path)
 
 
 async def test_a_dead_letter_is_told_as_a_failure(tmp_path: Path) -> None:
-    async with Running(tmp_path, {"console": QUICK}, answering=False) as here, visiting(here) as http:
+    slow = {"console": replace(QUICK, look_interval=NEVER_S)}
+    async with Running(tmp_path, slow, answering=False) as here, visiting(here) as http:
         message = Message(
             channel="console",
             bot_id="console",

@@ -28,6 +28,7 @@ class Wall:
     patience = QUICK
     shown: list[Showing] = []  # noqa: RUF012  set anew for each test
     refuse: list[Exception] = []  # noqa: RUF012
+    wet: set[str] = set()  # noqa: RUF012
     hold: asyncio.Event | None = None
 
     def __init__(self, name: str, settings: PluggedSettings, service: Service) -> None:
@@ -38,6 +39,8 @@ class Wall:
         self.checks = lambda: [sending.check]
 
     async def _show(self, showing: Showing) -> None:
+        if showing.message.external_id in Wall.wet:
+            raise TryLater("the wall is wet here")
         if Wall.refuse:
             raise Wall.refuse.pop(0)
         if Wall.hold is not None:
@@ -47,7 +50,7 @@ class Wall:
 
 @pytest.fixture(autouse=True)
 def clean() -> None:
-    Wall.shown, Wall.refuse, Wall.hold, Wall.patience = [], [], None, QUICK
+    Wall.shown, Wall.refuse, Wall.wet, Wall.hold, Wall.patience = [], [], set(), None, QUICK
 
 
 def running(home: Path, *script: Callable) -> Running:
@@ -77,7 +80,7 @@ async def test_every_outcome_is_said_once_and_those_of_a_lane_in_order(tmp_path:
         assert len({each.key for each in Wall.shown}) == 12
 
 
-async def test_what_can_not_be_said_yet_is_tried_again_and_holds_up_only_its_lane(tmp_path: Path) -> None:
+async def test_what_can_not_be_said_yet_is_tried_again(tmp_path: Path) -> None:
     Wall.refuse = [TryLater("the wall is wet"), ConnectionRefusedError("no wall"), RuntimeError("a bug")]
     async with running(tmp_path) as here:
         await here.inbox.put(said(1))
@@ -88,6 +91,19 @@ async def test_what_can_not_be_said_yet_is_tried_again_and_holds_up_only_its_lan
         assert [each.tries for each in Wall.shown] == [4]
         seen = [str(each.category) for each in here.events if isinstance(each, ErrorSeen)]
         assert seen == ["connection", "internal"], "what the platform said itself is no failure of it"
+
+
+async def test_what_can_not_be_said_yet_holds_up_its_own_lane_and_no_other(tmp_path: Path) -> None:
+    Wall.wet = {"1"}
+    async with running(tmp_path) as here:
+        for number, chat in ((1, "c"), (2, "c"), (4, "c"), (3, "d")):
+            await here.inbox.put(said(number, chat))
+        await here.until(TurnFinished, 4)  # so that the second of the lane has had its time to be shown
+        await here.until(OutcomeDelivered)
+        assert [each.message.external_id for each in Wall.shown] == ["3"]
+        Wall.wet.clear()
+        await here.until(OutcomeDelivered, 4)
+        assert [each.message.external_id for each in Wall.shown] == ["3", "1", "2", "4"]
 
 
 async def test_what_can_never_be_said_is_announced_and_not_tried_again(tmp_path: Path) -> None:

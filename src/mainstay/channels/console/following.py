@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
 
 from mainstay.channels.console.answers import Answers
 from mainstay.channels.console.model import ConsoleSettings, Ended, Forgotten, Open, Seen, Standing, Told
-from mainstay.channels.outbox.model import Stored
+from mainstay.channels.outbox.model import Stored, body_of
 from mainstay.channels.outbox.sqlite import Outcomes
 from mainstay.channels.seam import Service
 from mainstay.inbox.model import State
-from mainstay.messages import Outcome, turn_id_of
+from mainstay.messages import Finished, Message, Outcome, turn_id_of
 
 __all__ = ["Following"]
 
@@ -44,9 +46,17 @@ class Following:
                 stored = await self._outcomes.find(turn_id)
                 return _ended(stored) if stored is not None else Forgotten()
 
-    async def earlier(self, message_id: str) -> Stored | None:
-        """The outcome that it has already."""
-        return await self._outcomes.find(self.turn_id(message_id))
+    async def compare(self, message: Message) -> Literal["new", "same", "other"]:
+        """Whether its id is known, and was that of another message; what is forgotten counts as the same."""
+        known = None
+        if (stored := await self._outcomes.find(message.turn_id)) is not None:
+            known = stored.message
+        elif (entry := await self._service.find(message.turn_id)) is None:
+            return "new"
+        elif entry.message:
+            known = Message.from_json(entry.message)
+        is_same = known is None or replace(known, sent_at=message.sent_at) == message
+        return "same" if is_same else "other"
 
     def so_far(self, message_id: str) -> str:
         """The text of the answer that is being made here."""
@@ -96,9 +106,5 @@ def _ended(stored: Stored) -> Ended:
 
 
 def _dead(message_id: str, reason: str) -> dict[str, object]:
-    return {
-        "message_id": message_id,
-        "outcome": Outcome.FAILED.value,
-        "text": "",
-        "notice": f"This message was never answered: {reason}",
-    }
+    final = Finished(outcome=Outcome.FAILED, notice=f"This message was never answered: {reason}")
+    return {"message_id": message_id, **body_of(final)}

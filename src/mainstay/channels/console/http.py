@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import replace
 from typing import Final
 
 from mainstay.asgi import Receive, Scope, Send, header, respond
@@ -76,15 +75,18 @@ class Api:
     async def _say(self, scope: Scope, receive: Receive, send: Send) -> None:
         said = read_said(scope, await read_body(receive), self._settings)
         message = said.message(self._name, self._service.clock.now())
-        earlier = await self._following.earlier(message.external_id)
-        if earlier is not None and not _same(earlier.message, message):
-            raise Refused(409, f"message_id: {message.external_id} was another message: send each with its own")
         with self._place():
-            if earlier is None:
-                await self._accept(message)
-            await self._tell(scope, receive, send, message.external_id)
+            match await self._following.compare(message):
+                case "new":
+                    await self._accept(message)
+                case "other":
+                    raise Refused(409, f"message_id: {said.message_id} was another message: send each with its own")
+                case "same":
+                    pass
+            await self._tell(scope, receive, send, said.message_id)
 
     async def _accept(self, message: Message) -> None:
+        """Nothing is lost when somebody else has done so meanwhile: it is the same message."""
         if (await self._service.depth()).queued >= self._settings.backlog:
             raise Refused(429, "too many messages wait for their answers: try again", headers=_SOON)
         await self._service.accept(message)
@@ -164,11 +166,6 @@ class Api:
             yield
         finally:
             self.waiting -= 1
-
-
-def _same(one: Message, other: Message) -> bool:
-    """Whether it is the same message, whenever it was sent."""
-    return replace(one, sent_at=other.sent_at) == other
 
 
 async def _answer(

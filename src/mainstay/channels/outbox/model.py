@@ -18,17 +18,13 @@ class Stored:
 
     Attributes:
         body: all of it that a person or a program may want to know, see `body_of`.
-        shown: whether its channel has nothing more to do about it.
-        error: why the last try to show it has failed; empty if none has.
     """
 
     seq: int
     turn_id: str
     message: Message
     body: Body
-    shown: bool
     tries: int
-    error: str
     created_at: datetime
 
 

@@ -177,9 +177,7 @@ def _stored(row: Row[tuple[object, ...]]) -> Stored:
         turn_id=row.turn_id,
         message=Message.from_json(row.message),
         body=json.loads(row.body),
-        shown=row.state == _SHOWN,
         tries=row.tries,
-        error=row.error,
         created_at=row.created_at,
     )
 
