@@ -27,6 +27,7 @@ from mainstay.cli.main import main
 from mainstay.clock import SystemClock, iso
 from mainstay.schema import SCHEMA
 from mainstay.storage.migrate import upgrade
+from mainstay.turns.tables import HEAD
 
 from .conftest import Project as Typed
 from .conftest import free_port
@@ -290,7 +291,7 @@ def test_the_database_is_whole_and_of_this_version_or_it_is_said(look: Look, pro
     assert look("database")[0] is OK
     revise(path, "turns_0001")
     state, says = look("database")
-    assert (state, "run `mainstay migrate` (turns_0002)" in says) == (FAILED, True)
+    assert (state, f"run `mainstay migrate` ({HEAD})" in says) == (FAILED, True)
     revise(path, "turns_9999")
     state, says = look("database")
     assert (state, "newer version of this program (turns_9999)" in says) == (FAILED, True)

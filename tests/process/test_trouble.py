@@ -26,6 +26,10 @@ CONFIGURATION = """
 [service]
 turn_timeout = "1m"
 
+# here every message is judged by an answer of its own
+[inbox]
+merge_after = 0
+
 [models.a]
 provider = "sandbox"
 first_token_timeout = "3s"

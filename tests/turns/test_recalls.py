@@ -90,6 +90,9 @@ async def test_what_was_taken_back_is_forgotten_after_a_time(tmp_path: Path) -> 
         await recalls.add(message(1).turn_id)
         await recalls.add(message(1).turn_id)
         assert await recalls.of(message(1)) == {"om_1"}
+        event = crowd_notice(message(1))
+        assert event is not None
+        assert await recalls.gone([message(1), message(2), event]) == {message(1).turn_id}
         assert await recalls.prune(now - timedelta(hours=1)) == 0
         assert await recalls.prune(now + timedelta(hours=1)) == 1
         assert await recalls.of(message(1)) == frozenset()

@@ -25,9 +25,9 @@ from mainstay.recovery import notices
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import worth_another_try
 from mainstay.storage.sqlite import Storage
-from mainstay.turns.machine import Transcript, consider, describe, said_in
+from mainstay.turns.machine import Transcript, consider, describe
 from mainstay.turns.model import CutOff, GiveUp, TurnSettings
-from mainstay.turns.recalls import recalled_of
+from mainstay.turns.recalls import all_recalled
 from mainstay.turns.steps import StoredSteps, settle_steps
 
 __all__ = ["Attempt", "Rooms"]
@@ -242,9 +242,7 @@ class Attempt:
         rooms, claim, message = self._rooms, self.claim, self._message
 
         def work(tx: Connection) -> Finished:
-            said = said_in(message)
-            gone = bool(said) and len(recalled_of(tx, message)) == len(said)
-            told = self._transcript.recalled() if gone else self._naming(final)
+            told = self._transcript.recalled() if all_recalled(tx, message) else self._naming(final)
             rooms.inbox.finish(tx, claim, told.outcome, describe(told, seconds=seconds))
             if told.outcome is Outcome.ANSWERED and message.text:
                 rooms.memory.append(

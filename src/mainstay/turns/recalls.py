@@ -16,7 +16,7 @@ from mainstay.storage.sqlite import Storage
 from mainstay.turns.machine import said_in
 from mainstay.turns.tables import turn_recalls
 
-__all__ = ["Recalls", "recalled_of"]
+__all__ = ["Recalls", "all_recalled", "recalled_of"]
 
 
 def recalled_of(tx: Connection, message: Message) -> frozenset[str]:
@@ -24,6 +24,12 @@ def recalled_of(tx: Connection, message: Message) -> frozenset[str]:
     turns = {message.turn_id_of(external_id): external_id for external_id, _ in said_in(message)}
     found = tx.scalars(select(turn_recalls.c.turn_id).where(turn_recalls.c.turn_id.in_(list(turns))))
     return frozenset(turns[turn_id] for turn_id in found)
+
+
+def all_recalled(tx: Connection, message: Message) -> bool:
+    """Whether nothing is left to be answered. What nobody said can not be taken back."""
+    said = said_in(message)
+    return bool(said) and len(recalled_of(tx, message)) == len(said)
 
 
 class Recalls:
@@ -45,9 +51,7 @@ class Recalls:
     async def gone(self, messages: Iterable[Message]) -> set[str]:
         """The turn_ids of those of which nothing is left to be answered."""
         asked = list(messages)
-        return await self._storage.read(
-            lambda tx: {each.turn_id for each in asked if len(recalled_of(tx, each)) == len(said_in(each))}
-        )
+        return await self._storage.read(lambda tx: {each.turn_id for each in asked if all_recalled(tx, each)})
 
     async def prune(self, before: datetime) -> int:
         """Forget what was taken back before then; returns how many."""
