@@ -678,6 +678,7 @@ def test_a_channel_that_anybody_could_speak_to_can_not_be_made():
         ({"app_id": ""}, "FEISHU_APP_ID"),
         ({"app_secret": Secret()}, "FEISHU_APP_SECRET"),
         ({"ack_timeout": 3.0}, "ack_timeout must be under 3s"),
+        ({"queue_wait": 60.0}, "queue_wait must be less than delivery_timeout"),
         ({"domain": "http://open.feishu.cn"}, "is not a domain"),
         ({"domain": "https://open.feishu.cn/x"}, "is not a domain"),
         ({"domain": "open.feishu.cn"}, "is not a domain"),

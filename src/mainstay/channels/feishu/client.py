@@ -1,14 +1,13 @@
 """How is the platform's API called?
 
 One attempt per call, in its turn under the platform's limits and with a deadline; trying again belongs to those who
-call. The one exception is an invalid token, which is replaced and tried once more. The token is fetched by one task
-however many want it, and renewed in the background while the old one is still good for half an hour.
+call. The one exception is an invalid token, which is replaced and tried once more.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import httpx2
 import orjson
 
+from mainstay.channels.feishu.access import AccessToken
 from mainstay.channels.feishu.card import card_message
 from mainstay.channels.feishu.envelope import Json, mapping_at, text_at
 from mainstay.channels.feishu.governor.calls import call_of
@@ -24,8 +24,9 @@ from mainstay.channels.feishu.governor.model import Call
 from mainstay.channels.feishu.governor.quota import Quota
 from mainstay.channels.feishu.machine import Action, Refusal, classify, failed_request
 from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.refused import Refused
 from mainstay.clock import Clock
-from mainstay.errors import Category, DeliveryError, LeftAlone
+from mainstay.errors import Category, LeftAlone
 from mainstay.guard import Guard
 from mainstay.messages import Message
 
@@ -34,20 +35,11 @@ __all__ = ["REACTIONS", "FeishuClient", "Refused", "Reply"]
 REACTIONS: Final = "/reactions"
 
 _EXPECTED: Final = (Action.REFRESH, Action.REOPEN, Action.SUPERSEDED, Action.UNTHREAD, Action.PRESSED)
-_RENEW_BEFORE_S: Final = 1800.0
 _HISTORY_PAGES: Final = 10
 _MISSED_PAGES: Final = 2
 _TOKEN: Final = "/open-apis/auth/v3/tenant_access_token/internal"  # noqa: S105  a path
 _CARDS: Final = "/open-apis/cardkit/v1/cards"
 _MESSAGES: Final = "/open-apis/im/v1/messages"
-
-
-class Refused(DeliveryError):
-    """The platform did not do what was asked, or it is not known whether it did."""
-
-    def __init__(self, what: str, refusal: Refusal) -> None:
-        super().__init__(f"{what}: {refusal.reason}", retryable=refusal.action in (Action.WAIT, Action.PRESSED))
-        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,19 +82,8 @@ class FeishuClient:
         self._guard = guard
         self._on_error = on_error
         self._timeout = httpx2.Timeout(settings.request_timeout, connect=settings.connect_timeout)
-        self._token = ""
-        self._good_until_s = 0.0
-        self._renew_before_s = _RENEW_BEFORE_S
-        self._fetching = asyncio.Lock()
-        self._rounds = 0
-        self._failure: Refusal | None = None
-        self._rejected_until_s = 0.0
+        self._token = AccessToken(self._fetch_token, clock=clock, pause_s=settings.retry_cap)
         self._calls: Counter[tuple[str, str]] = Counter()
-
-    @property
-    def token_left_s(self) -> float:
-        """How long the token is still good; 0.0 when there is none."""
-        return max(0.0, self._good_until_s - self._clock.monotonic()) if self._token else 0.0
 
     @property
     def calls(self) -> Mapping[tuple[str, str], int]:
@@ -110,43 +91,26 @@ class FeishuClient:
         return self._calls
 
     @property
+    def token_left_s(self) -> float:
+        """How long the token is still good; 0.0 when there is none."""
+        return self._token.left_s
+
+    @property
     def renew_in_s(self) -> float:
         """When `renew` will have something to do."""
-        return max(0.0, self.token_left_s - self._renew_before_s)
+        return self._token.renew_in_s
 
     async def renew(self) -> None:
-        """Get a token, unless there is one that is good for a while yet; who comes meanwhile shares the result.
+        """See `AccessToken.renew`."""
+        await self._token.renew()
 
-        An app that the platform does not accept is not tried again within ``retry_cap``, whoever calls.
-        """
-        rounds_before = self._rounds
-        async with self._fetching:
-            if self._rounds != rounds_before and self._failure is not None:
-                raise Refused(_TOKEN, self._failure)
-            if self.renew_in_s:
-                return
-            left_s = self._rejected_until_s - self._clock.monotonic()
-            if left_s > 0 and self._failure is not None:
-                raise Refused(_TOKEN, replace(self._failure, wait_s=left_s))
-            try:
-                await self._fetch_token()
-                self._failure = None
-            except Refused as refused:
-                self._failure = refused.refusal
-                if refused.refusal.action is Action.CONFIGURE:
-                    self._rejected_until_s = self._clock.monotonic() + self._settings.retry_cap
-                raise
-            finally:
-                self._rounds += 1
-
-    async def _fetch_token(self) -> None:
+    async def _fetch_token(self) -> tuple[str, float]:
         secret = {"app_id": self._settings.app_id, "app_secret": self._settings.app_secret.reveal()}
         data = await self._send(call_of("POST", _TOKEN), "POST", _TOKEN, secret, token="")
         token, expire_s = text_at(data, "tenant_access_token"), data.get("expire")
         if not token or not isinstance(expire_s, int):
             raise self._refused(_TOKEN, failed_request(Category.MALFORMED, "an answer without a token"))
-        self._token, self._good_until_s = token, self._clock.monotonic() + expire_s
-        self._renew_before_s = min(_RENEW_BEFORE_S, expire_s / 2)
+        return token, expire_s
 
     async def bot(self) -> Bot:
         """Who we are."""
@@ -305,19 +269,18 @@ class FeishuClient:
     ) -> Json:
         """``chat_id``: where a message goes, if it is one; the chat's limit is known by it."""
         call = call_of(method, path, chat_id=chat_id)
-        if not self.token_left_s:
-            await self.renew()
-        used = self._token
+        if not self._token.left_s:
+            await self._token.renew()
+        used = self._token.value
         try:
             return await self._send(call, method, path, body, token=used)
         except Refused as refused:
             if refused.refusal.action is not Action.REFRESH:
                 raise
-        if self._token == used:
-            self._token = ""
-        await self.renew()
+        self._token.drop(used)
+        await self._token.renew()
         try:
-            return await self._send(call, method, path, body, token=self._token)
+            return await self._send(call, method, path, body, token=self._token.value)
         except Refused as refused:
             if refused.refusal.action is Action.REFRESH:
                 self._on_error(refused.refusal, path)

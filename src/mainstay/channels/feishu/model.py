@@ -36,13 +36,6 @@ def _rate(value: str | float) -> float:
     return rate
 
 
-def _calls(value: str | int) -> int:
-    calls = int(value)
-    if calls < 0:
-        raise ValueError(f"{value!r} is not a number of calls: write 0 (no limit is known) or more")
-    return calls
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeishuSettings(ConnectionSettings):
     """One bot on Feishu or Lark."""
@@ -123,7 +116,6 @@ class FeishuSettings(ConnectionSettings):
         0,
         help="How many calls a month the platform allows (the free edition of Feishu: 10000, of all apps of the "
         "organisation together). From four fifths on cards are updated less often. 0: no limit is known.",
-        parse=_calls,
     )
     deliver_wait: float = duration(
         "5s", help="How long the end of a turn waits for its outcome to be shown, before it is left to retries."

@@ -45,6 +45,10 @@ class Desk:
         self.quota.used(self.clock.now())
         self.quota.learn(month_of(self.clock.now()), calls, None)
 
+    def answered_s(self, call) -> float:
+        """When the last call of this API was counted."""
+        return self.gate._governor._bucket(call.buckets[0])._answered[-1]
+
     def is_room_for(self, call) -> bool:
         now_s = self.clock.monotonic()
         return all(self.gate._governor._bucket(key).free_s(now_s) == now_s for key in call.buckets)
@@ -160,16 +164,22 @@ async def test_a_place_that_is_kept_goes_to_the_outcome_when_that_comes_first(de
     await desk.gate.hold(UPDATE, asyncio.Event())
     await desk.make(FINAL)
     assert desk.gate._held == {}
+    assert desk.answered_s(FINAL) == desk.clock.monotonic()
 
 
 async def test_a_place_that_was_kept_for_too_long_is_taken_anew(desk):
     await desk.gate.hold(UPDATE, asyncio.Event())
-    [kept] = desk.gate._held.values()
     desk.clock.advance(60.0)
-    await desk.make(FINAL)
-    await desk.gate.hold(UPDATE, asyncio.Event())
-    assert desk.gate._held
-    assert desk.gate._held.get(UPDATE.owner) is not kept
+    await desk.make(REPLY)  # in between it was noticed that nobody tells its end any more
+    desk.clock.advance(1.0)
+    await desk.make(UPDATE)
+    assert desk.answered_s(UPDATE) == desk.clock.monotonic()
+
+
+async def test_a_chat_that_is_refused_makes_no_other_wait(desk):
+    await desk.make(REPLY, Refusal(action=Action.WAIT, category=Category.RATE_LIMIT, reason="", narrow=True))
+    await desk.make(call_of("POST", "/open-apis/im/v1/messages/om_2/reply", chat_id="oc_2"))
+    assert not desk.is_room_for(REPLY)
 
 
 async def test_who_waits_for_an_update_stops_when_it_is_told_to(desk):
@@ -203,7 +213,10 @@ async def test_when_calls_run_short_only_reactions_and_updates_that_can_be_affor
 
 
 async def test_when_no_call_is_left_only_outcomes_are_tried(desk):
-    await desk.make(FINAL, NONE_LEFT)
+    async with desk.gate.turn(REPLY) as on_its_way:
+        await desk.make(FINAL, NONE_LEFT)
+        desk.gate.learn(REPLY, on_its_way, None)
+    desk.clock.advance(1.0)
     for call in (UPDATE, REACTION):
         with pytest.raises(NoTurn) as no:
             await desk.make(call)
@@ -212,6 +225,7 @@ async def test_when_no_call_is_left_only_outcomes_are_tried(desk):
         desk.gate.refuse_streaming()
     await desk.make(REPLY, NONE_LEFT)
     assert desk.modes == [Mode.EXHAUSTED]
+    desk.clock.advance(1.0)
     await desk.make(REPLY)
     assert desk.modes == [Mode.EXHAUSTED, Mode.NORMAL]
     desk.gate.refuse_streaming()

@@ -412,6 +412,18 @@ def test_each_refusal_halves_what_is_let_through_and_a_minute_brings_it_back() -
     assert at_once() == 5
 
 
+def test_an_api_takes_five_minutes_to_be_used_as_before() -> None:
+    desk = Desk()
+    desk.refused(update(0), 40.0, narrow=False)
+    bucket = desk.governor._buckets[update(0).buckets[0]]
+    desk.now_s += 40.0
+    assert bucket.share(desk.now_s) == 0.5
+    desk.now_s += 75.0
+    assert bucket.share(desk.now_s) == 0.75
+    desk.now_s += 75.0
+    assert bucket.share(desk.now_s) == 1.0
+
+
 def test_calls_that_were_on_their_way_when_one_was_refused_do_not_halve_again() -> None:
     desk = Desk()
     tickets = desk.make(reply(0), 3)

@@ -159,7 +159,9 @@ def test_without_a_limit_nothing_is_stretched_until_the_platform_says_no() -> No
     calls.refused(BEGIN)
     assert (calls.mode(BEGIN), calls.can_spare(BEGIN)) == (Mode.EXHAUSTED, False)
     assert calls.until_update_s("card", 0.0, BEGIN) is None
-    calls.succeeded(BEGIN)  # an administrator has bought some
+    calls.succeeded(BEGIN)  # it was on its way
+    assert calls.mode(BEGIN) is Mode.EXHAUSTED
+    calls.has_some()
     assert calls.mode(BEGIN) is Mode.NORMAL
     calls.refused(BEGIN)
     assert calls.mode(BEGIN + timedelta(days=DAYS)) is Mode.NORMAL

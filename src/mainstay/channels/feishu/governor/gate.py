@@ -58,6 +58,7 @@ class Gate:
         self._waiting: dict[Ticket, asyncio.Timeout] = {}
         self._held: dict[Key, Ticket] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._exhausted_s = float("-inf")
 
     @property
     def waiting(self) -> int:
@@ -118,10 +119,13 @@ class Gate:
         if refusal is None:
             if call.counted:
                 self._quota.succeeded(now)
+                if ticket.went_s is not None and ticket.went_s > self._exhausted_s:
+                    self._quota.has_some()
             if call.urgency is Urgency.UPDATE:
                 self._quota.updated(call.owner[1], now_s)
         elif refusal.action is Action.QUOTA:
             self._quota.refused(now)
+            self._exhausted_s = now_s
         elif refusal.category is Category.RATE_LIMIT:
             self._governor.refused(ticket, now_s, wait_s=refusal.wait_s, narrow=refusal.narrow)
         after = self.mode

@@ -8,7 +8,7 @@ A place is taken when a call goes, and is free again when the window has passed 
 platform has counted it, nobody knows when. So no delay on the way can put more into a window than it holds.
 
 What others use of a limit that is shared (other bots in a chat, other processes of this app) is learned from
-refusals: each halves what the bucket lets through, which then grows back within a minute.
+refusals: each halves what the bucket lets through, which then grows back slowly.
 """
 
 from bisect import insort
@@ -24,7 +24,6 @@ __all__ = ["Bucket", "Governor", "Ticket"]
 _NEVER: Final = float("-inf")
 _FOREVER: Final = float("inf")
 _LEAST_SHARE: Final = 1 / 8
-_RECOVERY_S: Final = 60.0
 _MANY_BUCKETS: Final = 1000
 
 
@@ -61,8 +60,8 @@ class Bucket:
 
     def share(self, now_s: float) -> float:
         """How much of the limit is used; 1.0 unless it was refused of late."""
-        grown = max(0.0, now_s - self._closed_until_s) / _RECOVERY_S if self._share < 1.0 else 0.0
-        return min(1.0, self._share + grown)
+        open_s = max(0.0, now_s - self._closed_until_s) if self._share < 1.0 else 0.0
+        return min(1.0, self._share + open_s / self.limit.recovery_s)
 
     def free_s(self, now_s: float, ahead: int = 0) -> float:
         """The moment at which there is a place behind so many others, as far as that is known; ``now_s``: now."""

@@ -78,15 +78,18 @@ class Quota:
         return Mode.STRETCHED
 
     def succeeded(self, at: datetime) -> None:
-        """One more call; where the platform takes one, it takes others."""
+        """One more call."""
         self._turn_page(at)
-        self._exhausted = False
         self._unsaved[self._month] = self._unsaved.get(self._month, 0) + 1
 
     def refused(self, at: datetime) -> None:
         """The platform says that there is none left."""
         self._turn_page(at)
         self._exhausted = True
+
+    def has_some(self) -> None:
+        """There are calls again: somebody has bought some."""
+        self._exhausted = False
 
     def can_spare(self, at: datetime) -> bool:
         """Whether a call may be made that is not needed."""
