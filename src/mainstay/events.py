@@ -27,6 +27,7 @@ __all__ = [
     "DeliveryRetried",
     "ErrorSeen",
     "Event",
+    "FeedbackGiven",
     "HandOver",
     "McpServerChanged",
     "MessageAccepted",
@@ -278,11 +279,25 @@ class CardUpdated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeDelivered(Event):
-    """The person sees the outcome. ``via``: ``"card"`` or ``"text"``."""
+    """The person sees the outcome. ``via``: ``"card"``, ``"post"`` or ``"text"``."""
 
     name: ClassVar[str] = "outcome.delivered"
     turn_id: str
     via: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackGiven(Event):
+    """Somebody said what they think of an answer.
+
+    ``vote``: ``"up"`` or ``"down"``; ``before``: what they had said of it earlier, and which counts no more.
+    """
+
+    name: ClassVar[str] = "feedback.given"
+    turn_id: str
+    channel: str
+    vote: str
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

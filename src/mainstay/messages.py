@@ -202,7 +202,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """What the person may want to say next. No channel shows it yet."""
+    """What the person may want to say next; a channel that can offer it does so under the answer."""
 
     texts: tuple[str, ...]
 

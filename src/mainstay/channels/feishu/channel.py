@@ -1,7 +1,7 @@
 """How does a Feishu bot join the service?
 
 Puts the parts of the room together: `Webhook` brings messages in, a `CardWriter` follows each answer while it is
-made, the `Pump` shows outcomes, `Retries` has failed ones tried again. Nothing is decided here.
+made, the `Pump` shows outcomes, `Presses` acts on what is pressed under them. Nothing is decided here.
 """
 
 import asyncio
@@ -14,11 +14,15 @@ from sqlalchemy import Connection
 
 from mainstay.asgi import ASGIApp
 from mainstay.bus import Bus
+from mainstay.channels.feishu.buttons import kept_suggestions
+from mainstay.channels.feishu.card import footer_of
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.feedback import Feedback
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
 from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.presses import Presses
 from mainstay.channels.feishu.pump import Pump
 from mainstay.channels.feishu.retries import Retries
 from mainstay.channels.feishu.sqlite import Outbox
@@ -29,7 +33,7 @@ from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.events import DeadLettered, ErrorSeen
 from mainstay.guard import Guard
-from mainstay.messages import AnswerEvent, Finished, Message
+from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Suggestions
 from mainstay.storage.sqlite import Storage
 from mainstay.units import format_duration
 
@@ -81,16 +85,19 @@ class FeishuChannel:
             lease_s=settings.delivery_timeout + 10.0,
             on_buried=lambda turn_id, reason: bus.emit(DeadLettered(turn_id=turn_id, reason=reason)),
         )
-        self._courier = Courier(self._client, self._outbox, bus=bus, clock=clock)
+        self._courier = Courier(settings, self._client, self._outbox, bus=bus, clock=clock)
         self._pump = Pump(
             settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet
         )
-        self._retries = Retries(
-            settings,
+        self._retries = Retries(settings, self._courier)
+        self._presses = Presses(
             outbox=self._outbox,
-            courier=self._courier,
+            feedback=Feedback(storage, name, clock=clock),
             clock=clock,
+            bus=bus,
             accept=accept,
+            asked=self._asked,
+            stop=recalled,
             window_s=retry_window_s,
         )
         self._intake = Intake(
@@ -100,7 +107,7 @@ class FeishuChannel:
             clock=clock,
             accept=accept,
             recalled=recalled,
-            pressed=self._retries.pressed,
+            pressed=self._presses.pressed,
             answered=lambda pressed: self._withdraw(pressed.turn_id),
             bot=lambda: self._bot,
         )
@@ -150,13 +157,16 @@ class FeishuChannel:
             courier=self._courier,
             outbox=self._outbox,
             bus=self._bus,
+            clock=self._clock,
         )
         earlier = self._writers.get(turn_id)
         if earlier is not None:
             earlier.silence()
         self._writers[turn_id] = writer
         self._start(turn_id, writer)
-        return FeishuReplier(message, turn_id, attempt, writer=writer, outbox=self._outbox, pump=self._pump)
+        return FeishuReplier(
+            message, turn_id, attempt, settings=self._settings, writer=writer, outbox=self._outbox, pump=self._pump
+        )
 
     def checks(self) -> list[Check]:
         """One: how the connection to the platform is."""
@@ -237,6 +247,11 @@ class FeishuChannel:
         finally:
             self._withdrawing.discard(turn_id)
 
+    def _asked(self, turn_id: str) -> tuple[Message, str] | None:
+        """The message that is being answered, and the message that shows its card."""
+        writer = self._writers.get(turn_id)
+        return (writer.message, writer.card_message_id) if writer is not None else None
+
     async def _quiet(self, turn_id: str, attempt: int) -> None:
         writer = self._writers.get(turn_id)
         if writer is not None and writer.attempt <= attempt:
@@ -259,22 +274,43 @@ class FeishuReplier:
     """See `mainstay.messages.Replier`."""
 
     def __init__(
-        self, message: Message, turn_id: str, attempt: int, *, writer: CardWriter, outbox: Outbox, pump: Pump
+        self,
+        message: Message,
+        turn_id: str,
+        attempt: int,
+        *,
+        settings: FeishuSettings,
+        writer: CardWriter,
+        outbox: Outbox,
+        pump: Pump,
     ) -> None:
         self._message = message
         self._turn_id = turn_id
         self._attempt = attempt
+        self._settings = settings
+        self._suggestions: tuple[str, ...] = ()
         self._writer = writer
         self._outbox = outbox
         self._pump = pump
 
     def show(self, event: AnswerEvent) -> None:
         """See `mainstay.messages.Replier.show`."""
+        if isinstance(event, Suggestions):
+            self._suggestions = kept_suggestions(event.texts)
         self._writer.show(event)
 
     def post(self, tx: Connection, final: Finished) -> None:
         """See `mainstay.messages.Replier.post`."""
-        self._outbox.post(tx, self._message, turn_id=self._turn_id, attempt=self._attempt, final=final)
+        footer = footer_of(final.agent, final.model, self._writer.seconds) if self._settings.footer else ""
+        self._outbox.post(
+            tx,
+            self._message,
+            turn_id=self._turn_id,
+            attempt=self._attempt,
+            final=final,
+            footer=footer,
+            suggestions=self._suggestions if final.outcome is Outcome.ANSWERED else (),
+        )
 
     async def deliver(self) -> None:
         """See `mainstay.messages.Replier.deliver`."""

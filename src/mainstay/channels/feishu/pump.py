@@ -159,8 +159,8 @@ class Pump:
             case Retry(after_s):
                 await self._outbox.put_off(delivery.seq, after_s, refusal.reason)
                 self._bus.emit(DeliveryRetried(turn_id=turn_id, tries=delivery.tries, reason=refusal.reason))
-            case Degrade(apologise=apologise):
-                await self._outbox.degrade(delivery.seq, apologise=apologise, error=refusal.reason)
+            case Degrade(via, apologise):
+                await self._outbox.degrade(delivery.seq, via, apologise=apologise, error=refusal.reason)
                 self._hurry(turn_id)
             case GiveUp(reason):
                 if await self._outbox.settle(delivery.seq, delivered=False, error=reason):

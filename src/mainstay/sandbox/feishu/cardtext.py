@@ -23,6 +23,7 @@ __all__ = [
     "check_tables",
     "check_v2",
     "elements",
+    "is_continued",
     "parse",
     "summary",
     "tagged",
@@ -43,6 +44,7 @@ _BUTTON_TYPES = {"default", "primary", "danger", "text", "laser"} | {
     f"{colour}_{form}" for colour in ("primary", "danger") for form in ("text", "filled")
 }
 _BUTTON_CHARS = 100
+_CONTINUED = "continued"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,23 @@ def _walk(node: object, around: str, *, action: bool) -> Iterator[Element]:
 
 
 def words(card: Json) -> tuple[str, str, tuple[str, ...]]:
-    """What it says, its status line, and the labels of what can be pressed."""
+    """What it says, its status line, and the labels of what can be pressed; not that it `is_continued`."""
     said, status, actions = [], [], []
     for each in elements(card):
         if each.action:
             actions.append(each.text)
         elif each.element_id.startswith("status"):
             status.append(each.text)
+        elif each.element_id.startswith(_CONTINUED):
+            continue
         elif each.text.strip():
             said.append(each.text)
     return "\n".join(said), "\n".join(status), tuple(actions)
+
+
+def is_continued(card: Json) -> bool:
+    """Whether it says that what it says goes on in the next message."""
+    return any(each.element_id.startswith(_CONTINUED) and each.text.strip() for each in elements(card))
 
 
 def buttons(card: Json) -> list[tuple[str, object]]:
