@@ -55,7 +55,11 @@ class Courier:
         return card, ours
 
     async def show(self, card: Card, message: Message) -> Card:
-        """Send the card, unless the person has it."""
+        """Send the card, unless the person has it; first take back the one that it stands for."""
+        if card.retired:
+            await self._delete(card.retired)
+            await self._outbox.taken_back(card)
+            card = replace(card, retired="")
         if card.message_id:
             return card
         message_id = ""
@@ -104,15 +108,23 @@ class Courier:
         if delivery is not None and delivery.via is Via.CARD:
             await self._rewrite(delivery)
 
-    async def renew(self, card: Card) -> None:
-        """Have another card made in the place of one that can not be written any more; it is taken back."""
-        if card.message_id:
+    async def renew(self, card: Card, message: Message) -> None:
+        """Have another card made in the place of one that can not be written any more."""
+        if not card.message_id:  # it may have been sent all the same; then sending it again tells where it is
             try:
-                await self._client.delete(card.message_id)
+                card = await self.show(card, message)
             except Refused as refused:
                 if refused.refusal.action is Action.WAIT:
                     raise
-        await self._outbox.forget_card(card)
+        await self._outbox.retire_card(card)
+
+    async def _delete(self, message_id: str) -> None:
+        """Take a message back, if the platform ever lets us."""
+        try:
+            await self._client.delete(message_id)
+        except Refused as refused:
+            if refused.refusal.action is Action.WAIT:
+                raise
 
     async def _rewrite(self, delivery: Delivery) -> bool:
         """Write the last card of an outcome once more; False if there is none."""
@@ -134,7 +146,7 @@ class Courier:
             except Refused as refused:
                 if not replaceable(refused.refusal, card.generation):
                     raise
-                await self.renew(card)
+                await self.renew(card, delivery.message)
         if card is None or not written:
             card, ours = await self.create(delivery.turn_id, content, part)
             if not ours:
@@ -173,8 +185,8 @@ class Courier:
         try:
             for card in await self._outbox.cards(delivery.turn_id):
                 sent = [card.message_id] if card.message_id else await self._looked_up(card, delivery.message)
-                for message_id in sent:
-                    await self._client.delete(message_id)
+                for message_id in filter(None, [*sent, card.retired]):
+                    await self._delete(message_id)
         except Refused as refused:
             if refused.refusal.action is Action.WAIT and delivery.tries < _RETRACT_TRIES:
                 raise

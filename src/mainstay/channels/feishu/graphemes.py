@@ -44,11 +44,11 @@ def _joined(text: str, place: int) -> bool:
 
 
 def _extends(char: str) -> bool:
-    """Marks, joiners, variation selectors, the colours of skin, and the tags of flags like that of Wales."""
+    """Marks, joiners, two vowels of Thai and Lao, variation selectors, the colours of skin, and the tags of flags like that of Wales."""
     code = ord(char)
     return (
         unicodedata.category(char) in ("Mn", "Mc", "Me")
-        or char in ("\u200c", _ZWJ, "\uff9e", "\uff9f")
+        or char in ("\u200c", _ZWJ, "\u0e33", "\u0eb3", "\uff9e", "\uff9f")
         or 0x1F3FB <= code <= 0x1F3FF
         or 0xE0020 <= code <= 0xE007F
     )

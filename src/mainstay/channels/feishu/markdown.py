@@ -209,6 +209,9 @@ def _page(text: str, opening: str, limit: int) -> tuple[Page, str]:
 def _ended(text: str, cut: int, opening: str) -> tuple[Page, str]:
     body = text[:cut]
     *_, last = _blocks(opening + body)
+    rest = text[cut : cut + _ENDING].splitlines(keepends=True)
+    if last.closing and rest and body.endswith("\n") and rest[0].strip() == last.closing.strip():
+        return Page(body + rest[0], opening), ""
     short = size_of(last.opening) <= _LONGEST_OPENING
     if last.closing:
         closing = ("" if body.endswith("\n") else "\n") + last.closing

@@ -156,6 +156,7 @@ class Card:
         key: what the key of the message that shows it derives from; of a turn's first card the turn_id.
         part: 0 for the first; a further one goes on with an answer that is too long for the one before.
         generation: how many cards there were in its place, and could not be written any more.
+        retired: the message that shows the last of those, until it is taken back.
         message_id: empty until the platform has said that the card was sent; it may have been all the same.
         created_at: when the card was made; also the earliest time at which it can have been sent.
     """
@@ -167,6 +168,7 @@ class Card:
     key: str = ""
     part: int = 0
     generation: int = 0
+    retired: str = ""
 
     @property
     def message_key(self) -> str:

@@ -104,12 +104,17 @@ class Outbox:
 
         return await self._storage.write(work)
 
-    async def forget_card(self, card: Card) -> None:
+    async def retire_card(self, card: Card) -> None:
         """It can not be written any more: another one is made in its place, and shown by another message."""
         this = cards.c.turn_id == card.key, cards.c.card_id == card.card_id
-        nothing = {"card_id": "", "message_id": "", "generation": card.generation + 1}
-        statement = update(cards).where(*this).values(nothing)
+        values = {"card_id": "", "message_id": "", "generation": card.generation + 1}
+        statement = update(cards).where(*this).values(**values, retired=card.message_id or card.retired)
         await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    async def taken_back(self, card: Card) -> None:
+        """Nobody sees the message any more that showed the card before this one."""
+        this = cards.c.turn_id == card.key, cards.c.retired == card.retired
+        await self._storage.write(lambda tx: tx.execute(update(cards).where(*this).values(retired="")).rowcount)
 
     async def other_cards(self, card: Card, message_ids: Collection[str]) -> set[str]:
         """Which of these messages show another card: of this turn, or of an earlier try at the same message."""
@@ -118,7 +123,8 @@ class Outbox:
 
     async def card_sent(self, card: Card, message_id: str) -> None:
         """Remember the message that shows the card."""
-        statement = update(cards).where(cards.c.turn_id == card.key).values(message_id=message_id)
+        this = cards.c.turn_id == card.key, cards.c.card_id == card.card_id
+        statement = update(cards).where(*this).values(message_id=message_id)
         await self._storage.write(lambda tx: tx.execute(statement).rowcount)
 
     def post(
@@ -365,6 +371,7 @@ def _read_card(row: Row[tuple[Any, ...]]) -> Card:
         key=row.turn_id,
         part=row.part,
         generation=row.generation,
+        retired=row.retired,
     )
 
 

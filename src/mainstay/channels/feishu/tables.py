@@ -23,6 +23,7 @@ cards = Table(
     Column("part_of", String(36), nullable=False, server_default=""),
     Column("part", Integer, nullable=False, server_default="0"),
     Column("generation", Integer, nullable=False, server_default="0"),
+    Column("retired", String(64), nullable=False, server_default=""),
 )
 """``turn_id`` is the card's key: of a turn's first card the turn's, which ``part_of`` has of the further ones."""
 

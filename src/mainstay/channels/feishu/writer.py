@@ -244,8 +244,8 @@ class CardWriter:
 
     async def _reopen(self, card: Card) -> None:
         """Have it stream for another 10 minutes: by its settings, or else by writing it as a whole."""
-        settings = streaming_settings(summary_of(self._screen.text), streaming=True)
         status, answer = self._screen.status_line(), self._screen.answer()
+        settings = streaming_settings(summary_of(answer or status), streaming=True)
         self._opened_s = self._clock.monotonic()
         try:
             if await self._may_go_on():
@@ -263,7 +263,7 @@ class CardWriter:
     async def _renew(self, card: Card) -> None:
         try:
             if await self._may_go_on():
-                await self._courier.renew(card)
+                await self._courier.renew(card, self.message)
                 self._card = None
                 self._screen.forget()
         except (Refused, StorageUnavailable):

@@ -13,6 +13,7 @@ def upgrade() -> None:
     op.add_column("feishu_cards", sa.Column("part_of", sa.String(36), nullable=False, server_default=""))
     op.add_column("feishu_cards", sa.Column("part", sa.Integer, nullable=False, server_default="0"))
     op.add_column("feishu_cards", sa.Column("generation", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("feishu_cards", sa.Column("retired", sa.String(64), nullable=False, server_default=""))
     op.add_column("feishu_outbox", sa.Column("footer", sa.Text, nullable=False, server_default=""))
     op.add_column("feishu_outbox", sa.Column("suggestions", sa.Text, nullable=False, server_default="[]"))
     op.create_table(
