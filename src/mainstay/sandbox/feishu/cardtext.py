@@ -163,8 +163,8 @@ def summary(card: Json) -> str:
     return _inner(card, "config", "summary", "content")
 
 
-def check_v2(card: Json) -> None:
-    """Refuse what CardKit refuses when a card is created or replaced."""
+def check_v2(card: Json, *, pressable: bool = False) -> None:
+    """Refuse what CardKit refuses when a card is created or replaced; ``pressable``: see `Options`."""
     if not card:
         raise Refusal(300307, "The card DSL is empty")
     if card.get("schema") != "2.0":
@@ -178,7 +178,8 @@ def check_v2(card: Json) -> None:
     _check_elements(card)
     for node in tagged(card):
         _check_tag(node)
-    check_still(card, streaming=isinstance(config, dict) and config.get("streaming_mode") is True)
+    streaming = isinstance(config, dict) and config.get("streaming_mode") is True
+    check_still(card, streaming=streaming and not pressable)
     check_size(card)
     check_tables(card)
 
