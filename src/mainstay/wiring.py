@@ -6,7 +6,7 @@ has to run as long as the service does is in `House.parts`, and `mainstay.servic
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import httpx2
@@ -29,7 +29,7 @@ from mainstay.health.monitor import HealthMonitor
 from mainstay.inbox.owner import is_alive, owner_name
 from mainstay.inbox.sqlite import Inbox
 from mainstay.memory.sqlite import Memory
-from mainstay.messages import Message, Responder
+from mainstay.messages import Message, Responder, Suggester
 from mainstay.models.budget.ledger import Ledger
 from mainstay.models.budget.sqlite import StoredSpending
 from mainstay.recovery.breaker.permits import Breaker
@@ -71,6 +71,16 @@ class House:
     make_responder: Callable[[], Responder]
 
 
+class _Suggesting:
+    """What the responder suggests, once there is one, and if it is one that does so."""
+
+    def __init__(self) -> None:
+        self.responder: Responder | None = None
+
+    async def __call__(self, message: Message, answer: str) -> Sequence[str]:
+        return await self.responder.suggest(message, answer) if isinstance(self.responder, Suggester) else ()
+
+
 def find_extras(config: Config) -> None:
     """Look for everything that the configuration names and that may not be installed, without importing it.
 
@@ -102,7 +112,8 @@ def join(
     inbox = _inbox(config, storage, bus, clock)
     memory = Memory(storage, config.memory, clock=clock)
     turns = _turns(config, storage, inbox, memory, bus, clock)
-    channels = _channels(config, storage, inbox, turns, breakers, bus, clock, to_platform)
+    suggesting = _Suggesting()
+    channels = _channels(config, storage, inbox, turns, breakers, bus, clock, to_platform, suggesting)
     pauses = SharedPauses(storage, breakers, clock=clock)
     ledger = Ledger(config.budget, config.models, bus=bus, clock=clock)
     spending = StoredSpending(storage, ledger, retention_s=config.budget.retention, clock=clock)
@@ -112,6 +123,10 @@ def join(
     servers = mcp.McpServers(config.mcp, _mcp_in_use(config), breakers=breakers, bus=bus, clock=clock)
 
     def make_responder() -> Responder:
+        suggesting.responder = responder = load_responder()
+        return responder
+
+    def load_responder() -> Responder:
         if config.service.responder:
             return plugin.load(config.service.responder)
         from mainstay.agents.responder import build
@@ -185,6 +200,7 @@ def _channels(
     bus: Bus,
     clock: Clock,
     http: httpx2.AsyncClient,
+    suggest: Callable[[Message, str], Awaitable[Sequence[str]]],
 ) -> dict[str, FeishuChannel]:
     channels = {
         name: FeishuChannel(
@@ -198,6 +214,7 @@ def _channels(
             retry_window_s=config.turns.retry_window,
             http=http,
             guard=breakers.of(f"channel:{name}"),
+            suggest=suggest,
         )
         for name, settings in config.channels.items()
     }

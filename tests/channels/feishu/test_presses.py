@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mainstay.channels.feishu.buttons import kept_suggestions
-from mainstay.events import CardSent, CardUpdated, FeedbackGiven
+from mainstay.events import CardSent, CardUpdated, ErrorSeen, FeedbackGiven
 from mainstay.messages import Outcome, Suggestions, TextAppended
 
 pytestmark = pytest.mark.anyio
@@ -178,3 +178,43 @@ async def test_an_answer_is_not_stopped_from_another_chat(world, stoppable):
 def test_suggestions_are_few_short_and_whole():
     texts = ["a\nb", "a b", "", "  ", "x" * 58 + "👩‍👩‍👧‍👦", "c", "d", "e", "f"]
     assert kept_suggestions(texts) == ("a b", "x" * 58, "c", "d", "e")
+
+
+async def test_what_may_be_said_next_is_added_after_the_answer_was_shown(world):
+    process = await world.process(feedback=True)
+    asked, go_on = [], asyncio.Event()
+
+    async def suggest(message, answer):
+        asked.append((message.external_id, answer))
+        await go_on.wait()
+        return NEXT
+
+    process.channel._courtesies._suggest = suggest
+    message = await world.ask()
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=200810, times=2)
+    await world.finish(process.channel.replier(message, message.turn_id, 1), "the answer")
+    [reply] = await world.replies(message)
+    assert (reply.text, reply.actions, reply.final) == ("the answer", ("👍", "👎"), True)
+    go_on.set()
+
+    async def offered():
+        [reply] = await world.replies(message)
+        return reply.actions == (*NEXT, "👍", "👎")
+
+    await world.eventually(offered)
+    assert asked == [(message.external_id, "the answer")]
+    assert (await world.verdict(message)).outcomes == 1
+
+
+async def test_a_suggester_that_breaks_costs_nothing(world):
+    process = await world.process()
+
+    async def broken(_message, _answer):
+        raise ValueError("no idea")
+
+    process.channel._courtesies._suggest = broken
+    first, second = await world.ask(), await world.ask()
+    await world.finish(process.channel.replier(first, first.turn_id, 1), "one")
+    await process.until(ErrorSeen)
+    await world.finish(process.channel.replier(second, second.turn_id, 1), "two")
+    assert [(await world.until_final(each)).texts for each in (first, second)] == [("one",), ("two",)]

@@ -6,7 +6,7 @@ made, the `Pump` shows outcomes, `Presses` acts on what is pressed under them. N
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
 import httpx2
@@ -18,13 +18,13 @@ from mainstay.channels.feishu.buttons import kept_suggestions
 from mainstay.channels.feishu.card import footer_of
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.courtesies import Courtesies
 from mainstay.channels.feishu.feedback import Feedback
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
-from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.model import Bot, Delivery, FeishuSettings, Via
 from mainstay.channels.feishu.presses import Presses
 from mainstay.channels.feishu.pump import Pump
-from mainstay.channels.feishu.retries import Retries
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.webhook import Webhook
 from mainstay.channels.feishu.writer import CardWriter
@@ -43,6 +43,10 @@ _log = logging.getLogger(__name__)
 _RECENT_S: Final = 300.0
 
 
+async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
+    return ()
+
+
 class FeishuChannel:
     """One bot.
 
@@ -52,6 +56,7 @@ class FeishuChannel:
         recalled: told the turn_id of a message that its author took back, whether or not it is being answered.
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
+        suggest: what may be said next under an answer, asked once it was shown.
 
     Raises:
         ConfigError: if the settings would leave the webhook open or the bot mute.
@@ -70,6 +75,7 @@ class FeishuChannel:
         retry_window_s: float,
         http: httpx2.AsyncClient,
         guard: Guard,
+        suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
     ) -> None:
         settings.validate(name)
         self._name = name
@@ -87,9 +93,15 @@ class FeishuChannel:
         )
         self._courier = Courier(settings, self._client, self._outbox, bus=bus, clock=clock)
         self._pump = Pump(
-            settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet
+            settings,
+            outbox=self._outbox,
+            courier=self._courier,
+            bus=bus,
+            clock=clock,
+            quiet=self._quiet,
+            shown=self._shown,
         )
-        self._retries = Retries(settings, self._courier)
+        self._courtesies = Courtesies(settings, self._courier, suggest)
         self._presses = Presses(
             outbox=self._outbox,
             feedback=Feedback(storage, name, clock=clock),
@@ -241,7 +253,7 @@ class FeishuChannel:
 
     async def _withdrawn(self, turn_id: str) -> None:
         try:
-            await self._retries.withdraw(turn_id)
+            await self._courtesies.withdraw(turn_id)
         except Exception as error:  # noqa: BLE001  a button that stays must not end the channel
             self._broke(error, "feishu.press", turn_id)
         finally:
@@ -251,6 +263,18 @@ class FeishuChannel:
         """The message that is being answered, and the message that shows its card."""
         writer = self._writers.get(turn_id)
         return (writer.message, writer.card_message_id) if writer is not None else None
+
+    def _shown(self, delivery: Delivery) -> None:
+        """Called when an outcome was shown: what is offered under an answer comes after it."""
+        wanted = delivery.outcome is Outcome.ANSWERED and delivery.via is Via.CARD and not delivery.suggestions
+        if wanted and self._tasks is not None:
+            self._tasks.create_task(self._suggested(delivery), name=f"suggest {delivery.turn_id}")
+
+    async def _suggested(self, delivery: Delivery) -> None:
+        try:
+            await self._courtesies.suggest(delivery)
+        except Exception as error:  # noqa: BLE001  what is only offered must not end the channel
+            self._broke(error, "feishu.suggestions", delivery.turn_id)
 
     async def _quiet(self, turn_id: str, attempt: int) -> None:
         writer = self._writers.get(turn_id)

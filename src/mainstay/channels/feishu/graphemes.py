@@ -44,7 +44,7 @@ def _joined(text: str, place: int) -> bool:
 
 
 def _extends(char: str) -> bool:
-    """Marks, joiners, two vowels of Thai and Lao, variation selectors, the colours of skin, and the tags of flags like that of Wales."""
+    """Marks, joiners, two vowels of Thai and Lao, variation selectors, colours of skin, the tags of flags."""
     code = ord(char)
     return (
         unicodedata.category(char) in ("Mn", "Mc", "Me")
