@@ -191,10 +191,10 @@ async def test_what_may_be_said_next_is_added_after_the_answer_was_shown(world):
 
     process.channel._courtesies._suggest = suggest
     message = await world.ask()
-    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=200810, times=2)
     await world.finish(process.channel.replier(message, message.turn_id, 1), "the answer")
     [reply] = await world.replies(message)
     assert (reply.text, reply.actions, reply.final) == ("the answer", ("👍", "👎"), True)
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=200810, times=2)
     go_on.set()
 
     async def offered():
