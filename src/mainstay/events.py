@@ -30,6 +30,7 @@ __all__ = [
     "DeliveryRetried",
     "ErrorSeen",
     "Event",
+    "FeedbackGiven",
     "FrameRejected",
     "HandOver",
     "HistoryRead",
@@ -364,11 +365,29 @@ class CardUpdated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeDelivered(Event):
-    """The person sees the outcome, or can fetch it. ``via``: ``"card"``, ``"text"`` or ``"console"``."""
+    """The person sees the outcome, or can fetch it.
+
+    Attributes:
+        via: ``"card"``, ``"post"``, ``"text"`` or ``"console"``.
+    """
 
     name: ClassVar[str] = "outcome.delivered"
     turn_id: str
     via: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackGiven(Event):
+    """Somebody said what they think of an answer.
+
+    ``vote``: ``"up"`` or ``"down"``; ``before``: what they had said of it earlier, and which counts no more.
+    """
+
+    name: ClassVar[str] = "feedback.given"
+    turn_id: str
+    channel: str
+    vote: str
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from mainstay.errors import Category
 
@@ -38,6 +38,7 @@ __all__ = [
     "Status",
     "Step",
     "Steps",
+    "Suggester",
     "Suggestions",
     "TextAppended",
     "TextReplaced",
@@ -239,7 +240,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """What the person may want to say next. No channel shows it yet."""
+    """What the person may want to say next; a channel that can offer it does so under the answer."""
 
     texts: tuple[str, ...]
 
@@ -420,6 +421,15 @@ class Responder(Protocol):
         A failure of a model is a ``Finished`` with outcome ``failed``; an exception is a bug, and is reported to
         the person as one. Closing the generator cancels the work, down to the provider's socket.
         """
+        ...
+
+
+@runtime_checkable
+class Suggester(Protocol):
+    """A `Responder` that is asked, once an answer was shown, what the person may want to say next."""
+
+    async def suggest(self, message: Message, answer: str) -> Sequence[str]:
+        """The questions, best first; none where it has none in time. It bounds its own time, and never raises."""
         ...
 
 

@@ -33,7 +33,7 @@ from mainstay.health.monitor import HealthMonitor
 from mainstay.inbox.owner import is_alive, owner_name
 from mainstay.inbox.sqlite import Inbox
 from mainstay.memory.sqlite import Memory
-from mainstay.messages import Message, Responder
+from mainstay.messages import Message, Responder, Suggester
 from mainstay.models.budget.ledger import Ledger
 from mainstay.models.budget.sqlite import StoredSpending
 from mainstay.recovery.breaker.permits import Breaker
@@ -76,6 +76,16 @@ class House:
     make_responder: Callable[[], Responder]
 
 
+class _Suggesting:
+    """What the responder suggests, once there is one, and if it is one that does so."""
+
+    def __init__(self) -> None:
+        self.responder: Responder | None = None
+
+    async def __call__(self, message: Message, answer: str) -> Sequence[str]:
+        return await self.responder.suggest(message, answer) if isinstance(self.responder, Suggester) else ()
+
+
 def find_extras(config: Config) -> None:
     """Look for everything that the configuration names and that may not be installed, without importing it.
 
@@ -110,7 +120,8 @@ def join(
     inbox = _inbox(config, storage, bus, clock)
     memory = Memory(storage, config.memory, clock=clock)
     turns = _turns(config, storage, inbox, memory, bus, clock)
-    channels = _channels(config, storage, inbox, memory, turns, breakers, bus, clock, to_platform)
+    suggesting = _Suggesting()
+    channels = _channels(config, storage, inbox, memory, turns, breakers, bus, clock, to_platform, suggesting)
     pauses = SharedPauses(storage, breakers, clock=clock)
     ledger = Ledger(config.budget, config.models, bus=bus, clock=clock)
     spending = StoredSpending(storage, ledger, retention_s=config.budget.retention, clock=clock)
@@ -120,6 +131,10 @@ def join(
     servers = mcp.McpServers(config.mcp, _mcp_in_use(config), breakers=breakers, bus=bus, clock=clock)
 
     def make_responder() -> Responder:
+        suggesting.responder = responder = load_responder()
+        return responder
+
+    def load_responder() -> Responder:
         if config.service.responder:
             return responders.load(config.service.responder)
         from mainstay.agents.responder import build
@@ -198,6 +213,7 @@ def _channels(
     bus: Bus,
     clock: Clock,
     http: httpx2.AsyncClient,
+    suggest: Callable[[Message, str], Awaitable[Sequence[str]]],
 ) -> dict[str, Channel]:
     channels = {}
     for name, settings in config.channels.items():
@@ -213,6 +229,7 @@ def _channels(
             depth=inbox.depth,
             answered_before=memory.remembers,
             retry_window_s=config.turns.retry_window,
+            suggest=suggest,
         )
         channels[name] = made(name, settings, service)
     for name, channel in channels.items():

@@ -50,6 +50,13 @@ def _rule(value: object) -> MatchRule:
     return MatchRule(phrase=phrase, weight=float(weight))
 
 
+def _suggestions(value: str | float) -> int:
+    count = int(value)
+    if not 0 <= count <= 5:
+        raise ValueError(f"{value!r} is not a number of questions: write one from 0 to 5")
+    return count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """``[agents.NAME]``: one agent. The root is the Manager; the others are its specialists."""
@@ -79,6 +86,13 @@ class AgentSettings:
         12,
         help="How often the models may be asked within one turn, tools being run in between.",
     )
+    suggestions: int = setting(
+        0,
+        help="How many questions that may come next are offered under an answer, 0 to 5; they cost one more short "
+        "request, made after the answer was shown. Of the agent that every message goes to first.",
+        parse=_suggestions,
+    )
+    suggestions_timeout: float = duration("10s", help="How long the models have for such questions.")
     person_memory: bool = setting(
         default=False, help="Whether the agent remembers notes about a person across conversations."
     )

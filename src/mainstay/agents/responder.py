@@ -21,6 +21,7 @@ from mainstay.agents.mcp.tool import absent, offered, tried
 from mainstay.agents.model import AgentSettings, Tier
 from mainstay.agents.segment import Agent, Answered, Broke, End, HandsOver, Segment
 from mainstay.agents.standing import agent_breaker
+from mainstay.agents.suggestions import suggest
 from mainstay.agents.tools import remember
 from mainstay.agents.work import Surroundings, Work, up_to_date
 from mainstay.bus import Bus
@@ -164,6 +165,10 @@ class AgentResponder:
                     yield event
         finally:
             self._chats.leave(message.chat)
+
+    async def suggest(self, message: Message, answer: str) -> tuple[str, ...]:
+        """See `mainstay.messages.Suggester.suggest`."""
+        return await suggest(self._root, self._around, message, answer)
 
     async def _answer(self, work: Work) -> AsyncGenerator[AnswerEvent, None]:
         history = history_of(work.turn.history)

@@ -45,6 +45,7 @@ class Service:
             StorageUnavailable.
         depth: how many messages wait for their answers, those of other channels too. Raises StorageUnavailable.
         answered_before: whether this turn was answered, as far as that is not forgotten. Raises StorageUnavailable.
+        suggest: what may be said next, after a message and its answer; empty if nothing is suggested.
         retry_window_s: how long after its failure a turn may be tried again, see `Message.again`.
     """
 
@@ -58,6 +59,7 @@ class Service:
     find: Callable[[str], "Awaitable[Entry | None]"]
     depth: Callable[[], "Awaitable[Depth]"]
     answered_before: Callable[[str], Awaitable[bool]]
+    suggest: Callable[[Message, str], Awaitable[Sequence[str]]]
     retry_window_s: float
 
 

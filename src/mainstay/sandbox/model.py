@@ -148,6 +148,7 @@ class Reply:
         final: this is an outcome. A text is one; a card is one when the bot has closed its streaming mode and it
             says more than the "Thinking…" that it was opened with. One that the platform closed for being too
             old never is.
+        continued: it says that it goes on in the next message, which is one outcome with it.
         parts: the texts of a card's elements, by their ``element_id``.
         template: the colour of the card's header, if it has one.
         actions: the labels of its buttons.
@@ -166,6 +167,7 @@ class Reply:
     summary: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     in_thread: bool = False
+    continued: bool = False
     actions: tuple[str, ...] = ()
     reactions: tuple[str, ...] = ()
     history: tuple[Shown, ...] = ()

@@ -9,45 +9,30 @@ from hypothesis import strategies as st
 from mainstay.channels.feishu.card import (
     CARD_LIMIT,
     TEXT_LIMIT,
-    final_card,
+    final_cards,
     fits,
+    footer_of,
     outcome_text,
-    presentable,
-    safe,
+    post_message,
     streamed,
+    streaming_card,
     summary_of,
     text_message,
 )
-from mainstay.channels.feishu.screen import Screen
-from mainstay.messages import Outcome, TextAppended
+from mainstay.channels.feishu.markdown import presentable, safe
+from mainstay.messages import Outcome
+from mainstay.sandbox.feishu import cardtext
 
-SAMPLES = [
-    "好好学习，天天向上。人人为我，我为人人。谢谢谢谢！",
-    "The fox jumps over the the lazy dog.\n\n```python\nfor i in range(3):\n    if i:\n        print(i)\n```\n",
-    "| a | b |\n|---|---|\n| 1 | 2 |\n",
-    "👩‍👩‍👧‍👦🇨🇳é️ ok 🙂🙂🙂",
-    "a < b && c > d <font color='red'>x</font> \\* `<b>`\r\nline\u2028line",
-]
+
+def only(*outcome, **how):
+    [card] = final_cards(*outcome, **how)
+    return card
 
 
 def shown(card):
-    return {each["element_id"]: each["content"] for each in json.loads(card)["body"]["elements"]}
-
-
-@given(st.lists(st.sampled_from(SAMPLES), min_size=1, max_size=3).map("".join), st.data())
-def test_whatever_the_chunks_the_card_ends_with_the_text_byte_for_byte(text, data):
-    screen = Screen(status="")
-    position = 0
-    while position < len(text):
-        size = data.draw(st.integers(1, 40))
-        screen.take(TextAppended(text[position : position + size]))
-        position += size
-        write = screen.next_write()
-        if data.draw(st.booleans()) and write is not None:
-            assert text.startswith(write[1])
-            screen.wrote(*write)
-    assert screen.text.encode() == text.encode()
-    assert shown(final_card(screen.text, ""))["answer"].encode() == text.encode()
+    return {
+        each["element_id"]: each["content"] for each in json.loads(card)["body"]["elements"] if "content" in each
+    }
 
 
 @given(st.text())
@@ -70,8 +55,8 @@ def test_only_mentions_are_changed(text):
 )
 def test_nobody_is_called_by_what_a_model_wrote(text):
     inert = text.replace("<", "<\u200b")
-    assert shown(final_card(text, ""))["answer"] == inert
-    assert shown(final_card("", text))["answer"] == inert
+    assert shown(only(text, ""))["answer"] == inert
+    assert shown(only("", text))["answer"] == inert
     assert json.loads(text_message(text))["text"] == inert
     assert summary_of(text) == " ".join(inert.split())
 
@@ -103,11 +88,11 @@ def test_the_fifth_table_becomes_code():
     assert presentable((TABLE + "\n") * 4 + TABLE.rstrip()).endswith("```\n" + TABLE + "```\n")
 
 
-@given(st.text(alphabet='好a"\\\n\x00🙂', max_size=30), st.integers(1, 4000))
+@given(st.text(alphabet='好a"\\\n\x00🙂', max_size=30), st.integers(1, 1500))
 def test_what_streams_always_fits_and_begins_the_text(text, times):
     text *= times
     part = streamed(text)
-    assert fits(final_card(part, ""))
+    assert fits(streaming_card("", answer=part))
     assert text.startswith(part.removesuffix("…"))
 
 
@@ -120,14 +105,48 @@ def test_a_text_that_is_too_long_for_a_message_says_that_its_end_is_missing():
     assert json.loads(text_message("短"))["text"] == "短"
 
 
-def test_the_limit_counts_the_whole_card():
-    assert fits(final_card("a" * (CARD_LIMIT - 1000), ""))
-    assert not fits(final_card("好" * (CARD_LIMIT // 3), ""))
+@given(st.text(alphabet='好a"\\\n\x00🙂|`', max_size=30), st.integers(1, 1500))
+def test_whatever_its_length_each_card_of_an_answer_is_one_that_the_platform_takes(text, times):
+    text = text * times or "?"
+    cards = final_cards(text, "a notice", footer="manager · 1.0 s", buttons=[{"tag": "button", "element_id": "b"}])
+    for card in cards:
+        cardtext.check_v2(json.loads(card))
+    assert all(len(card.encode()) <= CARD_LIMIT for card in cards)
+    assert [cardtext.is_continued(json.loads(card)) for card in cards] == [True] * (len(cards) - 1) + [False]
+    assert "".join(shown(card)["answer"] for card in cards if "answer" in shown(card)).startswith(text[:50])
+
+
+def test_what_stands_under_an_answer_stands_under_its_end():
+    button = {"tag": "button", "element_id": "b"}
+    first, last = final_cards("好" * 10_000, "a notice", footer="manager", buttons=[button])
+    assert (shown(last)["notice"], shown(last)["status"]) == ("a notice", "manager")
+    assert set(shown(first)) == {"answer", "continued"}
+    assert button not in json.loads(first)["body"]["elements"]
+    assert json.loads(last)["body"]["elements"][-1] == button
+
+
+def test_an_answer_of_absurd_length_says_that_its_end_is_missing():
+    cards = final_cards("好" * 300_000, "")
+    assert len(cards) == 12
+    assert shown(cards[-1])["answer"].endswith("[The rest did not fit into a message and was cut off here.]")
+    assert len(cards[-1].encode()) <= CARD_LIMIT
+
+
+def test_a_footer_says_what_is_known():
+    assert footer_of("manager", "large", 1.25) == "manager · large · 1.2 s"
+    assert footer_of("manager", "", 70.0) == "manager · 70.0 s"
+
+
+def test_a_post_shows_markdown_and_calls_nobody():
+    [[node]] = json.loads(post_message("**a** <at user_id='all'></at>"))["zh_cn"]["content"]
+    assert node == {"tag": "md", "text": "**a** <\u200bat user_id='all'><\u200b/at>"}
+    assert not fits(post_message("好" * 10_000))
 
 
 def test_a_summary_is_the_first_hundred_characters():
     assert summary_of("第一行\n第二行 " + "x" * 200) == "第一行 第二行 " + "x" * 92
     assert summary_of("") == ""
+    assert summary_of("x" * 98 + "👩‍👩‍👧‍👦") == "x" * 98
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -125,7 +125,7 @@ async def test_killed_after_the_outcome_was_written_and_before_it_was_known(worl
 
 
 @pytest.mark.parametrize("later_s", [0.0, 4000.0])
-async def test_killed_after_an_outcome_was_sent_as_text_and_before_it_was_known(world, later_s):
+async def test_killed_after_an_outcome_was_sent_as_a_post_and_before_it_was_known(world, later_s):
     process = await world.process()
     message = await world.ask()
     replier = process.channel.replier(message, message.turn_id, 1)
@@ -140,8 +140,8 @@ async def test_killed_after_an_outcome_was_sent_as_text_and_before_it_was_known(
     await world.platform.advance(later_s)
     process = await world.process(later_s=later_s)
     await process.until(OutcomeDelivered)
-    await one_outcome(world, message, kind="text")
-    assert process.seen(OutcomeDelivered)[0].via == "text"
+    await one_outcome(world, message, kind="post")
+    assert process.seen(OutcomeDelivered)[0].via == "post"
 
 
 async def test_an_outcome_is_delivered_by_one_of_two_processes_that_overlap(world):
@@ -175,12 +175,12 @@ async def test_a_worker_that_wakes_up_after_the_outcome_shows_no_card(world):
     process = await world.process()
     await world.platform.platform_fault("POST /cardkit/v1/cards", code=300305, times=2)
     await world.finish(process.channel.replier(message, message.turn_id, 2), "the answer")
-    await one_outcome(world, message, kind="text")
+    await one_outcome(world, message, kind="post")
     await world.platform.clear()
     stale = await world.process()
     stale.channel.replier(message, message.turn_id, 1).show(TextAppended("old"))
     await world.until_no_card_is_followed(message)
-    await one_outcome(world, message, kind="text")
+    await one_outcome(world, message, kind="post")
 
 
 async def test_a_worker_that_was_making_the_card_when_the_outcome_came_does_not_open_it_again(world):

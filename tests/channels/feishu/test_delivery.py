@@ -37,7 +37,7 @@ async def outcome_of(world, message):
     return reply.kind, reply.text
 
 
-async def test_a_card_that_is_refused_when_made_becomes_a_text(world):
+async def test_a_card_that_is_refused_when_made_becomes_a_post(world):
     process = await world.process()
     message = await world.ask()
     await world.platform.platform_fault("POST /cardkit/v1/cards", code=300305, times=2)
@@ -45,20 +45,20 @@ async def test_a_card_that_is_refused_when_made_becomes_a_text(world):
     replier.show(TextAppended("the "))
     await world.until_no_card_is_followed(message)
     await world.finish(replier, "the answer", notice="cut")
-    assert await outcome_of(world, message) == ("text", "the answer\n\ncut")
+    assert await outcome_of(world, message) == ("post", "the answer\n\ncut")
 
 
-async def test_a_card_that_may_not_be_sent_becomes_a_text(world):
+async def test_a_card_that_may_not_be_sent_becomes_a_post(world):
     process = await world.process()
     message = await world.ask()
     await world.platform.platform_fault("POST /reply", code=230099, times=2)
     replier = process.channel.replier(message, message.turn_id, 1)
     await world.until_no_card_is_followed(message)
     await world.finish(replier, "the answer")
-    assert await outcome_of(world, message) == ("text", "the answer")
+    assert await outcome_of(world, message) == ("post", "the answer")
 
 
-async def test_a_card_whose_outcome_is_refused_gives_way_to_a_text(world):
+async def test_a_card_whose_outcome_is_refused_gives_way_to_a_post(world):
     process = await world.process()
     message = await world.ask()
     replier = process.channel.replier(message, message.turn_id, 1)
@@ -66,8 +66,8 @@ async def test_a_card_whose_outcome_is_refused_gives_way_to_a_text(world):
     await process.until(CardUpdated)
     await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=230099)
     await world.finish(replier, "the answer")
-    assert await outcome_of(world, message) == ("text", "the answer")
-    assert [event.via for event in process.seen(OutcomeDelivered)] == ["text"]
+    assert await outcome_of(world, message) == ("post", "the answer")
+    assert [event.via for event in process.seen(OutcomeDelivered)] == ["post"]
 
 
 async def test_what_policy_forbids_is_replaced_by_an_apology(world):
@@ -84,26 +84,36 @@ async def test_what_policy_forbids_is_replaced_by_an_apology(world):
     assert "content policy" in text
 
 
-async def test_an_app_without_the_right_to_make_cards_answers_in_text(world):
+async def test_an_app_without_the_right_to_make_cards_answers_in_a_post(world):
     process = await world.process()
     message = await world.ask()
     await world.platform.platform_fault("POST /cardkit/v1/cards", code=99991672, times=2)
     replier = process.channel.replier(message, message.turn_id, 1)
     await world.until_no_card_is_followed(message)
     await world.finish(replier, "the answer")
-    assert await outcome_of(world, message) == ("text", "the answer")
+    assert await outcome_of(world, message) == ("post", "the answer")
     assert Category.PERMISSION in {event.category for event in process.seen(ErrorSeen)}
 
 
-async def test_an_answer_too_long_for_a_card_is_one_text(world):
+async def test_what_is_refused_as_card_and_as_post_becomes_a_text(world):
     process = await world.process()
     message = await world.ask()
-    text = "很长的回答。" * 3000
     replier = process.channel.replier(message, message.turn_id, 1)
-    replier.show(TextAppended(text))
-    await process.until(CardUpdated)
-    [reply] = await world.replies(message)
-    assert text.startswith(reply.text.removesuffix("…"))
+    await process.until(CardSent)
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=230099)
+    await world.platform.platform_fault("POST /reply", code=230001)
+    await world.finish(replier, "the answer")
+    assert await outcome_of(world, message) == ("text", "the answer")
+    assert [event.via for event in process.seen(OutcomeDelivered)] == ["text"]
+
+
+async def test_an_answer_too_long_for_a_post_is_a_text_where_cards_are_refused(world):
+    process = await world.process()
+    message = await world.ask()
+    await world.platform.platform_fault("POST /cardkit/v1/cards", code=300305, times=2)
+    replier = process.channel.replier(message, message.turn_id, 1)
+    await world.until_no_card_is_followed(message)
+    text = "很长的回答。" * 2000
     await world.finish(replier, text)
     assert await outcome_of(world, message) == ("text", text)
 

@@ -15,7 +15,9 @@ from mainstay.channels.feishu.machine import (
     GiveUp,
     Mute,
     Refusal,
+    Renew,
     Reopen,
+    Resync,
     Retry,
     after,
     classify,
@@ -45,6 +47,7 @@ DELIVERY = Delivery(
     created_at=NOW,
     text_since=None,
 )
+AS_POST = replace(DELIVERY, via=Via.POST)
 AS_TEXT = replace(DELIVERY, via=Via.TEXT)
 
 
@@ -149,9 +152,9 @@ def refusal(action, **more):
         (Action.REFRESH, Retry(1.0), Retry(1.0)),
         (Action.QUOTA, Retry(60.0), Retry(60.0)),
         (Action.CONFIGURE, Retry(60.0), Retry(60.0)),
-        (Action.DEGRADE, Degrade(apologise=False), GiveUp("why")),
-        (Action.REPLACE, Degrade(apologise=False), GiveUp("why")),
-        (Action.APOLOGISE, Degrade(apologise=True), Degrade(apologise=True)),
+        (Action.DEGRADE, Degrade(Via.POST, apologise=False), GiveUp("why")),
+        (Action.REPLACE, Degrade(Via.POST, apologise=False), GiveUp("why")),
+        (Action.APOLOGISE, Degrade(Via.TEXT, apologise=True), Degrade(Via.TEXT, apologise=True)),
         (Action.TERMINAL, GiveUp("why"), GiveUp("why")),
     ],
 )
@@ -160,12 +163,23 @@ def test_what_becomes_of_an_outcome_that_was_refused(action, as_card, as_text):
     assert decide(refusal(action), AS_TEXT) == as_text
 
 
+def test_an_outcome_goes_from_card_to_post_to_text_and_no_further():
+    assert decide(refusal(Action.DEGRADE), AS_POST) == Degrade(Via.TEXT, apologise=False)
+    assert decide(refusal(Action.APOLOGISE), AS_POST) == Degrade(Via.TEXT, apologise=True)
+    assert decide(refusal(Action.DEGRADE), replace(AS_POST, apologise=True)) == Degrade(Via.TEXT, apologise=True)
+
+
+def test_who_can_not_get_ahead_of_a_higher_sequence_shows_the_outcome_without_that_card():
+    assert isinstance(decide(refusal(Action.SUPERSEDED), replace(DELIVERY, tries=4)), Retry)
+    assert decide(refusal(Action.SUPERSEDED), replace(DELIVERY, tries=5)) == Degrade(Via.POST, apologise=False)
+
+
 def test_an_apology_that_is_refused_too_is_a_dead_letter():
     assert decide(refusal(Action.APOLOGISE), replace(AS_TEXT, apologise=True)) == GiveUp("why")
 
 
 def test_a_right_that_only_cards_need_costs_the_card_and_not_the_answer():
-    assert decide(refusal(Action.CONFIGURE, scope=True)) == Degrade(apologise=False)
+    assert decide(refusal(Action.CONFIGURE, scope=True)) == Degrade(Via.POST, apologise=False)
     assert decide(refusal(Action.CONFIGURE, scope=True), AS_TEXT) == Retry(60.0)
 
 
@@ -186,7 +200,9 @@ def test_waits_double_up_to_the_cap_and_honour_the_platform_up_to_it():
     assert decide(refusal(Action.WAIT, wait_s=900.0)) == Retry(60.0)
 
 
-@given(st.sampled_from(Action), st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([DELIVERY, AS_TEXT]))
+@given(
+    st.sampled_from(Action), st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([DELIVERY, AS_POST, AS_TEXT])
+)
 def test_every_refusal_leads_somewhere(action, tries, jitter, delivery):
     decision = after(
         refusal(action),
@@ -201,8 +217,16 @@ def test_every_refusal_leads_somewhere(action, tries, jitter, delivery):
         assert 0.0 < decision.after_s <= 60.0
 
 
-def stream(action, *, refused=1, reopened=0):
-    return while_streaming(refusal(action), refused=refused, reopened=reopened, base_s=0.25, cap_s=60.0)
+def stream(why, *, refused=1, reopened=0, resynced=0, generation=0):
+    return while_streaming(
+        why if isinstance(why, Refusal) else refusal(why),
+        refused=refused,
+        reopened=reopened,
+        resynced=resynced,
+        generation=generation,
+        base_s=0.25,
+        cap_s=60.0,
+    )
 
 
 def test_a_refused_update_is_waited_for_reopened_or_left_to_the_outcome():
@@ -210,11 +234,21 @@ def test_a_refused_update_is_waited_for_reopened_or_left_to_the_outcome():
     assert stream(Action.WAIT, refused=4) == Retry(2.0)
     assert stream(Action.REOPEN) == Reopen()
     assert stream(Action.REOPEN, reopened=6) == Mute()
-    for action in (Action.SUPERSEDED, Action.DEGRADE, Action.QUOTA, Action.TERMINAL, Action.REPLACE):
+    for action in (Action.DEGRADE, Action.QUOTA, Action.TERMINAL):
         assert stream(action) == Mute()
-    assert while_streaming(
-        failed_request(Category.TIMEOUT, "x"), refused=100, reopened=0, base_s=0.25, cap_s=60.0
-    ) == Retry(60.0)
+    assert stream(failed_request(Category.TIMEOUT, "x"), refused=100) == Retry(60.0)
+
+
+def test_a_card_that_can_not_be_written_any_more_gives_way_to_another_a_few_times():
+    assert [stream(Action.REPLACE, generation=number) for number in range(4)] == [Renew()] * 3 + [Mute()]
+
+
+def test_a_sequence_that_is_behind_jumps_ahead_within_its_own_attempt():
+    assert [stream(Action.SUPERSEDED, resynced=number) for number in range(4)][-1] == Mute()
+    [*jumps] = [stream(Action.SUPERSEDED, resynced=number) for number in range(3)]
+    assert all(isinstance(jump, Resync) for jump in jumps)
+    ahead = 1 + sum(jump.ahead for jump in jumps)
+    assert 0 < stream_sequence(1, ahead) < final_sequence(1, 1) < stream_sequence(2, 1)
 
 
 @given(st.integers(1, 30000), st.integers(1, 32767), st.integers(1, 10**6))

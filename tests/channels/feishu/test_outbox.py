@@ -155,8 +155,8 @@ async def test_an_offer_tells_whose_it_was_and_where_it_is_shown(desk):
         desk.clock.now(),
         "",
     )
-    await desk.ours.add_card(turn_id, "card-1")
-    await desk.ours.card_sent(turn_id, "om_1")
+    card = await desk.ours.add_card(turn_id, "card-1")
+    await desk.ours.card_sent(card, "om_1")
     assert (await desk.ours.offered(turn_id)).card_message_id == "om_1"
     assert await desk.ours.offered("another") is None
     assert await Outbox(desk.storage, "lark", clock=desk.clock, lease_s=70.0).offered(turn_id) is None
@@ -208,9 +208,9 @@ async def test_in_whatever_order_the_writes_arrive_the_button_is_gone_in_the_end
 
 async def test_the_cards_of_other_turns_are_told_apart(desk):
     for turn_id in ("first", "second"):
-        await desk.ours.add_card(turn_id, f"card-{turn_id}")
-        await desk.ours.card_sent(turn_id, f"om_{turn_id}")
-    assert await desk.ours.cards_of_others("second", ["om_first", "om_second", "om_unknown"]) == {"om_first"}
+        card = await desk.ours.add_card(turn_id, f"card-{turn_id}")
+        await desk.ours.card_sent(card, f"om_{turn_id}")
+    assert await desk.ours.other_cards(card, ["om_first", "om_second", "om_unknown"]) == {"om_first"}
 
 
 async def test_a_turn_has_one_outcome(desk):
@@ -237,7 +237,7 @@ async def test_the_first_card_of_a_turn_stays_its_card(desk):
     first = await desk.ours.add_card("turn", "card-1")
     second = await desk.theirs.add_card("turn", "card-2")
     assert first == second
-    await desk.ours.card_sent("turn", "om_1")
+    await desk.ours.card_sent(first, "om_1")
     card = await desk.theirs.card("turn")
     assert (card.card_id, card.message_id, card.created_at) == ("card-1", "om_1", desk.clock.now())
 
@@ -284,8 +284,9 @@ async def test_the_migration_makes_the_tables_that_the_code_uses(desk):
         "feishu_calls",
         "feishu_cards",
         "feishu_chats",
-        "feishu_outbox",
         "feishu_edits",
+        "feishu_feedback",
+        "feishu_outbox",
         "feishu_receipts",
     }
     assert await desk.storage.read(columns) == expected

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from mainstay.channels.feishu.buttons import retry_button
 from mainstay.channels.feishu.model import Offer, Offered
 from mainstay.channels.feishu.press import (
     Already,
@@ -18,7 +19,6 @@ from mainstay.channels.feishu.press import (
     answer,
     other_try,
     read_press,
-    retry_button,
 )
 from mainstay.messages import Message
 
@@ -57,8 +57,8 @@ def decide(press: Press = PRESS, known: Offered | None = KNOWN, *, age_s: float 
 
 def test_a_button_is_read_back_in_both_forms() -> None:
     button = retry_button(MESSAGE.turn_id, "en")
-    assert read_press(pressed(button)) == PRESS
-    assert read_press(pressed(button, older=True)) == replace(PRESS, chat_id="")
+    assert read_press(pressed(button)) == replace(PRESS, person="ou_bob")
+    assert read_press(pressed(button, older=True)) == replace(PRESS, chat_id="", person="ou_bob")
 
 
 @pytest.mark.parametrize(("language", "label"), [("en", "Try again"), ("zh", "重试")])

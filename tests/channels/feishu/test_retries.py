@@ -184,10 +184,10 @@ async def test_who_presses_while_nothing_can_be_stored_is_told_so_and_can_press_
     async def broken(message):
         raise StorageUnavailable("the disk is full")
 
-    process.channel._retries._accept = broken
+    process.channel._presses._accept = broken
     _, answer = await world.platform.press(reply.message_id, "Try again")
     assert answer["toast"]["type"] == "error"
-    process.channel._retries._accept = accept
+    process.channel._presses._accept = accept
     _, answer = await world.platform.press(reply.message_id, "Try again")
     assert (answer["toast"]["type"], len(tries(world))) == ("info", 1)
 

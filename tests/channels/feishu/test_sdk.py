@@ -6,8 +6,9 @@ from importlib import import_module
 
 import pytest
 
-from mainstay.channels.feishu.card import final_card
-from mainstay.channels.feishu.press import Told, answer, read_press, retry_button
+from mainstay.channels.feishu.buttons import retry_button
+from mainstay.channels.feishu.card import final_cards
+from mainstay.channels.feishu.press import Told, answer, read_press
 
 
 @pytest.mark.parametrize("told", list(Told))
@@ -21,7 +22,8 @@ def test_its_callback_response_is_our_answer(lark: types.ModuleType, told: Told)
 def test_its_card_builder_makes_the_card_with_our_button(lark: types.ModuleType) -> None:
     button = retry_button("a-turn", "en")
     [behavior] = button["behaviors"]  # type: ignore[misc, attr-defined]
-    ours = json.loads(final_card("half", "The model is away.", button))
+    [card] = final_cards("half", "The model is away.", buttons=[button])
+    ours = json.loads(card)
     new_card = import_module("lark_oapi.channel.card").new_card
     built = new_card().markdown("half").markdown("The model is away.").raw(dict(button)).build().data
     assert [each["tag"] for each in built["body"]["elements"]] == [each["tag"] for each in ours["body"]["elements"]]

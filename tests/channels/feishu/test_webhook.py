@@ -19,7 +19,7 @@ from mainstay.bus import Bus
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.press import Told, answer
-from mainstay.channels.feishu.retries import Pressed
+from mainstay.channels.feishu.presses import Pressed
 from mainstay.channels.feishu.webhook import Webhook
 from mainstay.errors import ConfigError, StorageUnavailable
 from mainstay.events import Event, MessageRefused, WebhookRejected

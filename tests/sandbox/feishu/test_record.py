@@ -240,3 +240,52 @@ def test_a_post_says_what_its_parts_say(world: World) -> None:
     post = {"zh_cn": {"title": "t", "content": [[{"tag": "text", "text": "a"}, {"tag": "a", "text": "b"}], []]}}
     world.reply(said, msg_type="post", content=json.dumps(post))
     assert world.tenant.record.snapshot(said, world.now).text == "ab\n"
+
+
+def continued(text: str) -> dict[str, object]:
+    """A finished card that says that it goes on in the next message."""
+    going_on = {"tag": "markdown", "element_id": "continued", "content": "Continued below"}
+    return card_with(going_on, text=text)
+
+
+def test_messages_that_continue_one_another_are_one_outcome(world: World) -> None:
+    said = world.said()
+    world.show(said, world.card(continued("The first, ")))
+    assert verdict(world, said) == ("unfinished", 0, 1)
+    world.show(said, world.card(continued("the second, ")))
+    assert verdict(world, said) == ("unfinished", 0, 1)
+    world.show(said, world.card(card_with(text="the last.")))
+    assert verdict(world, said) == ("final", 1, 0)
+    [found] = world.tenant.record.verdicts(said, world.now)
+    assert found.texts == ("The first, the second, the last.",)
+    assert [reply.continued for reply in world.tenant.record.snapshot(said, world.now).replies] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_what_comes_after_the_end_of_an_answer_is_a_second_one(world: World) -> None:
+    said = world.said()
+    world.show(said, world.card(continued("The first, ")))
+    world.show(said, world.card(card_with(text="the last.")))
+    world.reply(said)
+    assert verdict(world, said) == ("final", 2, 0)
+
+
+def test_an_answer_whose_continuation_is_still_being_written_is_unfinished(world: World) -> None:
+    said = world.said()
+    world.show(said, world.card(continued("The first, ")))
+    world.show(said, world.card())
+    assert verdict(world, said) == ("unfinished", 0, 1)
+
+
+def test_a_toast_of_success_owes_nothing_and_one_of_information_does(world: World) -> None:
+    said = world.said()
+    card = world.card(card_with(button("Good"), text="The answer"))
+    world.show(said, card)
+    reply = world.tenant.record.snapshot(said, world.now).replies[0].message_id
+    for kind, verdicts in (("success", 1), ("info", 2)):
+        press = world.tenant.record.pressed(reply, kind, {"do": kind})
+        world.tenant.record.answered(press, 200, {"toast": {"type": kind, "content": "ok"}})
+        assert len(world.tenant.record.verdicts(said, world.now)) == verdicts

@@ -1,22 +1,24 @@
 """What does a card say, and what does it say when the platform would not take it?
 
-A card has up to four elements: ``answer`` (the model's Markdown, byte for byte but for what `safe` and
-`presentable` change), ``notice`` (one line of ours under it, only in an outcome), ``status`` (what is going on,
-only before) and a button (only in the outcome of a turn that may be tried again: the platform refuses one on a card
-that streams).
+A card has up to six elements: ``answer`` (the model's Markdown, but for what `mainstay.channels.feishu.markdown`
+changes), ``continued`` (only where the answer goes on in the next message), ``notice`` (one line of ours, only in
+an outcome), ``status`` (what is going on; in an outcome who answered, if that is wanted), and what can be pressed.
 
-An answer that is too long for a card is sent as one text message, because a card can hold 30 KB and a text 150 KB;
-beyond that the end is cut off, and the text says so. While it streams, such a card shows its beginning.
+An answer that is too long for a card goes on in further cards. Where the platform takes no card it is a post, which
+shows Markdown too, or else one text, which can hold 150 KB; beyond that the end is cut off, and the text says so.
+While it streams, a card shows as much of the answer as it can hold.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
 
 from mainstay.channels.feishu.envelope import Json
+from mainstay.channels.feishu.graphemes import border_before
+from mainstay.channels.feishu.markdown import closed, head, pages, presentable, safe
 from mainstay.messages import Outcome
+from mainstay.recovery.notices import Language
 
 __all__ = [
     "ANSWER",
@@ -24,17 +26,16 @@ __all__ = [
     "STATUS",
     "TEXT_LIMIT",
     "card_message",
-    "final_card",
+    "final_cards",
     "fits",
+    "footer_of",
     "outcome_text",
-    "presentable",
-    "safe",
+    "post_message",
     "streamed",
     "streaming_card",
     "streaming_settings",
     "summary_of",
     "text_message",
-    "well_formed",
 ]
 
 ANSWER: Final = "answer"
@@ -43,110 +44,78 @@ CARD_LIMIT: Final = 28 * 1024
 TEXT_LIMIT: Final = 140 * 1024
 """Bytes of JSON; a margin under the platform's 30 KB and 150 KB."""
 
-_MAX_TABLES: Final = 4
+_FRAME: Final = 6 * 1024
+"""Bytes of a card that are kept free for everything but the answer."""
+_MAX_CARDS: Final = 12
 _EMPTY: Final = "…"
 _CUT: Final = "\n\n[The rest did not fit into a message and was cut off here.]"
+_CONTINUED: Final[Mapping[Language, str]] = {"en": "Continued below ↓", "zh": "下接下一条 ↓"}
 _POLICY: Final = "The answer can not be shown: the platform's content policy refused it."
 _STOPPED: Final = "Stopped, as you asked."
 _FAILED: Final = "Sorry, this could not be answered."
 _NOTHING: Final = "There is nothing to add."
-_MENTION: Final = re.compile(r"<(?=\s*/?\s*(?:at|person)\b)", re.IGNORECASE)
-_FENCE: Final = re.compile(r"\s*(```+|~~~+)")
-_TABLE_RULE: Final = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)+\|?\s*|\s*\|\s*:?-+:?\s*\|\s*")
-
-
-def well_formed(text: str) -> str:
-    """The text as Unicode: halves of a pair that a model sent apart are joined, a lone half becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
-def safe(text: str) -> str:
-    """The text with its mention tags made inert: nobody is to be called by what a model or a stranger wrote.
-
-    A zero-width space after the ``<`` does it in cards and in plain text messages alike; an HTML entity would
-    show as such in the latter.
-    """
-    return _MENTION.sub("<\u200b", text)
-
-
-def presentable(text: str) -> str:
-    """What of a Markdown text a card takes: mentions inert, and no more than 4 tables; further ones become code."""
-    return "".join(_limit_tables(safe(text)))
-
-
-def _limit_tables(text: str) -> Iterator[str]:
-    lines = text.splitlines(keepends=True)
-    fence, tables, position = "", 0, 0
-    while position < len(lines):
-        line = lines[position]
-        opening = _FENCE.match(line)
-        if opening and (not fence or opening[1].startswith(fence)):
-            fence = "" if fence else opening[1]
-        end = _table_end(lines, position) if not fence else position
-        tables += end > position
-        if end > position and tables > _MAX_TABLES:
-            body = "".join(lines[position:end])
-            yield "```\n" + body + ("" if body.endswith("\n") else "\n") + "```\n"
-        else:
-            end = max(end, position + 1)
-            yield from lines[position:end]
-        position = end
-
-
-def _table_end(lines: list[str], position: int) -> int:
-    """The line after the table that starts here; ``position`` if none does."""
-    starts = position + 1 < len(lines) and "|" in lines[position]
-    if not starts or not _TABLE_RULE.fullmatch(lines[position + 1].rstrip("\r\n")):
-        return position
-    end = position + 2
-    while end < len(lines) and "|" in lines[end]:
-        end += 1
-    return end
 
 
 def summary_of(text: str) -> str:
     """The line in the list of chats: the first 100 characters."""
-    return " ".join(safe(text[:400]).split())[:100]
+    line = " ".join(safe(text[:400]).split())
+    return line[: border_before(line, 100)]
 
 
-def streaming_card(status: str) -> str:
-    """A card before there is an answer."""
+def streaming_card(
+    status: str, *, answer: str = "", frequency_ms: int = 70, step: int = 1, buttons: Sequence[Json] = ()
+) -> str:
+    """A card that is being written; before there is an answer it says so with dots."""
     config = {
         "streaming_mode": True,
         "update_multi": True,
-        "summary": {"content": summary_of(status)},
+        "summary": {"content": summary_of(answer or status)},
         "streaming_config": {
-            "print_frequency_ms": {"default": 70},
-            "print_step": {"default": 1},
+            "print_frequency_ms": {"default": frequency_ms},
+            "print_step": {"default": step},
             "print_strategy": "fast",
         },
     }
-    return _card(config, (ANSWER, _EMPTY), (STATUS, safe(status) or _EMPTY))
+    return _card(config, [(ANSWER, answer or _EMPTY), (STATUS, safe(status) or _EMPTY)], buttons)
 
 
-def final_card(text: str, notice: str, button: Json | None = None) -> str:
-    """A card that shows an outcome, and promises nothing more; ``button`` stands under it."""
-    config = {"streaming_mode": False, "update_multi": True, "summary": {"content": summary_of(text or notice)}}
-    if not text:
-        return _card(config, (ANSWER, safe(notice)), button=button)
-    if not notice:
-        return _card(config, (ANSWER, presentable(text)), button=button)
-    return _card(config, (ANSWER, presentable(text)), ("notice", safe(notice)), button=button)
+def final_cards(
+    text: str, notice: str, *, footer: str = "", buttons: Sequence[Json] = (), language: Language = "en"
+) -> list[str]:
+    """The cards that show an outcome, and promise nothing more; most often it is one.
+
+    What stands under an answer stands under the end of it.
+
+    Args:
+        text: the answer.
+        notice: a line of ours about it, or in its place.
+        footer: who has answered.
+        buttons: what can be pressed.
+        language: of the line that says that there is a next card.
+    """
+    parts = [page.content for page in pages(text, CARD_LIMIT - _FRAME)] if text else []
+    if len(parts) > _MAX_CARDS:
+        parts[_MAX_CARDS:] = []
+        parts[-1] += _CUT
+    ending = [("notice" if parts else ANSWER, safe(notice)), (STATUS, safe(footer))]
+    cards = [_card(_config(part), [(ANSWER, part), ("continued", _CONTINUED[language])]) for part in parts[:-1]]
+    last = [(ANSWER, part) for part in parts[-1:]]
+    return [*cards, _card(_config(parts[-1] if parts else notice), [*last, *ending], buttons)]
 
 
-def _card(config: Json, *texts: tuple[str, str], button: Json | None = None) -> str:
+def _config(said: str) -> Json:
+    return {"streaming_mode": False, "update_multi": True, "summary": {"content": summary_of(said)}}
+
+
+def _card(config: Json, texts: Sequence[tuple[str, str]], buttons: Sequence[Json] = ()) -> str:
     elements: list[Json] = [
         {"tag": "markdown", "element_id": name, "content": content}
         | ({} if name == ANSWER else {"text_size": "notation"})
         for name, content in texts
+        if content
     ]
-    if button is not None:
-        elements.append(button)
-    return orjson.dumps({"schema": "2.0", "config": config, "body": {"elements": elements}}).decode()
+    body = {"elements": [*elements, *buttons]}
+    return orjson.dumps({"schema": "2.0", "config": config, "body": body}).decode()
 
 
 def streaming_settings(summary: str, *, streaming: bool) -> str:
@@ -155,26 +124,19 @@ def streaming_settings(summary: str, *, streaming: bool) -> str:
 
 
 def fits(card: str) -> bool:
-    """Whether the platform takes a card of this size. Its JSON is quoted once more inside of a request."""
+    """Whether the platform takes a post of this size. Its JSON is quoted once more inside of a request."""
     return len(card.encode()) <= CARD_LIMIT
 
 
 def streamed(text: str) -> str:
     """As much of the text as a streaming card can show."""
-    shown = presentable(text)
-    head = _head(shown, CARD_LIMIT - 1024)
-    return shown if len(head) == len(shown) else head + "…"
+    shown = head(text, CARD_LIMIT - _FRAME, lambda part: closed(presentable(part)))
+    return closed(presentable(shown)) + (_EMPTY if len(shown) < len(text) else "")
 
 
-def _head(text: str, limit: int) -> str:
-    """The longest beginning that is no more than so many bytes of JSON."""
-    if len(text) * 6 <= limit:
-        return text
-    low, high = 0, min(len(text), limit)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if len(orjson.dumps(text[:middle])) <= limit else (low, middle - 1)
-    return text[:low]
+def footer_of(agent: str, model: str, seconds: float) -> str:
+    """The small line under an outcome."""
+    return " · ".join(part for part in (agent, model, f"{seconds:.1f} s") if part)
 
 
 def card_message(card_id: str) -> str:
@@ -182,12 +144,18 @@ def card_message(card_id: str) -> str:
     return orjson.dumps({"type": "card", "data": {"card_id": card_id}}).decode()
 
 
+def post_message(text: str) -> str:
+    """The content of a rich text."""
+    line = [{"tag": "md", "text": presentable(text)}]
+    return orjson.dumps({"zh_cn": {"title": "", "content": [line]}}).decode()
+
+
 def text_message(text: str) -> str:
     """The content of a plain text message; its end is cut off, with a word about it, if it is too long."""
     content = orjson.dumps({"text": safe(text)})
     if len(content) <= TEXT_LIMIT:
         return content.decode()
-    return orjson.dumps({"text": _head(safe(text), TEXT_LIMIT - 200) + _CUT}).decode()
+    return orjson.dumps({"text": head(safe(text), TEXT_LIMIT - 200) + _CUT}).decode()
 
 
 def outcome_text(outcome: Outcome, text: str, notice: str, *, apologise: bool) -> tuple[str, str]:

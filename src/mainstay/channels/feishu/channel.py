@@ -1,12 +1,13 @@
 """How does a Feishu bot join the service?
 
 Puts the parts of the room together: `Webhook` or `Connections` bring messages in, a `CardWriter` follows each
-answer while it is made, the `Pump` shows outcomes, `Retries` has failed ones tried again. Nothing is decided here.
+answer while it is made, the `Pump` shows outcomes, `Presses` acts on what is pressed under them. Nothing is decided
+here.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,9 +16,13 @@ from sqlalchemy import Connection
 
 from mainstay.asgi import ASGIApp, Mount
 from mainstay.bus import Bus
+from mainstay.channels.feishu.buttons import kept_suggestions
+from mainstay.channels.feishu.card import footer_of
 from mainstay.channels.feishu.client import REACTIONS, FeishuClient, Refused
 from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.courier import Courier
+from mainstay.channels.feishu.courtesies import Courtesies
+from mainstay.channels.feishu.feedback import Feedback
 from mainstay.channels.feishu.governor.gate import Gate
 from mainstay.channels.feishu.governor.model import Mode
 from mainstay.channels.feishu.governor.quota import Quota
@@ -25,11 +30,11 @@ from mainstay.channels.feishu.governor.sqlite import StoredCalls
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.machine import Action, Refusal, backoff
 from mainstay.channels.feishu.marks import Marks
-from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.model import Bot, Delivery, FeishuSettings, Via
+from mainstay.channels.feishu.presses import Presses
 from mainstay.channels.feishu.pump import Pump
 from mainstay.channels.feishu.reading import Reader
 from mainstay.channels.feishu.receipts import Receipts
-from mainstay.channels.feishu.retries import Retries
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.webhook import Webhook, webhook_path
 from mainstay.channels.feishu.writer import CardWriter
@@ -38,7 +43,7 @@ from mainstay.clock import Clock
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen, QuotaChanged
 from mainstay.guard import Guard
-from mainstay.messages import AnswerEvent, Finished, Message
+from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Suggestions
 from mainstay.storage.sqlite import Storage
 from mainstay.units import format_duration
 
@@ -53,6 +58,10 @@ _SEVERITY: Final = ("ok", "degraded", "down")
 _TIDY_EVERY_S: Final = 3600.0
 
 
+async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
+    return ()
+
+
 class FeishuChannel:
     """One bot.
 
@@ -64,6 +73,7 @@ class FeishuChannel:
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
+        suggest: what may be said next under an answer, asked once it was shown.
 
     Raises:
         ConfigError: if the settings would leave the webhook open or the bot mute.
@@ -83,6 +93,7 @@ class FeishuChannel:
         retry_window_s: float,
         http: httpx2.AsyncClient,
         guard: Guard,
+        suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
     ) -> None:
         settings.validate(name)
         self._name = name
@@ -114,16 +125,25 @@ class FeishuChannel:
         self._reader = Reader(settings, client=self._client, marks=self._marks, bot=lambda: self._bot)
         by_reaction = settings.receipts == "reaction"
         self._receipts = Receipts(client=self._client, marks=self._marks, bus=bus) if by_reaction else None
-        self._courier = Courier(self._client, self._outbox, bus=bus, clock=clock)
+        self._courier = Courier(settings, self._client, self._outbox, bus=bus, clock=clock)
         self._pump = Pump(
-            settings, outbox=self._outbox, courier=self._courier, bus=bus, clock=clock, quiet=self._quiet
-        )
-        self._retries = Retries(
             settings,
             outbox=self._outbox,
             courier=self._courier,
+            bus=bus,
             clock=clock,
+            quiet=self._quiet,
+            shown=self._shown,
+        )
+        self._courtesies = Courtesies(settings, self._courier, suggest)
+        self._presses = Presses(
+            outbox=self._outbox,
+            feedback=Feedback(storage, name, clock=clock),
+            clock=clock,
+            bus=bus,
             accept=accept,
+            asked=self._asked,
+            stop=recalled,
             window_s=retry_window_s,
         )
         chats = Chats(storage, name) if settings.by_connection else None
@@ -136,7 +156,7 @@ class FeishuChannel:
             recalled=recalled,
             edited=self._marks.edited,
             answered_before=answered_before,
-            pressed=self._retries.pressed,
+            pressed=self._presses.pressed,
             answered=lambda pressed: self._withdraw(pressed.turn_id),
             bot=lambda: self._bot,
             heard=chats.note if chats else lambda _: None,
@@ -247,6 +267,7 @@ class FeishuChannel:
             courier=self._courier,
             outbox=self._outbox,
             bus=self._bus,
+            clock=self._clock,
         )
         earlier = self._writers.get(turn_id)
         if earlier is not None:
@@ -256,7 +277,9 @@ class FeishuChannel:
         else:
             self._writers[turn_id] = writer
             self._start(turn_id, writer)
-        return FeishuReplier(message, turn_id, attempt, writer=writer, outbox=self._outbox, pump=self._pump)
+        return FeishuReplier(
+            message, turn_id, attempt, settings=self._settings, writer=writer, outbox=self._outbox, pump=self._pump
+        )
 
     def checks(self) -> list[Check]:
         """How the connection to the platform is; of several long ones also each of them."""
@@ -352,11 +375,28 @@ class FeishuChannel:
 
     async def _withdrawn(self, turn_id: str) -> None:
         try:
-            await self._retries.withdraw(turn_id)
+            await self._courtesies.withdraw(turn_id)
         except Exception as error:  # noqa: BLE001  a button that stays must not end the channel
             self._broke(error, "feishu.press", turn_id)
         finally:
             self._withdrawing.discard(turn_id)
+
+    def _asked(self, turn_id: str) -> tuple[Message, str] | None:
+        """The message that is being answered, and the message that shows its card."""
+        writer = self._writers.get(turn_id)
+        return (writer.message, writer.card_message_id) if writer is not None else None
+
+    def _shown(self, delivery: Delivery) -> None:
+        """Called when an outcome was shown: what is offered under an answer comes after it."""
+        wanted = delivery.outcome is Outcome.ANSWERED and delivery.via is Via.CARD and not delivery.suggestions
+        if wanted and self._tasks is not None:
+            self._tasks.create_task(self._suggested(delivery), name=f"suggest {delivery.turn_id}")
+
+    async def _suggested(self, delivery: Delivery) -> None:
+        try:
+            await self._courtesies.suggest(delivery)
+        except Exception as error:  # noqa: BLE001  what is only offered must not end the channel
+            self._broke(error, "feishu.suggestions", delivery.turn_id)
 
     async def _quiet(self, turn_id: str, attempt: int) -> None:
         writer = self._writers.get(turn_id)
@@ -394,22 +434,43 @@ class FeishuReplier:
     """See `mainstay.messages.Replier`."""
 
     def __init__(
-        self, message: Message, turn_id: str, attempt: int, *, writer: CardWriter, outbox: Outbox, pump: Pump
+        self,
+        message: Message,
+        turn_id: str,
+        attempt: int,
+        *,
+        settings: FeishuSettings,
+        writer: CardWriter,
+        outbox: Outbox,
+        pump: Pump,
     ) -> None:
         self._message = message
         self._turn_id = turn_id
         self._attempt = attempt
+        self._settings = settings
+        self._suggestions: tuple[str, ...] = ()
         self._writer = writer
         self._outbox = outbox
         self._pump = pump
 
     def show(self, event: AnswerEvent) -> None:
         """See `mainstay.messages.Replier.show`."""
+        if isinstance(event, Suggestions):
+            self._suggestions = kept_suggestions(event.texts)
         self._writer.show(event)
 
     def post(self, tx: Connection, final: Finished) -> None:
         """See `mainstay.messages.Replier.post`."""
-        self._outbox.post(tx, self._message, turn_id=self._turn_id, attempt=self._attempt, final=final)
+        footer = footer_of(final.agent, final.model, self._writer.seconds) if self._settings.footer else ""
+        self._outbox.post(
+            tx,
+            self._message,
+            turn_id=self._turn_id,
+            attempt=self._attempt,
+            final=final,
+            footer=footer,
+            suggestions=self._suggestions if final.outcome is Outcome.ANSWERED else (),
+        )
 
     async def deliver(self) -> None:
         """See `mainstay.messages.Replier.deliver`."""

@@ -159,9 +159,9 @@ class FeishuClient:
         """Show the card to the person, and return the id of the message that does."""
         return await self._reply(message, "interactive", card_message(card_id), key)
 
-    async def reply_with_text(self, message: Message, content: str, key: str) -> str:
-        """Answer with plain text, and return the id of the message."""
-        return await self._reply(message, "text", content, key)
+    async def reply_with(self, message: Message, kind: str, content: str, key: str) -> str:
+        """Answer with a ``"text"`` or a ``"post"``, and return the id of the message."""
+        return await self._reply(message, kind, content, key)
 
     async def _reply(self, message: Message, kind: str, content: str, key: str) -> str:
         """The same ``key`` (at most 50 characters) within an hour gives the same message, not a second one.

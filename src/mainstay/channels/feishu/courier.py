@@ -1,11 +1,13 @@
 """How does a card, or an outcome, get in front of the person?
 
 Each step can be done again: a card's id is stored before the card is sent; the key of a message derives from the
-turn, so that within the platform's hour of memory a message is not sent twice; later the chat's history is asked
-first. An outcome is written to its card as a whole, in one request that also ends the streaming, so there is no
-moment at which half of it is shown.
+turn and the part, so that within the platform's hour of memory a message is not sent twice; later the chat's
+history is asked first. An outcome is written to its card as a whole, in one request that also ends the streaming,
+so there is no moment at which half of it is shown. One that needs several cards is written from the first to the
+last, and each but the last says that it goes on below.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -13,16 +15,15 @@ from typing import Final
 import orjson
 
 from mainstay.bus import Bus
-from mainstay.channels.feishu.card import final_card, fits, outcome_text, text_message
+from mainstay.channels.feishu.buttons import feedback_buttons, retry_button, suggestions
+from mainstay.channels.feishu.card import final_cards, fits, outcome_text, post_message, text_message
 from mainstay.channels.feishu.client import FeishuClient, Refused
-from mainstay.channels.feishu.envelope import text_at
-from mainstay.channels.feishu.machine import Action, final_sequence
-from mainstay.channels.feishu.model import Card, Delivery, Offer, Via
-from mainstay.channels.feishu.press import retry_button
+from mainstay.channels.feishu.machine import Action, final_sequence, replaceable
+from mainstay.channels.feishu.model import Card, Delivery, FeishuSettings, Offer, Via
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.clock import Clock
 from mainstay.events import CardCreated, CardSent
-from mainstay.messages import Message
+from mainstay.messages import Message, Outcome
 from mainstay.recovery.notices import language_of
 
 __all__ = ["Courier"]
@@ -35,23 +36,30 @@ _RETRACT_TRIES: Final = 5
 class Courier:
     """Shows cards and outcomes; raises `Refused` and StorageUnavailable."""
 
-    def __init__(self, client: FeishuClient, outbox: Outbox, *, bus: Bus, clock: Clock) -> None:
+    def __init__(
+        self, settings: FeishuSettings, client: FeishuClient, outbox: Outbox, *, bus: Bus, clock: Clock
+    ) -> None:
+        self._settings = settings
         self._client = client
         self._outbox = outbox
         self._bus = bus
         self._clock = clock
 
-    async def create(self, turn_id: str, content: str) -> tuple[Card, bool]:
-        """Make the turn's card; False when another worker's card was there first, and is the turn's card."""
+    async def create(self, turn_id: str, content: str, part: int = 0) -> tuple[Card, bool]:
+        """Make the card of a turn, or of a part of its answer; False when another worker's was there first."""
         card_id = await self._client.create_card(content)
-        card = await self._outbox.add_card(turn_id, card_id)
+        card = await self._outbox.add_card(turn_id, card_id, part)
         ours = card.card_id == card_id
         if ours:
             self._bus.emit(CardCreated(turn_id=turn_id))
         return card, ours
 
     async def show(self, card: Card, message: Message) -> Card:
-        """Send the card, unless the person has it."""
+        """Send the card, unless the person has it; first take back the one that it stands for."""
+        if card.retired:
+            await self._delete(card.retired)
+            await self._outbox.taken_back(card)
+            card = replace(card, retired="")
         if card.message_id:
             return card
         message_id = ""
@@ -59,8 +67,8 @@ class Courier:
             found = await self._looked_up(card, message) or await self._looked_up(card, message, in_chat=True)
             message_id = next(iter(found), "")
         if not message_id:
-            message_id = await self._client.reply_with_card(message, card.card_id, key=card.turn_id)
-        await self._outbox.card_sent(card.turn_id, message_id)
+            message_id = await self._client.reply_with_card(message, card.card_id, key=card.message_key)
+        await self._outbox.card_sent(card, message_id)
         self._bus.emit(CardSent(turn_id=card.turn_id))
         return replace(card, message_id=message_id)
 
@@ -69,85 +77,144 @@ class Courier:
         look = self._client.said_to_chat if in_chat else self._client.replies
         replies = await look(message, card.created_at)
         found = [each.message_id for each in replies if each.msg_type == "interactive"]
-        others = await self._outbox.cards_of_others(card.turn_id, found)
+        others = await self._outbox.other_cards(card, found)
         return [message_id for message_id in found if message_id not in others]
 
     async def deliver(self, delivery: Delivery) -> Via:
         """Show an outcome; returns how."""
+        said = "\n\n".join(part for part in _said(delivery) if part)
         if delivery.via is Via.CARD:
-            content = _card(delivery)
-            if fits(content):
-                await self._on_card(delivery, content)
-                return Via.CARD
-            await self._outbox.degrade(delivery.seq, apologise=delivery.apologise, error="too long for a card")
-        await self._as_text(delivery)
+            for part, content in enumerate(self._cards(delivery)):
+                await self._on_card(delivery, part, content)
+            return Via.CARD
+        if delivery.via is Via.POST:
+            post = post_message(said)
+            if fits(post):
+                await self._as_message(delivery, Via.POST, post)
+                return Via.POST
+            await self._outbox.degrade(
+                delivery.seq, Via.TEXT, apologise=delivery.apologise, error="too long for a post"
+            )
+        await self._as_message(delivery, Via.TEXT, text_message(said))
         return Via.TEXT
 
     async def withdraw(self, turn_id: str) -> None:
         """Show a failed turn's card without its button, because another try was accepted."""
         delivery = await self._outbox.take_offer(turn_id)
-        card = await self._outbox.card(turn_id)
-        if delivery is None or card is None:
-            return
-        sequence = final_sequence(delivery.attempt, delivery.tries)
-        await self._client.replace_card(card.card_id, _card(delivery), sequence)
-        await self._outbox.offer_withdrawn(turn_id)
+        if delivery is not None and await self._rewrite(delivery):
+            await self._outbox.offer_withdrawn(turn_id)
 
-    async def _on_card(self, delivery: Delivery, content: str) -> None:
-        card = await self._outbox.card(delivery.turn_id)
+    async def suggest(self, turn_id: str, texts: Sequence[str]) -> None:
+        """Show these questions under an answer that was shown without them."""
+        delivery = await self._outbox.suggest(turn_id, texts)
+        if delivery is not None and delivery.via is Via.CARD:
+            await self._rewrite(delivery)
+
+    async def renew(self, card: Card, message: Message) -> None:
+        """Have another card made in the place of one that can not be written any more."""
+        if not card.message_id:  # it may have been sent all the same; then sending it again tells where it is
+            try:
+                card = await self.show(card, message)
+            except Refused as refused:
+                if refused.refusal.action is Action.WAIT:
+                    raise
+        await self._outbox.retire_card(card)
+
+    async def _delete(self, message_id: str) -> None:
+        """Take a message back, if the platform ever lets us."""
+        try:
+            await self._client.delete(message_id)
+        except Refused as refused:
+            if refused.refusal.action is Action.WAIT:
+                raise
+
+    async def _rewrite(self, delivery: Delivery) -> bool:
+        """Write the last card of an outcome once more; False if there is none."""
+        cards = await self._outbox.cards(delivery.turn_id)
+        if not cards or not cards[-1].card_id:
+            return False
+        sequence = final_sequence(delivery.attempt, delivery.tries)
+        await self._client.replace_card(cards[-1].card_id, self._cards(delivery)[-1], sequence)
+        return True
+
+    async def _on_card(self, delivery: Delivery, part: int, content: str) -> None:
+        card = await self._outbox.card(delivery.turn_id, part)
         written = False
-        if card is None:
-            card, written = await self.create(delivery.turn_id, content)
-        if not written:
-            sequence = final_sequence(delivery.attempt, delivery.tries)
-            await self._client.replace_card(card.card_id, content, sequence)
+        if card is not None and card.card_id:
+            try:
+                sequence = final_sequence(delivery.attempt, delivery.tries)
+                await self._client.replace_card(card.card_id, content, sequence)
+                written = True
+            except Refused as refused:
+                if not replaceable(refused.refusal, card.generation):
+                    raise
+                await self.renew(card, delivery.message)
+        if card is None or not written:
+            card, ours = await self.create(delivery.turn_id, content, part)
+            if not ours:
+                sequence = final_sequence(delivery.attempt, delivery.tries)
+                await self._client.replace_card(card.card_id, content, sequence)
         await self.show(card, delivery.message)
 
-    async def _as_text(self, delivery: Delivery) -> None:
-        """Answer in a plain message, then take back the card, so that the person sees one outcome and not two."""
-        content = text_message("\n\n".join(part for part in _said(delivery) if part))
+    def _cards(self, delivery: Delivery) -> list[str]:
+        language = language_of(delivery.message.text)
+        buttons = suggestions(delivery.turn_id, delivery.suggestions)
+        if delivery.offer is Offer.MADE:
+            buttons.append(retry_button(delivery.turn_id, language))
+        if self._settings.feedback and delivery.outcome is Outcome.ANSWERED:
+            buttons.append(feedback_buttons(delivery.turn_id))
+        return final_cards(*_said(delivery), footer=delivery.footer, buttons=buttons, language=language)
+
+    async def _as_message(self, delivery: Delivery, via: Via, content: str) -> None:
+        """Answer in a message of its own, then take back the cards, so that the person sees one outcome."""
         since = delivery.text_since
         if since is None:
             await self._outbox.text_begins(delivery.seq)
         if since is None or not await self._said_before(delivery, content):
-            key = f"{delivery.turn_id}.{'sorry' if delivery.apologise else 'text'}"
-            await self._client.reply_with_text(delivery.message, content, key)
+            key = f"{delivery.turn_id}.{'sorry' if delivery.apologise else via.value}"
+            await self._client.reply_with(delivery.message, via.value, content, key)
         await self._retract(delivery)
 
     async def _said_before(self, delivery: Delivery, content: str) -> bool:
         since = delivery.text_since
         if since is None or self._clock.now() - since <= _KEY_LIFE:
             return False
-        wanted = text_at(orjson.loads(content), "text")
+        wanted = _gist(content)
         replies = await self._client.replies(delivery.message, since)
         replies += await self._client.said_to_chat(delivery.message, since)
-        return any(each.msg_type == "text" and _text_of(each.content) == wanted for each in replies)
+        return any(each.msg_type in (Via.POST, Via.TEXT) and _gist(each.content) == wanted for each in replies)
 
     async def _retract(self, delivery: Delivery) -> None:
-        card = await self._outbox.card(delivery.turn_id)
-        if card is None:
-            return
         try:
-            sent = [card.message_id] if card.message_id else await self._looked_up(card, delivery.message)
-            for message_id in sent:
-                await self._client.delete(message_id)
+            for card in await self._outbox.cards(delivery.turn_id):
+                sent = [card.message_id] if card.message_id else await self._looked_up(card, delivery.message)
+                for message_id in filter(None, [*sent, card.retired]):
+                    await self._delete(message_id)
         except Refused as refused:
             if refused.refusal.action is Action.WAIT and delivery.tries < _RETRACT_TRIES:
                 raise
-
-
-def _card(delivery: Delivery) -> str:
-    offered = delivery.offer is Offer.MADE
-    button = retry_button(delivery.turn_id, language_of(delivery.message.text)) if offered else None
-    return final_card(*_said(delivery), button=button)
 
 
 def _said(delivery: Delivery) -> tuple[str, str]:
     return outcome_text(delivery.outcome, delivery.text, delivery.notice, apologise=delivery.apologise)
 
 
-def _text_of(content: str) -> str:
+def _gist(content: str) -> str:
+    """The letters of a message's texts: what the platform leaves of a post when it is read back."""
     try:
-        return text_at(orjson.loads(content), "text")
+        parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
         return ""
+    return "".join(char for text in _texts(parsed) for char in text if char.isalnum())
+
+
+def _texts(node: object) -> Iterator[str]:
+    if isinstance(node, list):
+        for each in node:
+            yield from _texts(each)
+    elif isinstance(node, dict):
+        for key, each in node.items():
+            if key == "text" and isinstance(each, str):
+                yield each
+            else:
+                yield from _texts(each)

@@ -16,7 +16,7 @@ from mainstay.channels.feishu.envelope import Envelope, Json, text_at
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.parse import Following, Ignored, parse_legacy, parse_message
 from mainstay.channels.feishu.press import PRESSES, Told, answer
-from mainstay.channels.feishu.retries import Pressed
+from mainstay.channels.feishu.presses import Pressed
 from mainstay.channels.feishu.welcome import ARRIVALS, welcome
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable

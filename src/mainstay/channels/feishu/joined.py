@@ -18,6 +18,7 @@ def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChan
         accept=service.accept,
         recalled=service.cancel,
         answered_before=service.answered_before,
+        suggest=service.suggest,
         retry_window_s=service.retry_window_s,
         http=service.http,
         guard=service.guard,

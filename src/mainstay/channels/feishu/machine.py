@@ -20,13 +20,16 @@ __all__ = [
     "GiveUp",
     "Mute",
     "Refusal",
+    "Renew",
     "Reopen",
+    "Resync",
     "Retry",
     "after",
     "backoff",
     "classify",
     "failed_request",
     "final_sequence",
+    "replaceable",
     "stream_sequence",
     "while_streaming",
 ]
@@ -35,6 +38,9 @@ SEQUENCES_PER_ATTEMPT: Final = 65536
 _FINAL_FROM: Final = 32768
 _MAX_SEQUENCE: Final = 2**31 - 1
 _MAX_REOPENED: Final = 6  # an hour of answering; the platform closes a stream after 10 minutes
+_MAX_RESYNCED: Final = 3
+_MAX_GENERATIONS: Final = 3
+_OUTRUN: Final = 5  # tries; who holds a higher sequence after these does not let go of it
 
 
 class Action(StrEnum):
@@ -171,10 +177,11 @@ class Retry:
     after_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Degrade:
-    """Go on at once in a simpler form: as text, or with an apology in the text's place."""
+    """Go on at once in a simpler form, or with an apology in the answer's place."""
 
+    via: Via
     apologise: bool
 
 
@@ -209,16 +216,33 @@ def after(
         case Action.TERMINAL:
             return Drop() if delivery.outcome is Outcome.CANCELLED else GiveUp(refusal.reason)
         case Action.APOLOGISE:
-            return GiveUp(refusal.reason) if delivery.apologise else Degrade(apologise=True)
+            return GiveUp(refusal.reason) if delivery.apologise else Degrade(Via.TEXT, apologise=True)
         case Action.DEGRADE | Action.REPLACE | Action.REOPEN | Action.UNTHREAD:
-            return GiveUp(refusal.reason) if delivery.via is Via.TEXT else Degrade(apologise=delivery.apologise)
+            return _simpler(delivery) or GiveUp(refusal.reason)
+        case Action.SUPERSEDED if delivery.tries >= _OUTRUN:
+            return _simpler(delivery) or GiveUp(refusal.reason)
         case Action.CONFIGURE if refusal.scope and delivery.via is Via.CARD:
-            return Degrade(apologise=delivery.apologise)
+            return Degrade(Via.POST, apologise=delivery.apologise)
     if age_s >= max_age_s:
         return GiveUp(f"not delivered within {max_age_s:g} s: {refusal.reason}")
     if refusal.action in (Action.QUOTA, Action.CONFIGURE):
         return Retry(cap_s)
     return Retry(backoff(delivery.tries, base_s=base_s, cap_s=cap_s, at_least_s=refusal.wait_s, jitter=jitter))
+
+
+def _simpler(delivery: Delivery) -> Degrade | None:
+    match delivery.via:
+        case Via.CARD:
+            return Degrade(Via.POST, apologise=delivery.apologise)
+        case Via.POST:
+            return Degrade(Via.TEXT, apologise=delivery.apologise)
+        case Via.TEXT:
+            return None
+
+
+def replaceable(refusal: Refusal, generation: int) -> bool:
+    """Whether a card that was refused gives way to another one; ``generation``: how many did so before it."""
+    return refusal.action is Action.REPLACE and generation < _MAX_GENERATIONS
 
 
 def stream_sequence(attempt: int, n: int) -> int:
@@ -246,22 +270,54 @@ class Reopen:
 
 
 @dataclass(frozen=True, slots=True)
+class Resync:
+    """Go on with a sequence that is so much higher."""
+
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Make another card, and show it instead."""
+
+
+@dataclass(frozen=True, slots=True)
 class Mute:
     """Stop streaming; the outcome will be written as a whole."""
 
 
 def while_streaming(
-    refusal: Refusal, *, refused: int, reopened: int, base_s: float, cap_s: float
-) -> Retry | Reopen | Mute:
+    refusal: Refusal,
+    *,
+    refused: int,
+    reopened: int,
+    resynced: int,
+    generation: int,
+    base_s: float,
+    cap_s: float,
+) -> Retry | Reopen | Resync | Renew | Mute:
     """What a refused update of a streaming card leads to.
 
-    Updates are a courtesy: what can not be had by waiting is left to the outcome. ``refused`` counts the refusals
-    in a row, this one included; ``reopened`` how often streaming was switched on again already.
+    Updates are a courtesy: what can not be had by waiting is left to the outcome. A worker that has lost its lease
+    stays behind its successor however far it jumps, because it jumps within the sequences of its own attempt.
+
+    Args:
+        refusal: what the platform said.
+        refused: the refusals in a row, this one included.
+        reopened: how often streaming was switched on again already.
+        resynced: how often the sequence jumped already.
+        generation: see `replaceable`.
+        base_s: see `backoff`.
+        cap_s: see `backoff`.
     """
     match refusal.action:
         case Action.WAIT | Action.PRESSED | Action.REFRESH:
             return Retry(backoff(refused, base_s=base_s, cap_s=cap_s, at_least_s=refusal.wait_s))
         case Action.REOPEN if reopened < _MAX_REOPENED:
             return Reopen()
+        case Action.SUPERSEDED if resynced < _MAX_RESYNCED:
+            return Resync(_FINAL_FROM // 8)
+        case Action.REPLACE if replaceable(refusal, generation):
+            return Renew()
         case _:
             return Mute()

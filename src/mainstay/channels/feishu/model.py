@@ -89,6 +89,27 @@ class FeishuSettings(ConnectionSettings):
         "once a day for each. Empty: nothing.",
     )
     thinking: str = setting("Thinking…", help="What a card says until there is more to say.")
+    print_frequency: float = duration(
+        "70ms", help="How long the typewriter of a card rests between two steps, while an answer is shown."
+    )
+    print_step: int = setting(1, help="How many characters the typewriter of a card shows in a step.")
+    status_every: float = duration(
+        "15s", help="How long a card may look the same before it says for how long the answer has been going on."
+    )
+    reopen_after: float = duration(
+        "9m", help="How long a card streams before it is opened anew; the platform closes it after 10 minutes."
+    )
+    stop_button: bool = setting(
+        default=False,
+        help="Whether a card that is being written has a button to stop it. Where the platform refuses that, "
+        "cards go without; taking the question back stops the answer, too.",
+    )
+    footer: bool = setting(
+        default=False, help="Whether a finished card says which agent and model have answered, and in what time."
+    )
+    feedback: bool = setting(
+        default=False, help="Whether a finished card has buttons to say that the answer was good or bad."
+    )
     body_limit: int = size("1MiB", help="The largest request that a webhook takes.")
     freshness: float = duration(
         "8h", help="How old an event may be; the platform itself repeats an event for 7 hours."
@@ -171,9 +192,13 @@ class Bot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """The one card of a turn.
+    """One card of a turn; most turns have one.
 
     Attributes:
+        key: what the key of the message that shows it derives from; of a turn's first card the turn_id.
+        part: 0 for the first; a further one goes on with an answer that is too long for the one before.
+        generation: how many cards there were in its place, and could not be written any more.
+        retired: the message that shows the last of those, until it is taken back.
         message_id: empty until the platform has said that the card was sent; it may have been all the same.
         created_at: when the card was made; also the earliest time at which it can have been sent.
     """
@@ -182,12 +207,22 @@ class Card:
     card_id: str
     message_id: str
     created_at: datetime
+    key: str = ""
+    part: int = 0
+    generation: int = 0
+    retired: str = ""
+
+    @property
+    def message_key(self) -> str:
+        """What the platform knows the message by that shows it, so that it is sent once."""
+        return f"{self.key}.{self.generation}" if self.generation else self.key
 
 
 class Via(StrEnum):
-    """How an outcome is shown. Text is what is left when the platform refuses the card."""
+    """How an outcome is shown: as a post where the platform refuses the card, as text where it refuses both."""
 
     CARD = "card"
+    POST = "post"
     TEXT = "text"
 
 
@@ -209,13 +244,15 @@ class Offered:
     """What is stored about an outcome, for somebody who wants it tried again.
 
     Attributes:
-        card_message_id: the message that shows its card; empty if that is not known.
+        card_message_id: the message that shows its last card; empty if that is not known.
+        suggestions: what the person may want to say next, as the card offers it.
     """
 
     message: Message
     offer: Offer
     created_at: datetime
     card_message_id: str
+    suggestions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +265,9 @@ class Delivery:
         via: how it is being shown now.
         apologise: the platform's policy refused the text itself: say so in its place.
         tries: the tries so far, this one included.
-        text_since: when a try as text may first have reached the platform; None if none has.
+        text_since: when a try as post or text may first have reached the platform; None if none has.
+        footer: who answered, and in what time; empty where the card is not to say it.
+        suggestions: what the person may want to say next.
     """
 
     seq: int
@@ -244,3 +283,5 @@ class Delivery:
     created_at: datetime
     text_since: datetime | None
     offer: Offer = Offer.NONE
+    footer: str = ""
+    suggestions: tuple[str, ...] = ()

@@ -1,20 +1,19 @@
 """What does a press on a card ask for, may it be done, and what is the person told?
 
-There is one button: another try at a turn that has failed. What it carries is taken for a wish and never for the
-truth: it names a turn, and what is tried again is read from our own storage. Anybody in the chat may press it; who
-asked stays who asked.
+What it carries is taken for a wish and never for the truth: it names a turn, and what is tried again, asked or
+judged is read from our own storage. Anybody in the chat may press; only to stop an answer is for who asked. Who
+asked stays who asked when something is tried again; a question that was suggested is asked by who presses.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from mainstay.channels.feishu.envelope import Json, mapping_at, text_at
 from mainstay.channels.feishu.model import Offer, Offered
 from mainstay.messages import Message
-from mainstay.recovery.notices import Language
 
 __all__ = [
     "PRESSES",
@@ -22,42 +21,60 @@ __all__ = [
     "Dropped",
     "Press",
     "Told",
+    "Vote",
     "answer",
+    "at_home",
+    "follow_up",
     "other_try",
     "read_press",
-    "retry_button",
+    "vote_of",
 ]
 
 PRESSES: Final = ("card.action.trigger", "card.action.trigger_v1")
 """The events that a press comes as; the second one in the older form, without parts around it."""
 
-_RETRY: Final = "retry"
-_LABELS: Final[Mapping[Language, str]] = {"en": "Try again", "zh": "重试"}
+Wish = Literal["retry", "ask", "feedback", "stop"]
+Vote = Literal["up", "down"]
+_WISHES: Final[tuple[Wish, ...]] = get_args(Wish)
+_VOTES: Final[tuple[Vote, ...]] = get_args(Vote)
 
 
 class Told(StrEnum):
     """What the person who pressed is told."""
 
     TRYING = "trying"
+    ASKING = "asking"
     ALREADY = "already"
+    THANKS = "thanks"
+    STOPPING = "stopping"
     NO_MORE = "no_more"
+    OVER = "over"
+    NOT_YOURS = "not_yours"
     NOT_NOW = "not_now"
 
 
 _TOASTS: Final[Mapping[Told, tuple[str, str, str]]] = {
     Told.TRYING: ("info", "Trying again…", "正在重试……"),
-    Told.ALREADY: ("info", "Somebody has asked for that already.", "已经有人点过重试了。"),
+    Told.ASKING: ("info", "Asking…", "正在提问……"),
+    Told.ALREADY: ("info", "Somebody has asked for that already.", "已经有人点过了。"),
+    Told.THANKS: ("success", "Thank you.", "感谢反馈。"),
+    Told.STOPPING: ("success", "Stopping…", "正在停止……"),
     Told.NO_MORE: ("warning", "This can not be tried again any more.", "这条消息已无法重试。"),
+    Told.OVER: ("warning", "That is over already.", "已经结束，无法操作。"),
+    Told.NOT_YOURS: ("warning", "Only who asked can stop the answer.", "只有提问者可以停止回答。"),
     Told.NOT_NOW: ("error", "That did not work. Please press again in a moment.", "操作未成功，请稍后再点一次。"),
 }
-"""The kind of message, and its text in English and Chinese."""
+"""The kind of message, and its text in English and Chinese. An ``info`` promises something, a ``success`` is it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Press:
-    """Somebody pressed the button of this turn.
+    """Somebody pressed a button of this turn.
 
     Attributes:
+        wish: what for.
+        choice: which of several: the number of a question, or a vote.
+        person: who; empty if the platform does not say it.
         chat_id: where; the older form does not say it, and then it is empty.
         message_id: the message on whose card it was pressed.
     """
@@ -65,6 +82,9 @@ class Press:
     turn_id: str
     chat_id: str
     message_id: str
+    wish: Wish = "retry"
+    choice: str = ""
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,34 +94,27 @@ class Already:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """There is no other try; the reason is what is counted."""
+    """It leads to nothing; the reason is what is counted."""
 
     reason: Literal[
         "press_unreadable", "press_unknown_turn", "press_elsewhere", "press_not_offered", "press_too_late"
     ]
 
 
-def retry_button(turn_id: str, language: Language) -> Json:
-    """The element of a card that asks for another try."""
-    return {
-        "tag": "button",
-        "element_id": "retry",
-        "text": {"tag": "plain_text", "content": _LABELS[language]},
-        "type": "primary",
-        "behaviors": [{"type": "callback", "value": {"action": _RETRY, "turn": turn_id}}],
-    }
-
-
 def read_press(event: Json) -> Press | None:
     """Read a press in either of its forms; None if it is not on a button of ours."""
     value = mapping_at(event, "action", "value")
-    turn_id = text_at(value, "turn")
-    if text_at(value, "action") != _RETRY or not turn_id:
+    turn_id, action = text_at(value, "turn"), text_at(value, "action")
+    wish = next((wish for wish in _WISHES if wish == action), None)
+    if wish is None or not turn_id:
         return None
     return Press(
         turn_id=turn_id,
         chat_id=text_at(event, "context", "open_chat_id") or text_at(event, "open_chat_id"),
         message_id=text_at(event, "context", "open_message_id") or text_at(event, "open_message_id"),
+        wish=wish,
+        choice=text_at(value, "choice"),
+        person=text_at(event, "operator", "open_id") or text_at(event, "open_id"),
     )
 
 
@@ -118,7 +131,7 @@ def other_try(
     """
     if known is None:
         return Dropped("press_unknown_turn")
-    if not _at_home(press, known):
+    if not at_home(press, known.message, known.card_message_id):
         return Dropped("press_elsewhere")
     if known.offer is Offer.NONE:
         return Dropped("press_not_offered")
@@ -129,11 +142,52 @@ def other_try(
     return known.message.again()
 
 
-def _at_home(press: Press, known: Offered) -> bool:
+def follow_up(press: Press, known: Offered | None, *, now: datetime) -> Message | Dropped:
+    """The question that was suggested, as said by who pressed, in the same thread; or why there is none.
+
+    Its id derives from the turn and the question, so that many presses, by many people, ask it once.
+    """
+    if known is None:
+        return Dropped("press_unknown_turn")
+    if not at_home(press, known.message, known.card_message_id):
+        return Dropped("press_elsewhere")
+    number = int(press.choice) if press.choice.isascii() and press.choice.isdecimal() else len(known.suggestions)
+    if number >= len(known.suggestions):
+        return Dropped("press_not_offered")
+    if not press.person:
+        return Dropped("press_unreadable")
+    asked = known.message
+    return Message(
+        channel=asked.channel,
+        bot_id=asked.bot_id,
+        kind="callback",
+        external_id=f"ask:{asked.turn_id}:{number}",
+        chat_id=asked.chat_id,
+        thread_id=asked.thread_id,
+        chat_type=asked.chat_type,
+        sender_id=press.person,
+        text=known.suggestions[number],
+        sent_at=now,
+        reply_in_thread=asked.reply_in_thread,
+        reply_to=press.message_id or asked.target_id,
+    )
+
+
+def vote_of(press: Press, known: Offered | None) -> Vote | Dropped:
+    """What who pressed thinks of the answer; or why it is not counted."""
+    if known is None:
+        return Dropped("press_unknown_turn")
+    if not at_home(press, known.message, known.card_message_id):
+        return Dropped("press_elsewhere")
+    vote = next((vote for vote in _VOTES if vote == press.choice), None)
+    return vote if vote and press.person else Dropped("press_unreadable")
+
+
+def at_home(press: Press, message: Message, card_message_id: str) -> bool:
     """Whether it was pressed in the chat of the message: a card can be forwarded, and an id be guessed."""
     if press.chat_id:
-        return press.chat_id == known.message.chat_id
-    return bool(press.message_id) and press.message_id == known.card_message_id
+        return press.chat_id == message.chat_id
+    return bool(press.message_id) and press.message_id == card_message_id
 
 
 def answer(told: Told) -> Json:

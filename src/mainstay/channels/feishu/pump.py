@@ -34,6 +34,7 @@ class Pump:
 
     Args:
         quiet: ends what still writes to the card of an attempt; called before its outcome is written.
+        shown: told of each outcome that the person sees.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Pump:
         bus: Bus,
         clock: Clock,
         quiet: Callable[[str, int], Awaitable[None]],
+        shown: Callable[[Delivery], None],
     ) -> None:
         self._settings = settings
         self._outbox = outbox
@@ -52,6 +54,7 @@ class Pump:
         self._bus = bus
         self._clock = clock
         self._quiet = quiet
+        self._shown = shown
         self._random = SystemRandom()
         self._wake = asyncio.Event()
         self._now_due: dict[str, float] = {}
@@ -141,6 +144,7 @@ class Pump:
             return failed_request(Category.INTERNAL, type(error).__name__)
         if await self._outbox.settle(delivery.seq, delivered=True):
             self._bus.emit(OutcomeDelivered(turn_id=delivery.turn_id, via=via))
+            self._shown(delivery)
         self._told(delivery.turn_id)
         return None
 
@@ -159,8 +163,8 @@ class Pump:
             case Retry(after_s):
                 await self._outbox.put_off(delivery.seq, after_s, refusal.reason)
                 self._bus.emit(DeliveryRetried(turn_id=turn_id, tries=delivery.tries, reason=refusal.reason))
-            case Degrade(apologise=apologise):
-                await self._outbox.degrade(delivery.seq, apologise=apologise, error=refusal.reason)
+            case Degrade(via, apologise):
+                await self._outbox.degrade(delivery.seq, via, apologise=apologise, error=refusal.reason)
                 self._hurry(turn_id)
             case GiveUp(reason):
                 if await self._outbox.settle(delivery.seq, delivered=False, error=reason):

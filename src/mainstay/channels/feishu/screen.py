@@ -7,7 +7,8 @@ updates and never text.
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from mainstay.channels.feishu.card import ANSWER, STATUS, safe, streamed, well_formed
+from mainstay.channels.feishu.card import ANSWER, STATUS, streamed
+from mainstay.channels.feishu.markdown import safe, well_formed
 from mainstay.messages import (
     AnswerEvent,
     Finished,
@@ -31,16 +32,19 @@ class Screen:
 
     Attributes:
         shown_text: None where an earlier attempt may have shown anything.
+        lasting_s: for how long it has been going on, where the status line is to say that.
     """
 
     status: str
     text: str = ""
     shown_text: str | None = ""
     shown_status: str | None = ""
+    lasting_s: int = 0
     _agent: str = ""
 
     def take(self, event: AnswerEvent) -> None:
         """Fold in one event."""
+        self.lasting_s = 0
         match event:
             case TextAppended(text):
                 self.text += text
@@ -65,13 +69,26 @@ class Screen:
 
         The status goes first: it changes seldom, and would starve behind a fast text.
         """
-        status = safe(well_formed(self.status))
+        status = self.status_line()
         if status and status != self.shown_status:
             return STATUS, status
-        text = streamed(well_formed(self.text))
+        text = self.answer()
         if text and text != self.shown_text:
             return ANSWER, text
         return None
+
+    def status_line(self) -> str:
+        """What is going on, as a card takes it."""
+        status = safe(well_formed(self.status))
+        return f"{status} {self.lasting_s} s" if status and self.lasting_s else status
+
+    def answer(self) -> str:
+        """The answer so far, as a streaming card takes it."""
+        return streamed(well_formed(self.text))
+
+    def forget(self) -> None:
+        """Another card is in the place of the one that was written to."""
+        self.shown_text = self.shown_status = None
 
     def wrote(self, element: str, content: str) -> None:
         """The platform has taken what `next_write` said."""

@@ -6,10 +6,12 @@ that overlap in a reload do not show it at the same time (if they did, the platf
 keys and sequences are derived). Only the oldest outcome of a lane can be taken.
 """
 
-from collections.abc import Callable, Collection
+import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
+from uuid import UUID, uuid5
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from mainstay.channels.feishu.card import well_formed
+from mainstay.channels.feishu.markdown import well_formed
 from mainstay.channels.feishu.model import Card, Delivery, Offer, Offered, Via
 from mainstay.channels.feishu.tables import cards, outbox
 from mainstay.clock import Clock
@@ -34,6 +36,8 @@ from mainstay.messages import Finished, Message, Outcome
 from mainstay.storage.sqlite import Storage
 
 __all__ = ["Backlog", "Outbox", "Standing"]
+
+_PARTS = UUID("6d61696e-7374-4179-8000-706172747300")  # "mainstay parts": the namespace of further cards' keys
 
 Standing = Literal["free", "held_up", "ended"]
 """``held_up``: an earlier outcome of the lane is not shown yet. ``ended``: the turn has its outcome already."""
@@ -74,35 +78,66 @@ class Outbox:
         self._lease_s = lease_s
         self._on_buried = on_buried
 
-    async def card(self, turn_id: str) -> Card | None:
-        """The card of a turn, if one was made."""
-        return await self._storage.read(lambda tx: _card(tx, turn_id))
+    async def card(self, turn_id: str, part: int = 0) -> Card | None:
+        """The card of a turn, or of a part of its answer, if one was made."""
+        return await self._storage.read(lambda tx: _card(tx, _key(turn_id, part)))
 
-    async def add_card(self, turn_id: str, card_id: str) -> Card:
-        """Remember a card that was just made; returns the turn's card, which is the one that was there first."""
-        now = self._clock.now()
+    async def cards(self, turn_id: str) -> list[Card]:
+        """All cards that were made for a turn."""
+        return await self._storage.read(lambda tx: _cards(tx, turn_id))
+
+    async def add_card(self, turn_id: str, card_id: str, part: int = 0) -> Card:
+        """Remember a card that was just made; returns the part's card, which is the one that was there first."""
+        now, key = self._clock.now(), _key(turn_id, part)
 
         def work(tx: Connection) -> Card:
-            known = _card(tx, turn_id)
-            if known is not None:
+            known = _card(tx, key)
+            if known is None:
+                values = {"turn_id": key, "channel": self._channel, "card_id": card_id, "message_id": ""}
+                parts = {"part_of": turn_id if part else "", "part": part}
+                tx.execute(insert(cards).values(**values, **parts, created_at=now))
+                return Card(turn_id=turn_id, card_id=card_id, message_id="", created_at=now, key=key, part=part)
+            if known.card_id:
                 return known
-            values = {"turn_id": turn_id, "channel": self._channel, "card_id": card_id, "message_id": ""}
-            tx.execute(insert(cards).values(**values, created_at=now))
-            return Card(turn_id=turn_id, card_id=card_id, message_id="", created_at=now)
+            tx.execute(update(cards).where(cards.c.turn_id == key).values(card_id=card_id, created_at=now))
+            return replace(known, card_id=card_id, created_at=now)
 
         return await self._storage.write(work)
 
-    async def cards_of_others(self, turn_id: str, message_ids: Collection[str]) -> set[str]:
-        """Which of these messages show the card of another turn: that of an earlier try at the same message."""
-        query = select(cards.c.message_id).where(cards.c.message_id.in_(message_ids), cards.c.turn_id != turn_id)
-        return await self._storage.read(lambda tx: set(tx.execute(query).scalars()))
-
-    async def card_sent(self, turn_id: str, message_id: str) -> None:
-        """Remember the message that shows the card."""
-        statement = update(cards).where(cards.c.turn_id == turn_id).values(message_id=message_id)
+    async def retire_card(self, card: Card) -> None:
+        """It can not be written any more: another one is made in its place, and shown by another message."""
+        this = cards.c.turn_id == card.key, cards.c.card_id == card.card_id
+        values = {"card_id": "", "message_id": "", "generation": card.generation + 1}
+        statement = update(cards).where(*this).values(**values, retired=card.message_id or card.retired)
         await self._storage.write(lambda tx: tx.execute(statement).rowcount)
 
-    def post(self, tx: Connection, message: Message, *, turn_id: str, attempt: int, final: Finished) -> None:
+    async def taken_back(self, card: Card) -> None:
+        """Nobody sees the message any more that showed the card before this one."""
+        this = cards.c.turn_id == card.key, cards.c.retired == card.retired
+        await self._storage.write(lambda tx: tx.execute(update(cards).where(*this).values(retired="")).rowcount)
+
+    async def other_cards(self, card: Card, message_ids: Collection[str]) -> set[str]:
+        """Which of these messages show another card: of this turn, or of an earlier try at the same message."""
+        query = select(cards.c.message_id).where(cards.c.message_id.in_(message_ids), cards.c.turn_id != card.key)
+        return await self._storage.read(lambda tx: set(tx.execute(query).scalars()))
+
+    async def card_sent(self, card: Card, message_id: str) -> None:
+        """Remember the message that shows the card."""
+        this = cards.c.turn_id == card.key, cards.c.card_id == card.card_id
+        statement = update(cards).where(*this).values(message_id=message_id)
+        await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    def post(
+        self,
+        tx: Connection,
+        message: Message,
+        *,
+        turn_id: str,
+        attempt: int,
+        final: Finished,
+        footer: str = "",
+        suggestions: Sequence[str] = (),
+    ) -> None:
         """Insert an outcome in the caller's transaction, leased to this process, which is about to show it."""
         now = self._clock.now()
         tx.execute(
@@ -123,6 +158,8 @@ class Outbox:
                 created_at=now,
                 due_at=now + timedelta(seconds=self._lease_s),
                 offer=(Offer.MADE if final.offers_retry else Offer.NONE).value,
+                footer=well_formed(footer),
+                suggestions=json.dumps(suggestions),
             )
         )
 
@@ -130,14 +167,15 @@ class Outbox:
         """What this channel has stored about a turn's outcome; None if there is nothing (any more) to be read."""
 
         def work(tx: Connection) -> Offered | None:
-            row, card = tx.execute(self._outcome_of(turn_id)).one_or_none(), _card(tx, turn_id)
+            row = tx.execute(self._outcome_of(turn_id)).one_or_none()
             if row is None:
                 return None
             return Offered(
                 message=Message.from_json(row.message),
                 offer=Offer(row.offer),
                 created_at=row.created_at,
-                card_message_id=card.message_id if card else "",
+                card_message_id=next((card.message_id for card in reversed(_cards(tx, turn_id))), ""),
+                suggestions=tuple(json.loads(row.suggestions)),
             )
 
         try:
@@ -167,6 +205,19 @@ class Outbox:
         taken = outbox.c.turn_id == turn_id, outbox.c.offer == Offer.TAKEN.value
         statement = update(outbox).where(*taken).values(offer=Offer.WITHDRAWN.value)
         await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    async def suggest(self, turn_id: str, suggestions: Sequence[str]) -> Delivery | None:
+        """Have these offered under an answer; what is returned is to be written as `take_offer` has it."""
+
+        def work(tx: Connection) -> Delivery | None:
+            row = tx.execute(self._outcome_of(turn_id)).one_or_none()
+            if row is None:
+                return None
+            values = {"suggestions": json.dumps(suggestions), "tries": row.tries + 1}
+            tx.execute(update(outbox).where(outbox.c.seq == row.seq).values(values))
+            return replace(_delivery(row), suggestions=tuple(suggestions))
+
+        return await self._storage.write(work)
 
     def _outcome_of(self, turn_id: str) -> Select[*tuple[Any, ...]]:
         return select(outbox).where(outbox.c.turn_id == turn_id, outbox.c.channel == self._channel)
@@ -233,12 +284,12 @@ class Outbox:
         due_at = self._clock.now() + timedelta(seconds=after_s)
         await self._change(seq, due_at=due_at, error=error)
 
-    async def degrade(self, seq: int, *, apologise: bool, error: str) -> None:
-        """From now on as text."""
-        await self._change(seq, via=Via.TEXT.value, apologise=apologise, error=error)
+    async def degrade(self, seq: int, via: Via, *, apologise: bool, error: str) -> None:
+        """From now on in this form."""
+        await self._change(seq, via=via.value, apologise=apologise, error=error)
 
     async def text_begins(self, seq: int) -> None:
-        """A try as text may reach the platform from now on."""
+        """A try as post or text may reach the platform from now on."""
         await self._change(seq, text_since=self._clock.now())
 
     async def settle(self, seq: int, *, delivered: bool, error: str = "") -> bool:
@@ -268,7 +319,10 @@ class Outbox:
             kept = select(outbox.c.turn_id)
             tx.execute(
                 delete(cards).where(
-                    cards.c.channel == self._channel, cards.c.created_at < before, cards.c.turn_id.not_in(kept)
+                    cards.c.channel == self._channel,
+                    cards.c.created_at < before,
+                    cards.c.turn_id.not_in(kept),
+                    cards.c.part_of.not_in(kept),
                 )
             )
             return gone
@@ -293,15 +347,31 @@ def _oldest_of_lane() -> ColumnElement[bool]:
     )
 
 
-def _card(tx: Connection, turn_id: str) -> Card | None:
-    row = tx.execute(select(cards).where(cards.c.turn_id == turn_id)).one_or_none()
-    if row is None:
-        return None
+def _key(turn_id: str, part: int) -> str:
+    """What names a card, so that a part is sent once, however often it is tried."""
+    return str(uuid5(_PARTS, f"{turn_id} {part}")) if part else turn_id
+
+
+def _card(tx: Connection, key: str) -> Card | None:
+    row = tx.execute(select(cards).where(cards.c.turn_id == key)).one_or_none()
+    return _read_card(row) if row is not None else None
+
+
+def _cards(tx: Connection, turn_id: str) -> list[Card]:
+    of_turn = or_(cards.c.turn_id == turn_id, cards.c.part_of == turn_id)
+    return [_read_card(row) for row in tx.execute(select(cards).where(of_turn).order_by(cards.c.part))]
+
+
+def _read_card(row: Row[tuple[Any, ...]]) -> Card:
     return Card(
-        turn_id=row.turn_id,
+        turn_id=row.part_of or row.turn_id,
         card_id=row.card_id,
         message_id=row.message_id,
         created_at=row.created_at,
+        key=row.turn_id,
+        part=row.part,
+        generation=row.generation,
+        retired=row.retired,
     )
 
 
@@ -320,4 +390,6 @@ def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
         created_at=row.created_at,
         text_since=row.text_since,
         offer=Offer(row.offer),
+        footer=row.footer,
+        suggestions=tuple(json.loads(row.suggestions)),
     )

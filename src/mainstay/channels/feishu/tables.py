@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, St
 
 from mainstay.storage.columns import Utc
 
-__all__ = ["HEAD", "calls", "cards", "chats", "edits", "metadata", "outbox", "receipts"]
+__all__ = ["HEAD", "calls", "cards", "chats", "edits", "feedback", "metadata", "outbox", "receipts"]
 
 HEAD: Final = "feishu_0006"
 
@@ -20,7 +20,12 @@ cards = Table(
     Column("card_id", String(64), nullable=False),
     Column("message_id", String(64), nullable=False),
     Column("created_at", Utc, nullable=False),
+    Column("part_of", String(36), nullable=False, server_default=""),
+    Column("part", Integer, nullable=False, server_default="0"),
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("retired", String(64), nullable=False, server_default=""),
 )
+"""``turn_id`` is the card's key: of a turn's first card the turn's, which ``part_of`` has of the further ones."""
 
 outbox = Table(
     "feishu_outbox",
@@ -44,6 +49,18 @@ outbox = Table(
     Column("text_since", Utc, nullable=True),
     Column("ended_at", Utc, nullable=True),
     Column("offer", String(16), nullable=False, server_default="none"),
+    Column("footer", Text, nullable=False, server_default=""),
+    Column("suggestions", Text, nullable=False, server_default="[]"),
+)
+
+feedback = Table(
+    "feishu_feedback",
+    metadata,
+    Column("turn_id", String(36), primary_key=True),
+    Column("person", String(64), primary_key=True),
+    Column("channel", String(64), nullable=False),
+    Column("vote", String(8), nullable=False),
+    Column("at", Utc, nullable=False),
 )
 
 chats = Table(

@@ -11,16 +11,29 @@ import asyncio
 from contextlib import suppress
 
 from mainstay.bus import Bus
-from mainstay.channels.feishu.card import ANSWER, STATUS, safe, streaming_card, streaming_settings, summary_of
+from mainstay.channels.feishu.buttons import stop_button
+from mainstay.channels.feishu.card import ANSWER, STATUS, streaming_card, streaming_settings, summary_of
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.courier import Courier
-from mainstay.channels.feishu.machine import Mute, Reopen, Retry, stream_sequence, while_streaming
+from mainstay.channels.feishu.machine import (
+    Action,
+    Mute,
+    Renew,
+    Reopen,
+    Resync,
+    Retry,
+    stream_sequence,
+    while_streaming,
+)
+from mainstay.channels.feishu.markdown import safe
 from mainstay.channels.feishu.model import Card, FeishuSettings
 from mainstay.channels.feishu.screen import CONTINUING, Screen
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import CardUpdated
 from mainstay.messages import AnswerEvent, Message
+from mainstay.recovery.notices import language_of
 
 __all__ = ["CardWriter"]
 
@@ -39,8 +52,9 @@ class CardWriter:
         courier: Courier,
         outbox: Outbox,
         bus: Bus,
+        clock: Clock,
     ) -> None:
-        self._message = message
+        self.message = message
         self._turn_id = turn_id
         self.attempt = attempt
         self._settings = settings
@@ -48,12 +62,16 @@ class CardWriter:
         self._courier = courier
         self._outbox = outbox
         self._bus = bus
+        self._clock = clock
+        self._began_s = self._opened_s = clock.monotonic()
         self._lane_free = False
+        self._may_be_stopped = settings.stop_button
         self._screen = Screen(status=settings.thinking if attempt == 1 else CONTINUING)
         self._card: Card | None = None
         self._writes = 0
         self._refused = 0
         self._reopened = 0
+        self._resynced = 0
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -63,6 +81,16 @@ class CardWriter:
         """Take what is new."""
         self._screen.take(event)
         self._changed.set()
+
+    @property
+    def seconds(self) -> float:
+        """How long this attempt has been going on."""
+        return self._clock.monotonic() - self._began_s
+
+    @property
+    def card_message_id(self) -> str:
+        """The message that shows the card; empty before it is sent."""
+        return self._card.message_id if self._card else ""
 
     async def run(self) -> None:
         """Write until `stop`, or until there is no use in it."""
@@ -109,7 +137,7 @@ class CardWriter:
             await self._rest(self._settings.retry_base)
 
     async def _wait_for_lane(self) -> None:
-        standing = await self._outbox.standing(self._message.lane, self._turn_id)
+        standing = await self._outbox.standing(self.message.lane, self._turn_id)
         self._lane_free = standing == "free"
         if standing == "ended":
             self.silence()
@@ -119,18 +147,45 @@ class CardWriter:
     async def _open(self) -> None:
         self._client.refuse_streaming()
         card = self._card or await self._outbox.card(self._turn_id)
-        if card is None:
-            status = self._screen.status
-            card, ours = await self._courier.create(self._turn_id, streaming_card(status))
+        if card is None or not card.card_id:
+            status = self._screen.status_line()
+            card, ours = await self._create()
             if ours:
-                self._screen.wrote(STATUS, safe(status))
+                self._screen.wrote(STATUS, status)
         self._card = card
-        self._card = await self._courier.show(card, self._message)
+        self._card = await self._courier.show(card, self.message)
+
+    async def _create(self) -> tuple[Card, bool]:
+        """With a button to stop it, if that is wanted and the platform takes it."""
+        self._opened_s = self._clock.monotonic()
+        if self._may_be_stopped:
+            try:
+                return await self._courier.create(self._turn_id, self._content(answer=""))
+            except Refused as refused:
+                if refused.refusal.action is not Action.DEGRADE:
+                    raise
+                self._may_be_stopped = False
+        return await self._courier.create(self._turn_id, self._content(answer=""))
+
+    def _content(self, answer: str) -> str:
+        """The whole card as it is to look now."""
+        button = stop_button(self._turn_id, language_of(self.message.text))
+        return streaming_card(
+            self._screen.status_line(),
+            answer=answer,
+            frequency_ms=round(self._settings.print_frequency * 1000),
+            step=self._settings.print_step,
+            buttons=[button] if self._may_be_stopped else [],
+        )
 
     async def _write(self, card: Card) -> None:
         self._changed.clear()
+        reopen_in_s = self._opened_s + self._settings.reopen_after - self._clock.monotonic()
+        if reopen_in_s <= 0.0:
+            await self._reopen(card)
+            return
         if self._screen.next_write() is None:
-            await self._changed.wait()
+            await self._wait_for_more(min(reopen_in_s, self._settings.status_every))
             return
         await self._client.until_stream(card.card_id, self._stopping)
         write = self._screen.next_write()
@@ -142,6 +197,15 @@ class CardWriter:
         if element == ANSWER:
             self._bus.emit(CardUpdated(turn_id=self._turn_id, chars=len(content)))
         await self._rest(self._settings.update_interval)
+
+    async def _wait_for_more(self, seconds: float) -> None:
+        """What looks the same for long says for how long it has been going on."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            if seconds == self._settings.status_every:
+                self._screen.lasting_s = round(self.seconds)
 
     async def _stream(self, card: Card, element: str, content: str) -> None:
         sequence = self._next_sequence()
@@ -160,30 +224,57 @@ class CardWriter:
             refused.refusal,
             refused=self._refused,
             reopened=self._reopened,
+            resynced=self._resynced,
+            generation=self._card.generation if self._card else 0,
             base_s=self._settings.update_interval,
             cap_s=self._settings.retry_cap,
         )
         match decision:
             case Retry(after_s):
                 await self._rest(after_s)
+            case Resync(ahead):
+                self._resynced += 1
+                self._writes += ahead
             case Reopen() if self._card is not None:
+                self._reopened += 1
                 await self._reopen(self._card)
-            case Mute() | Reopen():
+            case Renew() if self._card is not None:
+                await self._renew(self._card)
+            case Mute() | Reopen() | Renew():
                 self.silence()
 
     async def _reopen(self, card: Card) -> None:
-        """The platform closes a stream by itself after 10 minutes; but so does the outcome, which is to stay."""
-        self._reopened += 1
-        settings = streaming_settings(summary_of(self._screen.text), streaming=True)
+        """Have it stream for another 10 minutes: by its settings, or else by writing it as a whole."""
+        status, answer = self._screen.status_line(), self._screen.answer()
+        settings = streaming_settings(summary_of(answer or status), streaming=True)
+        self._opened_s = self._clock.monotonic()
         try:
-            ended = await self._outbox.standing(self._message.lane, self._turn_id) == "ended"
-            sequence = 0 if ended else self._next_sequence()
-            if sequence:
-                await self._client.set_card(card.card_id, settings, sequence)
-            else:
+            if await self._may_go_on():
+                await self._client.set_card(card.card_id, settings, self._next_sequence())
+        except Refused:
+            try:
+                await self._client.replace_card(card.card_id, self._content(answer), self._next_sequence())
+                self._screen.wrote(STATUS, status)
+                self._screen.wrote(ANSWER, answer)
+            except Refused:
                 self.silence()
+        except StorageUnavailable:
+            self.silence()
+
+    async def _renew(self, card: Card) -> None:
+        try:
+            if await self._may_go_on():
+                await self._courier.renew(card, self.message)
+                self._card = None
+                self._screen.forget()
         except (Refused, StorageUnavailable):
             self.silence()
+
+    async def _may_go_on(self) -> bool:
+        """Not once there is an outcome, which has closed the card for good; then nothing more is written."""
+        if await self._outbox.standing(self.message.lane, self._turn_id) == "ended":
+            self.silence()
+        return not self._stopping.is_set()
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but not longer than until `stop`."""

@@ -35,12 +35,12 @@ class CardKit:
         self._history_chars = 0
         self._numbers = itertools.count(rng.randrange(7_000_000_000_000_000_000, 7_900_000_000_000_000_000))
 
-    def create(self, body: Json, now: Moment) -> Card:
+    def create(self, body: Json, now: Moment, *, pressable: bool = False) -> Card:
         """``POST /cardkit/v1/cards``."""
         if body.get("type") != "card_json":
             raise _invalid("type")
         content = cardtext.parse(body.get("data"))
-        cardtext.check_v2(content)
+        cardtext.check_v2(content, pressable=pressable)
         card = Card(
             card_id=str(next(self._numbers)),
             content=content,
@@ -95,26 +95,26 @@ class CardKit:
             raise
         self._done(card, sequence, uuid, now)
 
-    def settings(self, card: Card, body: Json, now: Moment) -> None:
+    def settings(self, card: Card, body: Json, now: Moment, *, pressable: bool = False) -> None:
         """``PATCH …/settings``: switch streaming on or off, set the summary."""
         settings = cardtext.parse(body.get("settings"))
         config = settings.get("config")
         if not isinstance(config, dict):
             raise _invalid("settings")
         sequence, uuid = self._admit(card, body)
-        cardtext.check_still(card.content, streaming=_wants_streaming(settings) is True)
+        cardtext.check_still(card.content, streaming=_wants_streaming(settings) is True and not pressable)
         current = card.content.get("config")
         card.content["config"] = {**(current if isinstance(current, dict) else {}), **config}
         self._set_streaming(card, now, wanted=_wants_streaming(settings))
         self._done(card, sequence, uuid, now)
 
-    def replace(self, card: Card, body: Json, now: Moment) -> None:
+    def replace(self, card: Card, body: Json, now: Moment, *, pressable: bool = False) -> None:
         """``PUT /cardkit/v1/cards/:card_id``: another card in the place of this one."""
         given = body.get("card")
         if not isinstance(given, dict) or given.get("type") != "card_json":
             raise _invalid("card")
         content = cardtext.parse(given.get("data"))
-        cardtext.check_v2(content)
+        cardtext.check_v2(content, pressable=pressable)
         sequence, uuid = self._admit(card, body)
         card.content = content
         self._set_streaming(card, now, wanted=_wants_streaming(content) is True)

@@ -23,6 +23,7 @@ __all__ = [
     "check_tables",
     "check_v2",
     "elements",
+    "is_continued",
     "parse",
     "summary",
     "tagged",
@@ -43,6 +44,7 @@ _BUTTON_TYPES = {"default", "primary", "danger", "text", "laser"} | {
     f"{colour}_{form}" for colour in ("primary", "danger") for form in ("text", "filled")
 }
 _BUTTON_CHARS = 100
+_CONTINUED = "continued"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,23 @@ def _walk(node: object, around: str, *, action: bool) -> Iterator[Element]:
 
 
 def words(card: Json) -> tuple[str, str, tuple[str, ...]]:
-    """What it says, its status line, and the labels of what can be pressed."""
+    """What it says, its status line, and the labels of what can be pressed; not that it `is_continued`."""
     said, status, actions = [], [], []
     for each in elements(card):
         if each.action:
             actions.append(each.text)
         elif each.element_id.startswith("status"):
             status.append(each.text)
+        elif each.element_id.startswith(_CONTINUED):
+            continue
         elif each.text.strip():
             said.append(each.text)
     return "\n".join(said), "\n".join(status), tuple(actions)
+
+
+def is_continued(card: Json) -> bool:
+    """Whether it says that what it says goes on in the next message."""
+    return any(each.element_id.startswith(_CONTINUED) and each.text.strip() for each in elements(card))
 
 
 def buttons(card: Json) -> list[tuple[str, object]]:
@@ -154,8 +163,8 @@ def summary(card: Json) -> str:
     return _inner(card, "config", "summary", "content")
 
 
-def check_v2(card: Json) -> None:
-    """Refuse what CardKit refuses when a card is created or replaced."""
+def check_v2(card: Json, *, pressable: bool = False) -> None:
+    """Refuse what CardKit refuses when a card is created or replaced; ``pressable``: see `Options`."""
     if not card:
         raise Refusal(300307, "The card DSL is empty")
     if card.get("schema") != "2.0":
@@ -169,7 +178,8 @@ def check_v2(card: Json) -> None:
     _check_elements(card)
     for node in tagged(card):
         _check_tag(node)
-    check_still(card, streaming=isinstance(config, dict) and config.get("streaming_mode") is True)
+    streaming = isinstance(config, dict) and config.get("streaming_mode") is True
+    check_still(card, streaming=streaming and not pressable)
     check_size(card)
     check_tables(card)
 

@@ -48,6 +48,7 @@ class Options:
         monthly_quota: calls in a calendar month, beyond it 99991403; 0: no limit.
         scale_limits: count the seconds of these limits in platform time rather than in real time.
         encrypt: seal and sign events; else they go in the clear with the verification token only.
+        pressable_streams: a card that streams may have buttons, as the documentation has it; people were refused.
         resign_retries: a repeated delivery gets a new timestamp, nonce and signature; else it is byte for byte the
             first one. Which of the two the real platform does is not documented.
         ping_interval_s: what a client of the long connection is told, as the next three; in its own, real, time.
@@ -65,6 +66,7 @@ class Options:
     monthly_quota: int = 0
     scale_limits: bool = False
     encrypt: bool = True
+    pressable_streams: bool = False
     resign_retries: bool = False
     ping_interval_s: int = 120
     reconnect_count: int = -1

@@ -98,7 +98,8 @@ def _unreact(call: Call) -> Json:
 
 
 def _card_create(call: Call) -> Json:
-    return {"card_id": call.tenant.cards.create(call.request.body, call.now).card_id}
+    pressable = call.tenant.options.pressable_streams
+    return {"card_id": call.tenant.cards.create(call.request.body, call.now, pressable=pressable).card_id}
 
 
 def _card_stream(call: Call) -> None:
@@ -111,14 +112,16 @@ def _card_stream(call: Call) -> None:
 def _card_settings(call: Call) -> None:
     card = call.tenant.cards.find(call.ids[0], call.now)
     call.tenant.limits.card(card.card_id, call.tenant.options, call.now)
-    call.tenant.cards.settings(card, call.request.body, call.now)
+    pressable = call.tenant.options.pressable_streams
+    call.tenant.cards.settings(card, call.request.body, call.now, pressable=pressable)
     call.tenant.record.touch(card.message_id)
 
 
 def _card_replace(call: Call) -> None:
     card = call.tenant.cards.find(call.ids[0], call.now)
     call.tenant.limits.card(card.card_id, call.tenant.options, call.now)
-    call.tenant.cards.replace(card, call.request.body, call.now)
+    pressable = call.tenant.options.pressable_streams
+    call.tenant.cards.replace(card, call.request.body, call.now, pressable=pressable)
     call.tenant.record.touch(card.message_id)
 
 

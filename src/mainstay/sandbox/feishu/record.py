@@ -5,10 +5,14 @@ outcome. A card is one when the bot itself has closed its streaming mode and it 
 when the platform had to close it, or when it still says nothing but the dots or the "Thinking…" that it was opened
 with, it is unfinished. A card that was never sent, and a message that was taken back, nobody sees.
 
-A button that was pressed asks for something too, if the bot has said that it will do it (HTTP 200, and a toast that
-is neither error nor warning). What the bot says to the same message from then on is the outcome of the press, and
-not a second one of the message. Where no answer to the press came at all, as when the bot died, it may be the
-outcome of the press, and need not come. Pressing the same button again, whoever does, asks for nothing more.
+A card that says that it is continued (in an element whose ``element_id`` starts with "continued") is one outcome
+with the next message that the bot says to the same question; as long as there is none, it is unfinished.
+
+A button that was pressed asks for something too, if the bot has said that it will do it (HTTP 200, and a toast of
+the kind "info"; a "success" says that it is done already, and owes nothing). What the bot says to the same message
+from then on is the outcome of the press, and not a second one of the message. Where no answer to the press came at
+all, as when the bot died, it may be the outcome of the press, and need not come. Pressing the same button again,
+whoever does, asks for nothing more.
 
 Several messages of one person may be answered together: a message that has no reply of its own has its outcome in
 a reply to an earlier one of theirs in the same chat, if that quotes how it begins, “like this”.
@@ -116,7 +120,7 @@ class Record:
         """The bot has answered a press."""
         toast = answer.get("toast") if isinstance(answer, dict) else None
         kind = toast.get("type", "info") if isinstance(toast, dict) else ""
-        promised = status == 200 and kind in {"info", "success"}
+        promised = status == 200 and kind == "info"
         if status and not press.promised:
             press.promised = promised
             self.touch(press.message_id)
@@ -234,6 +238,7 @@ class Record:
             template=cardtext.template(content),
             summary=cardtext.summary(content),
             in_thread=in_thread,
+            continued=cardtext.is_continued(content),
             actions=actions,
             reactions=reactions,
             history=tuple(Shown(at_s - since_s, sequence, shown) for at_s, sequence, shown in entries),
@@ -248,8 +253,9 @@ def _verdict(
     recalled: bool,
     kind: Literal["message", "press"] = "message",
 ) -> Verdict:
-    final = [reply for reply in replies if reply.final]
-    unfinished = len(replies) - len(final)
+    outcomes, pending = _outcomes(replies)
+    final = [outcome for outcome in outcomes if all(reply.final for reply in outcome)]
+    unfinished = len(outcomes) - len(final) + bool(pending)
     state: Literal["none", "unfinished", "final"] = "final" if final else "none"
     return Verdict(
         message_id=message_id,
@@ -258,13 +264,25 @@ def _verdict(
         outcomes=len(final),
         unfinished=unfinished,
         state="unfinished" if unfinished else state,
-        texts=tuple(reply.text for reply in final),
+        texts=tuple("".join(reply.text for reply in outcome) for outcome in final),
         kind=kind,
     )
 
 
 def _begins(said: str, quoted: str) -> bool:
     return said == quoted or (quoted.endswith("…") and len(quoted) > 1 and said.startswith(quoted[:-1]))
+
+
+def _outcomes(replies: Sequence[Reply]) -> tuple[list[list[Reply]], list[Reply]]:
+    """The replies, those that continue one another together; last what waits for the message that continues it."""
+    whole: list[list[Reply]] = []
+    begun: list[Reply] = []
+    for reply in replies:
+        begun.append(reply)
+        if not reply.continued:
+            whole.append(begun)
+            begun = []
+    return whole, begun
 
 
 def _text(message: StoredMessage) -> str:

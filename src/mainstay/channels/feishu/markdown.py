@@ -1,0 +1,236 @@
+"""What of a model's Markdown does a card take, and where is it cut when it does not fit?
+
+The platform's Markdown is the usual one, with tags of its own: some call people, some look like buttons. What a
+model or a stranger wrote calls nobody and imitates nothing, so those tags are made inert by a zero-width space
+behind the ``<``, which works in cards, posts and texts alike (an HTML entity would show as such in the latter). A
+card takes pictures only by a key that the platform has given out, so that a picture by its address becomes a link.
+Everything else arrives byte for byte. What stands in code is left alone, but for mentions.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import orjson
+
+from mainstay.channels.feishu.graphemes import border_before
+
+__all__ = ["Page", "closed", "head", "pages", "presentable", "safe", "size_of", "well_formed"]
+
+MAX_TABLES: Final = 4
+"""In one Markdown element; the platform takes five in a card."""
+_MENTION: Final = re.compile(r"<(?=\s*(?:/\s*)?(?:at|person)\b)", re.IGNORECASE)
+_TAG: Final = re.compile(
+    r"<(?=/?(?:a|audio|button|form|img|input|link|local_datetime|number_tag|record|text_tag)\b)", re.IGNORECASE
+)
+_PICTURE: Final = re.compile(r"!\[(?P<words>[^\]\n]{0,200})\](?P<address>\(\s*<?https?://)", re.IGNORECASE)
+_CODE_SPAN: Final = re.compile(r"((?<!`)(`+)(?!`).*?(?<!`)\2(?!`))")
+_FENCE: Final = re.compile(r"(?P<before>[\s>]{0,16})(?P<fence>`{3,32}|~{3,32})(?P<info>.*)", re.DOTALL)
+_TABLE_RULE: Final = re.compile(r"\|?\s*:?-+:?(\s*\|\s*:?-+:?)+\s*\|?|\|\s*:?-+:?\s*\|")
+_LONGEST_OPENING: Final = 1024
+"""Bytes; a longer first line of code, or head of a table, is not repeated on the next page."""
+_ENDING: Final = 64
+"""Bytes that are kept free for the end of a code block."""
+
+
+def well_formed(text: str) -> str:
+    """The text as Unicode: halves of a pair that a model sent apart are joined, a lone half becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def safe(text: str) -> str:
+    """The text with its mention tags made inert, wherever they stand."""
+    return _MENTION.sub("<\u200b", text)
+
+
+def presentable(text: str) -> str:
+    """What of a Markdown text one element of a card takes; from the fifth on its tables are shown as code."""
+    return "".join(_shown(safe(text)))
+
+
+def _shown(text: str) -> Iterator[str]:
+    tables = 0
+    for block in _blocks(text):
+        tables += block.kind == "table"
+        if block.kind == "table" and tables > MAX_TABLES:
+            yield "```\n" + block.text + ("" if block.text.endswith("\n") else "\n") + "```\n"
+        elif block.kind == "code":
+            yield block.text
+        else:
+            yield _inert(block.text)
+
+
+def _inert(text: str) -> str:
+    """Tags and pictures outside of spans of code."""
+    if "<" not in text and "![" not in text:
+        return text
+    parts = _CODE_SPAN.split(text)  # text, span, its backticks, text, …
+    for index in range(0, len(parts), 3):
+        parts[index] = _TAG.sub("<\u200b", _PICTURE.sub(_link, parts[index]).replace("![", "!\u200b["))
+    del parts[2::3]
+    return "".join(parts)
+
+
+def _link(picture: re.Match[str]) -> str:
+    return f"[{picture['words'] or 'image'}]{picture['address']}"
+
+
+class _Block(NamedTuple):
+    """Some lines of a text.
+
+    Attributes:
+        kind: ``"text"`` is one line.
+        opening: the first line of code, or the head of a table with the rule under it.
+        closing: what ends code that the text does not end; empty otherwise.
+    """
+
+    kind: str
+    text: str
+    opening: str = ""
+    closing: str = ""
+
+
+def _blocks(text: str) -> Iterator[_Block]:
+    lines = text.splitlines(keepends=True)
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        fence = _FENCE.fullmatch(line) if "```" in line or "~~~" in line else None
+        if fence and "`" not in fence["info"]:
+            end, is_ended = _code_end(lines, position, fence["fence"])
+            code, opening = "".join(lines[position:end]), line
+            closing = "" if is_ended else fence["before"].lstrip("\r\n") + fence["fence"]
+            yield _Block("code", code, opening if opening.endswith("\n") else opening + "\n", closing)
+        else:
+            end = _table_end(lines, position)
+            if end > position:
+                yield _Block("table", "".join(lines[position:end]), "".join(lines[position : position + 2]))
+            else:
+                end = position + 1
+                yield _Block("text", line)
+        position = end
+
+
+def _code_end(lines: list[str], position: int, fence: str) -> tuple[int, bool]:
+    """The line after the code that starts here, and whether the text ends it."""
+    for number in range(position + 1, len(lines)):
+        end = _FENCE.fullmatch(lines[number])
+        if end and end["fence"].startswith(fence) and not end["info"].strip():
+            return number + 1, True
+    return len(lines), False
+
+
+def _table_end(lines: list[str], position: int) -> int:
+    """The line after the table that starts here; ``position`` if none does."""
+    starts = position + 1 < len(lines) and "|" in lines[position]
+    rule = lines[position + 1].strip().lstrip("> ") if starts else ""
+    if not _TABLE_RULE.fullmatch(rule[:_LONGEST_OPENING]):
+        return position
+    end = position + 2
+    while end < len(lines) and "|" in lines[end]:
+        end += 1
+    return end
+
+
+def closed(text: str) -> str:
+    """The text with an end to its last block of code, so that it shows as code while it is being written."""
+    closing = next((block.closing for block in _blocks(text) if block.closing), "")
+    return text + ("" if text.endswith("\n") else "\n") + closing if closing else text
+
+
+def size_of(text: str) -> int:
+    """The bytes of a text as JSON."""
+    return len(orjson.dumps(text))
+
+
+def head(text: str, limit: int, shown: Callable[[str], str] = str) -> str:
+    """The longest beginning that takes no more than so many bytes as it is ``shown``; no character is cut."""
+    longest = _fitting(text[:limit], limit, str)  # most texts take no more as they are shown
+    if size_of(shown(text[:longest])) > limit:
+        longest = _fitting(text[:longest], limit, shown)
+    return text[: border_before(text, longest)] or text[:longest]
+
+
+def _fitting(text: str, limit: int, shown: Callable[[str], str]) -> int:
+    low, high = 0, len(text)
+    if size_of(shown(text)) <= limit:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if size_of(shown(text[:middle])) <= limit else (low, middle - 1)
+    return low
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a text, as long as a card can show. The bodies of all pages are the text.
+
+    Attributes:
+        opening: what was begun on the page before and goes on here: the first line of code, the head of a table.
+        closing: what ends code that goes on on the next page.
+    """
+
+    body: str
+    opening: str = ""
+    closing: str = ""
+
+    @property
+    def content(self) -> str:
+        """As it is shown."""
+        return presentable(self.opening + self.body + self.closing)
+
+
+def pages(text: str, limit: int) -> Iterator[Page]:
+    """The text in parts whose content takes no more than so many bytes as JSON; an empty text is one page."""
+    page, following = _page(text, "", limit)
+    yield page
+    while text := text[len(page.body) :]:
+        page, following = _page(text, following, limit)
+        yield page
+
+
+def _page(text: str, opening: str, limit: int) -> tuple[Page, str]:
+    """The next page, and what the one after it begins with."""
+    body = head(text, limit - _ENDING, lambda body: presentable(opening + body))
+    if len(body) == len(text):
+        return Page(body, opening), ""
+    page, following = _ended(text, _best_cut(opening, body), opening)
+    while size_of(page.content) > limit and len(page.body) > 1:  # what was cut through means something else
+        cut = border_before(text, len(page.body) * 3 // 4) or 1
+        page, following = _ended(text, cut, opening)
+    return page, following
+
+
+def _ended(text: str, cut: int, opening: str) -> tuple[Page, str]:
+    body = text[:cut]
+    *_, last = _blocks(opening + body)
+    rest = text[cut : cut + _ENDING].splitlines(keepends=True)
+    if last.closing and rest and body.endswith("\n") and rest[0].strip() == last.closing.strip():
+        return Page(body + rest[0], opening), ""
+    short = size_of(last.opening) <= _LONGEST_OPENING
+    if last.closing:
+        closing = ("" if body.endswith("\n") else "\n") + last.closing
+        return Page(body, opening, closing), last.opening if short else last.closing + "\n"
+    goes_on = last.kind == "table" and body.endswith("\n") and "|" in text[cut:].split("\n", 1)[0]
+    return Page(body, opening), last.opening if goes_on and short else ""
+
+
+def _best_cut(opening: str, body: str) -> int:
+    """Where to end a page that can not hold more: between paragraphs, else lines, else words; never too early."""
+    least, start, blank = len(body) // 2, -len(opening), False
+    paragraph = line = inner_line = 0
+    for block in _blocks(opening + body):
+        if start >= least:
+            line = start
+            paragraph = start if blank else paragraph
+        blank = not block.text.strip()
+        start += len(block.text)
+        if block.kind != "text" and start >= least:
+            inner_line = body.rfind("\n", least, start) + 1
+    found = paragraph or line or inner_line
+    return found or body.rfind("\n", least) + 1 or body.rfind(" ", least) + 1 or len(body)
