@@ -122,7 +122,8 @@ LINES: Final[dict[type[happened.Event], Line]] = {
     ),
     happened.FrameRejected: Line(logging.WARNING, lambda e: f"frame from {e.channel} left out: {e.reason}"),
     happened.HistoryRead: Line(
-        logging.INFO, lambda e: f"{e.channel}: {e.messages} missed messages found in the history of {e.chats} chats"
+        logging.INFO,
+        lambda e: f"{e.channel}: missed messages found in the histories of chats: {e.messages} ({e.chats} asked)",
     ),
     happened.HistoryRefused: Line(
         logging.WARNING,

@@ -289,7 +289,7 @@ class FeishuChannel:
         status, reason = self._status()
         incoming, why = self.connections.status() if self.connections else ("ok", "")
         if _SEVERITY.index(incoming) > _SEVERITY.index(status):
-            status, reason = incoming, why
+            status, reason = incoming, why or reason or "connecting"
         return Condition(
             name=self._name,
             status=status,

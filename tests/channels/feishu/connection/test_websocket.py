@@ -298,6 +298,17 @@ async def test_who_stops_says_goodbye(bot):
     assert bot.gate.opened == 2
 
 
+async def test_what_was_cut_off_at_any_moment_can_be_run_again(bot):
+    made = await bot.connect()
+    await bot.until(ConnectionOpened)
+    for count in (2, 3):
+        await bot.stop()
+        bot.task = asyncio.get_running_loop().create_task(made.run())
+        if count == 2:
+            await bot.gate.until(lambda: bot.gate.asked == 2)  # it is asking, or connecting
+    await bot.gate.until(lambda: made.status() == ("ok", ""))
+
+
 async def test_a_process_that_fails_leaves_the_platform_while_it_goes_on_itself(bot):
     made = await bot.connect()
     await bot.until(ConnectionOpened)

@@ -69,7 +69,7 @@ class Connections:
         self._backfill = Backfill(name, settings, client=client, chats=chats, intake=intake, bus=bus, clock=clock)
         self._quiet = Quiet(settings.quiet_after, clock.monotonic())
         self._heard_at = clock.now()
-        self._gap: list[datetime | None] = []
+        self._gaps: list[datetime | None] = []
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[NoReturn]] = []
         self.opened = asyncio.Event()
@@ -106,9 +106,10 @@ class Connections:
             task.cancel()
 
     def _opened(self, good_at: datetime | None, gap_s: float) -> None:
+        is_first = not self.opened.is_set()
         self.opened.set()
-        if good_at is None or gap_s >= self._settings.backfill_after:
-            self._gap.append(good_at)
+        if is_first or (good_at is not None and gap_s >= self._settings.backfill_after):
+            self._gaps.append(good_at)
             self._woken.set()
 
     def _heard(self) -> None:
@@ -126,7 +127,7 @@ class Connections:
                 await self._look()
             else:
                 self._woken.clear()
-                gaps, self._gap = self._gap, []
+                gaps, self._gaps = self._gaps, []
                 known = [each for each in gaps if each is not None]
                 await self._ask(min(known) if len(known) == len(gaps) else None)
 
@@ -152,13 +153,13 @@ class Connections:
         return missed
 
     def status(self) -> tuple[Literal["ok", "degraded", "down"], str]:
-        """Down: never connected, or not by itself again. Degraded: it is being connected again."""
+        """And why. Down: never connected, or not by itself again. Degraded: it is being connected again."""
         closed = [slot for slot in self._slots if slot.since is None]
         if not closed:
             return "ok", ""
         failures = [slot.failure for slot in closed if slot.failure is not None]
         worst = next((each for each in failures if each.kind is FailureKind.REJECTED), None)
-        why = (worst or failures[0]).reason if failures else "connecting"
+        why = (worst or failures[0]).reason if failures else ""
         if worst is not None:
             why = f"the platform does not accept the app: {why}"
         if len(closed) == len(self._slots) and (worst is not None or not self.opened.is_set()):

@@ -92,6 +92,7 @@ class Slot:
         self._opened = opened
         self._heard = heard
         self._rejected = rejected
+        self._chance = chance
         self._link = Link(settings, chance, clock.monotonic())
         self._endpoint: Endpoint | None = None
         self._woken = asyncio.Event()
@@ -109,7 +110,8 @@ class Slot:
         self.openings = 0
 
     async def run(self) -> NoReturn:
-        """Be connected, until cancelled; then say so to the platform."""
+        """Be connected, until cancelled; then say so to the platform. It can be run again."""
+        self._link = Link(self._settings, self._chance, self._clock.monotonic())
         while True:
             match self._link.step(self._clock.monotonic()):
                 case Wait(until_s):
@@ -181,6 +183,9 @@ class Slot:
 
     async def _stay(self, socket: ClientConnection, service: int) -> None:
         began_s, reason = self._clock.monotonic(), "it ended"
+        self._at_once = self._bytes_at_once = (
+            0  # of the last one nobody is left, and who never began took nothing back
+        )
         self._is_open(began_s)
         try:
             async with asyncio.TaskGroup() as tasks:
