@@ -49,6 +49,10 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def no_suggestions(_message: Message, _answer: str) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass
 class Running:
     """One run of a service with these channels; leaving it is a stop without a drain."""
@@ -71,13 +75,14 @@ class Running:
         self.storage = Storage(StorageSettings(url=url, synchronous="normal"), clock=clock)
         await self.storage.open({})
         self._stack.push_async_callback(self.storage.close)
+        self.memory = Memory(self.storage, MemorySettings(), clock=clock)
         self.inbox = Inbox(self.storage, InboxSettings(), clock=clock, worker="here")
         http = await self._stack.enter_async_context(httpx2.AsyncClient(trust_env=False))
         self.turns = Turns(
             Rooms(
                 storage=self.storage,
                 inbox=self.inbox,
-                memory=Memory(self.storage, MemorySettings(), clock=clock),
+                memory=self.memory,
                 bus=self.bus,
                 clock=clock,
                 settings=self.settings,
@@ -92,9 +97,11 @@ class Running:
             http=http,
             guard=Unguarded(),
             accept=self.inbox.put,
-            cancel=self.turns.cancel,
+            cancel=self.turns.recall,
             find=self.inbox.find,
             depth=self.inbox.depth,
+            answered_before=self.memory.remembers,
+            suggest=no_suggestions,
             retry_window_s=60.0,
         )
         self.made = {name: made(name, settings, service) for name, settings in self.channels.items()}

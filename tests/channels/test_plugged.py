@@ -56,9 +56,11 @@ def service() -> Service:
         http=None,
         guard=Unguarded(),
         accept=nothing,
-        cancel=lambda _: False,
+        cancel=nothing,
         find=nothing,
         depth=nothing,
+        answered_before=nothing,
+        suggest=nothing,
         retry_window_s=60.0,
     )
 

@@ -57,7 +57,7 @@ async def test_killing_workers_loses_nothing_and_finishes_nothing_twice(tmp_path
             "CREATE TABLE answers (seq INTEGER PRIMARY KEY, name TEXT, chat TEXT, attempt INTEGER)"
         ).close()
     )
-    inbox = Inbox(storage, InboxSettings(), clock=clock, worker="the test")
+    inbox = Inbox(storage, InboxSettings(merge_after=0), clock=clock, worker="the test")
     messages = [
         Message(
             channel="feishu",

@@ -135,8 +135,12 @@ async def stoppable(world):
     """A platform that takes a button on a card that streams, as its documentation says."""
     await world.platform.options(pressable_streams=True)
     stopped = []
+
+    async def stop(turn_id: str) -> None:
+        stopped.append(turn_id)
+
     process = await world.process(stop_button=True)
-    process.channel._presses._stop = stopped.append
+    process.channel._presses._stop = stop
     await world.listen(process)
     yield process, stopped
     await world.platform.options(pressable_streams=False)

@@ -181,7 +181,7 @@ async def test_nothing_is_said_to_who_took_the_message_back(tmp_path: Path) -> N
     async with running(tmp_path, script) as here:
         await here.inbox.put(said(1))
         await begun.wait()
-        assert here.turns.cancel(said(1).turn_id)
+        await here.turns.recall(said(1).turn_id)
         await here.until(TurnFinished)
         await here.until(OutcomeDelivered)
         assert Wall.shown == []
