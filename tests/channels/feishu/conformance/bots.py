@@ -15,7 +15,6 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +144,7 @@ def _node() -> tuple[list[str], dict[str, str], bool]:
     return [node, str(_HERE / "node_bot.js")], {"NODE_PATH": str(modules)}, False
 
 
-BOTS = {"lark-oapi": _lark, "node-sdk": _node}
-if find_spec("mainstay.channels.feishu.connection"):
-    BOTS = {"ours": _ours, **BOTS}
+BOTS = {"ours": _ours, "lark-oapi": _lark, "node-sdk": _node}
 
 
 @asynccontextmanager

@@ -28,6 +28,10 @@ def tell(**what: object) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
+async def nothing(_: str) -> bool:
+    return False
+
+
 async def main(domain: str, app_id: str, app_secret: str, directory: str) -> None:
     settings = FeishuSettings(
         app_id=app_id, app_secret=Secret(app_secret), domain=domain, mode="subscription", reconnect_base=0.1
@@ -62,7 +66,8 @@ async def main(domain: str, app_id: str, app_secret: str, directory: str) -> Non
             bus=Bus(),
             clock=SystemClock(),
             accept=accept,
-            recalled=lambda _: None,
+            recalled=nothing,
+            answered_before=nothing,
             retry_window_s=3600.0,
             http=http,
             guard=Breaker("channel:feishu", BreakerSettings()),

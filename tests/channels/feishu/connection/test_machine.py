@@ -131,8 +131,9 @@ class World:
         said = self.link.failed(failure, self.now_s)
         assert (said.kind is FailureKind.REJECTED) is rejected
         assert said.reason == failure.reason
-        self.may_wait_until_s = self.now_s + (120.0 if rejected else self.longest(self.failures))
-        if rejected:
+        slowly = failure.kind is FailureKind.REJECTED
+        self.may_wait_until_s = self.now_s + (120.0 if slowly else self.longest(self.failures))
+        if slowly:
             assert self.link.retry_at_s >= self.now_s + 60.0, "wrong credentials are hammered"
         return True
 

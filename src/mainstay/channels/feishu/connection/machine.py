@@ -12,7 +12,8 @@ The rules, and whose they are:
 - A ping is judged by its pong. The second follows the first as soon as that has had its time, so that a half-open
   connection is found within two intervals from when it was last good: one until the first ping, half of one for
   each of the two.
-- Wrong credentials are tried again, too, but slowly: an app can be repaired in the developer console.
+- Wrong credentials are tried again, too, but slowly: an app can be repaired in the developer console. Tickets that
+  are refused again and again are shown like them, and tried like the rest: whoever gave them took the credentials.
 - A quiet connection is a good one. It is given up only on evidence (`Link.suspect`).
 """
 
@@ -154,14 +155,14 @@ class Link:
     def failed(self, failure: Failure, now_s: float) -> Failure:
         """There is no connection; returns what that means, which may be more than one try has shown."""
         self._failures += 1
-        self._tickets = self._tickets + 1 if failure.kind is FailureKind.TICKET else 0
-        if self._tickets >= _MOST_TICKETS:
-            failure = Failure(FailureKind.REJECTED, failure.reason)
         if failure.kind is FailureKind.REJECTED:
             delay_s = self._settings.rejected_retry * (0.5 + 0.5 * self._chance())
         else:
             delay_s = self._backoff(self._failures)
         self._wait(now_s + delay_s)
+        self._tickets = self._tickets + 1 if failure.kind is FailureKind.TICKET else 0
+        if self._tickets >= _MOST_TICKETS:
+            failure = Failure(FailureKind.REJECTED, failure.reason)
         return failure
 
     def lost(self, now_s: float) -> None:
