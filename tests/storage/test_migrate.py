@@ -138,12 +138,18 @@ due_at)
 values ('t', 'feishu', 'l', 1, '{}', 'failed', '', 'n', 'delivered', 'card', 0, 1, '', '2026-01-01',
 '2026-01-01')"""
 
+CARD = """insert into feishu_cards (turn_id, channel, card_id, message_id, created_at)
+values ('t', 'feishu', 'c', 'm', '2026-01-01')"""
+
 
 @pytest.mark.parametrize(
     ("room", "insert", "column", "known"),
     [
         ("turns", STEP, "turn_steps.kept_at", None),
         ("channels.feishu", OUTCOME, "feishu_outbox.offer", "none"),
+        ("channels.feishu", OUTCOME, "feishu_outbox.suggestions", "[]"),
+        ("channels.feishu", CARD, "feishu_cards.part_of", ""),
+        ("channels.feishu", CARD, "feishu_cards.retired", ""),
     ],
 )
 def test_a_database_of_the_version_before_keeps_its_rows_and_takes_those_of_its_program(

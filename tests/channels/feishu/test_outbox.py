@@ -5,6 +5,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import create_engine, inspect, update
 
+from mainstay.channels.feishu.feedback import Feedback
 from mainstay.channels.feishu.machine import final_sequence
 from mainstay.channels.feishu.model import Offer
 from mainstay.channels.feishu.sqlite import Outbox
@@ -211,6 +212,38 @@ async def test_the_cards_of_other_turns_are_told_apart(desk):
         card = await desk.ours.add_card(turn_id, f"card-{turn_id}")
         await desk.ours.card_sent(card, f"om_{turn_id}")
     assert await desk.ours.other_cards(card, ["om_first", "om_second", "om_unknown"]) == {"om_first"}
+
+
+async def test_opinions_and_further_cards_are_forgotten_with_the_answer(desk):
+    opinions = Feedback(desk.storage, "feishu", clock=desk.clock)
+    turn_id = await desk.post("one")
+    for part in (0, 1):
+        await desk.ours.add_card(turn_id, f"card-{part}", part)
+    assert [await opinions.give(turn_id, "ou_a", vote) for vote in ("up", "down")] == ["", "up"]
+    [delivery] = await desk.take(desk.ours, turn_id)
+    await desk.ours.settle(delivery.seq, delivered=True)
+    desk.clock.advance(50.0)
+    await desk.ours.prune(100.0)
+    assert len(await desk.ours.cards(turn_id)) == 2
+    desk.clock.advance(100.0)
+    await desk.ours.prune(100.0)
+    assert await desk.ours.cards(turn_id) == []
+    assert await opinions.give(turn_id, "ou_a", "up") == ""
+
+
+async def test_a_card_that_was_retired_is_not_said_to_be_shown_by_who_was_late(desk):
+    first = await desk.ours.add_card("turn", "card-1")
+    await desk.ours.card_sent(first, "om_1")
+    await desk.ours.retire_card(await desk.ours.card("turn"))
+    second = await desk.theirs.add_card("turn", "card-2")
+    await desk.theirs.card_sent(first, "om_1")
+    card = await desk.ours.card("turn")
+    assert (card.card_id, card.message_id, card.retired, card.message_key) == ("card-2", "", "om_1", "turn.1")
+    await desk.ours.retire_card(first)  # once more, by another worker
+    assert await desk.ours.card("turn") == card
+    await desk.ours.taken_back(card)
+    assert (await desk.ours.card("turn")).retired == ""
+    assert second.generation == 1
 
 
 async def test_a_turn_has_one_outcome(desk):

@@ -128,6 +128,10 @@ async def test_where_the_platform_refuses_a_button_on_a_card_that_streams_the_ca
     assert 99992402 in await world.codes()
     await world.finish(replier, "the answer")
     assert (await world.until_final(message)).texts == ("the answer",)
+    made = await world.calls("POST", "/cardkit/v1/cards")
+    second = await world.ask()
+    await world.finish(process.channel.replier(second, second.turn_id, 1), "the answer")
+    assert await world.calls("POST", "/cardkit/v1/cards") == made + 1  # it is not tried again
 
 
 @pytest.fixture
@@ -180,8 +184,8 @@ async def test_an_answer_is_not_stopped_from_another_chat(world, stoppable):
 
 
 def test_suggestions_are_few_short_and_whole():
-    texts = ["a\nb", "a b", "", "  ", "x" * 58 + "👩‍👩‍👧‍👦", "c", "d", "e", "f"]
-    assert kept_suggestions(texts) == ("a b", "x" * 58, "c", "d", "e")
+    texts = ["a\nb", "a b", "\ud83d\ude42", "", "  ", "x" * 58 + "👩‍👩‍👧‍👦", "c", "d", "e", "f"]
+    assert kept_suggestions(texts) == ("a b", "🙂", "x" * 58, "c", "d")
 
 
 async def test_what_may_be_said_next_is_added_after_the_answer_was_shown(world):

@@ -9,6 +9,7 @@ from typing import Final
 
 from mainstay.channels.feishu.envelope import Json
 from mainstay.channels.feishu.graphemes import border_before
+from mainstay.channels.feishu.markdown import well_formed
 from mainstay.recovery.notices import Language
 
 __all__ = ["MAX_SUGGESTIONS", "feedback_buttons", "kept_suggestions", "retry_button", "stop_button", "suggestions"]
@@ -23,7 +24,7 @@ def kept_suggestions(texts: Sequence[str]) -> tuple[str, ...]:
     """What of these can be offered: no more than 5, none twice or empty, each on one line and of 60 characters."""
     kept: dict[str, None] = {}
     for text in texts:
-        line = " ".join(text.split())
+        line = " ".join(well_formed(text).split())
         kept[line[: border_before(line, _SUGGESTION_CHARS)]] = None
     kept.pop("", None)
     return tuple(kept)[:MAX_SUGGESTIONS]

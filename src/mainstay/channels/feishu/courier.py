@@ -34,12 +34,17 @@ _RETRACT_TRIES: Final = 5
 
 
 class Courier:
-    """Shows cards and outcomes; raises `Refused` and StorageUnavailable."""
+    """Shows cards and outcomes; raises `Refused` and StorageUnavailable.
+
+    Attributes:
+        may_stream_buttons: whether a card that is being written gets a button, until the platform refuses that.
+    """
 
     def __init__(
         self, settings: FeishuSettings, client: FeishuClient, outbox: Outbox, *, bus: Bus, clock: Clock
     ) -> None:
         self._settings = settings
+        self.may_stream_buttons = settings.stop_button
         self._client = client
         self._outbox = outbox
         self._bus = bus
@@ -133,28 +138,31 @@ class Courier:
         cards = await self._outbox.cards(delivery.turn_id)
         if not cards or not cards[-1].card_id:
             return False
-        sequence = final_sequence(delivery.attempt, delivery.tries)
-        await self._client.replace_card(cards[-1].card_id, self._cards(delivery)[-1], sequence)
+        await self._write(cards[-1], delivery, self._cards(delivery)[-1])
         return True
 
     async def _on_card(self, delivery: Delivery, part: int, content: str) -> None:
         card = await self._outbox.card(delivery.turn_id, part)
-        written = False
-        if card is not None and card.card_id:
-            try:
-                sequence = final_sequence(delivery.attempt, delivery.tries)
-                await self._client.replace_card(card.card_id, content, sequence)
-                written = True
-            except Refused as refused:
-                if not replaceable(refused.refusal, card.generation):
-                    raise
-                await self.renew(card, delivery.message)
-        if card is None or not written:
+        if card is None or not card.card_id or not await self._is_written(card, delivery, content):
             card, ours = await self.create(delivery.turn_id, content, part)
             if not ours:
-                sequence = final_sequence(delivery.attempt, delivery.tries)
-                await self._client.replace_card(card.card_id, content, sequence)
+                await self._write(card, delivery, content)
         await self.show(card, delivery.message)
+
+    async def _is_written(self, card: Card, delivery: Delivery, content: str) -> bool:
+        """Write a card; False if it gives way to another one."""
+        try:
+            await self._write(card, delivery, content)
+        except Refused as refused:
+            if not replaceable(refused.refusal, card.generation):
+                raise
+            await self.renew(card, delivery.message)
+            return False
+        return True
+
+    async def _write(self, card: Card, delivery: Delivery, content: str) -> None:
+        sequence = final_sequence(delivery.attempt, delivery.tries)
+        await self._client.replace_card(card.card_id, content, sequence)
 
     def _cards(self, delivery: Delivery) -> list[str]:
         language = language_of(delivery.message.text)
@@ -205,7 +213,8 @@ def _gist(content: str) -> str:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
         return ""
-    return "".join(char for text in _texts(parsed) for char in text if char.isalnum())
+    text = "".join(_texts(parsed))
+    return "".join(char for char in text if char.isalnum()) or text
 
 
 def _texts(node: object) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """What do people think of the answers?"""
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from mainstay.channels.feishu.press import Vote
-from mainstay.channels.feishu.tables import feedback, outbox
+from mainstay.channels.feishu.tables import feedback
 from mainstay.clock import Clock
 from mainstay.storage.sqlite import Storage
 
@@ -33,8 +33,3 @@ class Feedback:
             return before or ""
 
         return await self._storage.write(work)
-
-    async def prune(self) -> int:
-        """Forget what was thought of answers that are forgotten."""
-        gone = feedback.c.channel == self._channel, feedback.c.turn_id.not_in(select(outbox.c.turn_id))
-        return await self._storage.write(lambda tx: tx.execute(delete(feedback).where(*gone)).rowcount)

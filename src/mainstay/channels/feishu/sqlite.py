@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from mainstay.channels.feishu.markdown import well_formed
 from mainstay.channels.feishu.model import Card, Delivery, Offer, Offered, Via
-from mainstay.channels.feishu.tables import cards, outbox
+from mainstay.channels.feishu.tables import cards, feedback, outbox
 from mainstay.clock import Clock
 from mainstay.messages import Finished, Message, Outcome
 from mainstay.storage.sqlite import Storage
@@ -310,7 +310,7 @@ class Outbox:
         return await self._storage.read(work)
 
     async def prune(self, keep_s: float) -> int:
-        """Forget what was delivered longer ago than this, and cards that belong to nothing any more."""
+        """Forget what was delivered longer ago than this, with its opinions, and cards that belong to nothing."""
         before = self._clock.now() - timedelta(seconds=keep_s)
 
         def work(tx: Connection) -> int:
@@ -325,6 +325,7 @@ class Outbox:
                     cards.c.part_of.not_in(kept),
                 )
             )
+            tx.execute(delete(feedback).where(feedback.c.channel == self._channel, feedback.c.turn_id.not_in(kept)))
             return gone
 
         return await self._storage.write(work)

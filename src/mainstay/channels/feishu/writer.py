@@ -65,7 +65,6 @@ class CardWriter:
         self._clock = clock
         self._began_s = self._opened_s = clock.monotonic()
         self._lane_free = False
-        self._may_be_stopped = settings.stop_button
         self._screen = Screen(status=settings.thinking if attempt == 1 else CONTINUING)
         self._card: Card | None = None
         self._writes = 0
@@ -148,24 +147,25 @@ class CardWriter:
         self._client.refuse_streaming()
         card = self._card or await self._outbox.card(self._turn_id)
         if card is None or not card.card_id:
-            status = self._screen.status_line()
-            card, ours = await self._create()
+            status, answer = self._screen.status_line(), self._screen.answer() if card is not None else ""
+            card, ours = await self._create(answer)
             if ours:
                 self._screen.wrote(STATUS, status)
+                self._screen.wrote(ANSWER, answer)
         self._card = card
         self._card = await self._courier.show(card, self.message)
 
-    async def _create(self) -> tuple[Card, bool]:
+    async def _create(self, answer: str) -> tuple[Card, bool]:
         """With a button to stop it, if that is wanted and the platform takes it."""
         self._opened_s = self._clock.monotonic()
-        if self._may_be_stopped:
+        if self._courier.may_stream_buttons:
             try:
-                return await self._courier.create(self._turn_id, self._content(answer=""))
+                return await self._courier.create(self._turn_id, self._content(answer))
             except Refused as refused:
                 if refused.refusal.action is not Action.DEGRADE:
                     raise
-                self._may_be_stopped = False
-        return await self._courier.create(self._turn_id, self._content(answer=""))
+                self._courier.may_stream_buttons = False
+        return await self._courier.create(self._turn_id, self._content(answer))
 
     def _content(self, answer: str) -> str:
         """The whole card as it is to look now."""
@@ -175,7 +175,7 @@ class CardWriter:
             answer=answer,
             frequency_ms=round(self._settings.print_frequency * 1000),
             step=self._settings.print_step,
-            buttons=[button] if self._may_be_stopped else [],
+            buttons=[button] if self._courier.may_stream_buttons else [],
         )
 
     async def _write(self, card: Card) -> None:
