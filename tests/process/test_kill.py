@@ -21,7 +21,12 @@ CONFIGURATION = """
 [inbox]
 lease = "2s"
 merge_after = 0
+
+[channels.feishu]
+ping_interval = "1s"
+pong_timeout = "500ms"
 """
+STRIKES = ["worker", "worker", "goodbye", "no goodbye", "half-open"]
 TOGETHER = """
 [inbox]
 lease = "2s"
@@ -100,6 +105,38 @@ async def test_a_kill_after_each_step_leaves_one_outcome(step: str, tmp_path: Pa
         await made.end()
 
 
+async def strike(made: Project, at: str) -> None:
+    """The worker is killed, or what it hears by."""
+    match at:
+        case "worker":
+            await made.kill()
+            await made.start()
+        case "goodbye":
+            await made.sandbox.kick(1001)
+        case "no goodbye":
+            await made.sandbox.kick(1006)
+        case "half-open":
+            await half_open(made)
+
+
+async def half_open(made: Project) -> None:
+    """The service finds it out by its pings, and connects anew; then the platform has noticed as well."""
+    before = {each.id for each in await made.sandbox.connections() if each.open}
+    await made.sandbox.half_open()
+    async with asyncio.timeout(SETTLED_WITHIN_S):
+        while not any(each.open and each.id not in before for each in await made.sandbox.connections()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    for connection in before:
+        await made.sandbox.kick(1006, connection=connection)
+
+
+async def assert_nothing_says_that_it_thinks(made: Project) -> None:
+    for snapshot in (await made.sandbox.record()).messages:
+        for reply in snapshot.replies:
+            assert not reply.streaming
+            assert "Thinking" not in reply.text + reply.status
+
+
 async def round_of_kills(made: Project, seed: int, messages: int) -> None:
     chance = random.Random(seed)
     said_at_s: dict[str, float] = {}
@@ -120,9 +157,9 @@ async def round_of_kills(made: Project, seed: int, messages: int) -> None:
         tasks.create_task(talk())
         while not all_said.is_set():
             await asyncio.sleep(chance.uniform(0.3, 3.0))
-            await made.kill()
-            await made.start()
+            await strike(made, chance.choice(STRIKES))
     await assert_one_outcome_each(made, messages)
+    await assert_nothing_says_that_it_thinks(made)
     await assert_lanes_in_order(made, said_at_s, lanes)
     await made.end()
 
