@@ -17,8 +17,9 @@ from sqlalchemy import Connection
 
 from mainstay.asgi import ASGIApp, Receive, Scope, Send
 from mainstay.bus import Bus
-from mainstay.channels.feishu.channel import FeishuChannel, FeishuReplier
+from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.feishu.replier import FeishuReplier
 from mainstay.channels.feishu.tables import HEAD
 from mainstay.clock import SystemClock
 from mainstay.errors import StorageUnavailable

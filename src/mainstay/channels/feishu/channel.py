@@ -9,15 +9,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import httpx2
-from sqlalchemy import Connection
 
 from mainstay.asgi import ASGIApp, Mount
 from mainstay.bus import Bus
-from mainstay.channels.feishu.buttons import kept_suggestions
-from mainstay.channels.feishu.card import footer_of
 from mainstay.channels.feishu.client import REACTIONS, FeishuClient, Refused
 from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.courier import Courier
@@ -28,14 +25,16 @@ from mainstay.channels.feishu.governor.model import Mode
 from mainstay.channels.feishu.governor.quota import Quota
 from mainstay.channels.feishu.governor.sqlite import StoredCalls
 from mainstay.channels.feishu.intake import Intake
-from mainstay.channels.feishu.machine import Action, Refusal, backoff
+from mainstay.channels.feishu.machine import Refusal, backoff
 from mainstay.channels.feishu.marks import Marks
 from mainstay.channels.feishu.model import Bot, Delivery, FeishuSettings, Via
 from mainstay.channels.feishu.presses import Presses
 from mainstay.channels.feishu.pump import Pump
 from mainstay.channels.feishu.reading import Reader
 from mainstay.channels.feishu.receipts import Receipts
+from mainstay.channels.feishu.replier import FeishuReplier
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.standing import standing
 from mainstay.channels.feishu.webhook import Webhook, webhook_path
 from mainstay.channels.feishu.writer import CardWriter
 from mainstay.checks import Check, Condition
@@ -43,14 +42,13 @@ from mainstay.clock import Clock
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen, QuotaChanged
 from mainstay.guard import Guard
-from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Suggestions
+from mainstay.messages import Message, Outcome
 from mainstay.storage.sqlite import Storage
-from mainstay.units import format_duration
 
 if TYPE_CHECKING:
     from mainstay.channels.feishu.connection.connections import Connections
 
-__all__ = ["FeishuChannel", "FeishuReplier"]
+__all__ = ["FeishuChannel"]
 
 _log = logging.getLogger(__name__)
 _RECENT_S: Final = 300.0
@@ -252,7 +250,7 @@ class FeishuChannel:
             self._receipts.seen(message)
         return new
 
-    def replier(self, message: Message, turn_id: str, attempt: int) -> "FeishuReplier":
+    def replier(self, message: Message, turn_id: str, attempt: int) -> FeishuReplier:
         """Begin to show an attempt at a turn; its card appears at once, unless all is known that will be said.
 
         The card of the turn that it tries again loses its button, if it still has it.
@@ -286,7 +284,15 @@ class FeishuChannel:
         return [self._check, *(self.connections.checks() if self.connections else [])]
 
     def _check(self) -> Condition:
-        status, reason = self._status()
+        refused_s = self._clock.monotonic() - self._refused_at_s
+        status, reason = standing(
+            self._last_refusal if refused_s < _RECENT_S else None,
+            last=self._last_refusal,
+            connected=bool(self._client.token_left_s and self._bot),
+            pause_s=self._guard.pause_s,
+            mode=self._gate.mode,
+            retrying=self._pump.backlog.retrying,
+        )
         incoming, why = self.connections.status() if self.connections else ("ok", "")
         if _SEVERITY.index(incoming) > _SEVERITY.index(status):
             status, reason = incoming, why or reason or "connecting"
@@ -310,27 +316,6 @@ class FeishuChannel:
                 "receiptsDropped": self._receipts.dropped.total() if self._receipts else 0,
             },
         )
-
-    def _status(self) -> tuple[Literal["ok", "degraded", "down"], str]:
-        refusal, connected = self._last_refusal, bool(self._client.token_left_s and self._bot)
-        recent = refusal is not None and self._clock.monotonic() - self._refused_at_s < _RECENT_S
-        if refusal and refusal.action is Action.CONFIGURE and not connected:
-            return "down", f"the platform does not accept the app: {refusal.reason}"
-        pause_s = round(self._guard.pause_s, 1)
-        if pause_s:
-            why = f": {refusal.reason}" if refusal else ""
-            return "degraded", f"the platform is left alone for {format_duration(pause_s)} more{why}"
-        if not connected:
-            return "degraded", f"not connected: {refusal.reason}" if refusal else "connecting"
-        if self._gate.mode is Mode.EXHAUSTED:
-            return "degraded", "this month's API calls are used up: nothing is streamed, outcomes are late or lost"
-        if refusal and recent and refusal.action is Action.CONFIGURE:
-            return "degraded", refusal.reason
-        if self._pump.backlog.retrying:
-            return "degraded", f"{self._pump.backlog.retrying} outcomes can not be shown yet"
-        if self._gate.mode is Mode.STRETCHED:
-            return "ok", "most of this month's API calls are used: cards are updated less often"
-        return "ok", ""
 
     async def _stay_connected(self) -> None:
         failures = 0
@@ -428,54 +413,3 @@ class FeishuChannel:
         self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()
         where = f"feishu {path.partition('?')[0]}"
         self._bus.emit(ErrorSeen(category=refusal.category, message=refusal.reason, where=where))
-
-
-class FeishuReplier:
-    """See `mainstay.messages.Replier`."""
-
-    def __init__(
-        self,
-        message: Message,
-        turn_id: str,
-        attempt: int,
-        *,
-        settings: FeishuSettings,
-        writer: CardWriter,
-        outbox: Outbox,
-        pump: Pump,
-    ) -> None:
-        self._message = message
-        self._turn_id = turn_id
-        self._attempt = attempt
-        self._settings = settings
-        self._suggestions: tuple[str, ...] = ()
-        self._writer = writer
-        self._outbox = outbox
-        self._pump = pump
-
-    def show(self, event: AnswerEvent) -> None:
-        """See `mainstay.messages.Replier.show`."""
-        if isinstance(event, Suggestions):
-            self._suggestions = kept_suggestions(event.texts)
-        self._writer.show(event)
-
-    def post(self, tx: Connection, final: Finished) -> None:
-        """See `mainstay.messages.Replier.post`."""
-        footer = footer_of(final.agent, final.model, self._writer.seconds) if self._settings.footer else ""
-        self._outbox.post(
-            tx,
-            self._message,
-            turn_id=self._turn_id,
-            attempt=self._attempt,
-            final=final,
-            footer=footer,
-            suggestions=self._suggestions if final.outcome is Outcome.ANSWERED else (),
-        )
-
-    async def deliver(self) -> None:
-        """See `mainstay.messages.Replier.deliver`."""
-        await self._pump.deliver(self._turn_id)
-
-    async def pause(self, notice: str) -> None:
-        """See `mainstay.messages.Replier.pause`."""
-        await self._writer.pause(notice)
