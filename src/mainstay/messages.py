@@ -79,6 +79,8 @@ class Message:
         context: what the agent has to know besides the text, e.g. what was quoted; no part of what the person said.
         quotes: the platform's id of the message that this one refers to; what it says is looked up when the answer
             begins.
+        may_join: whether it may be answered together with others of the same person when many wait; the channel has
+            then to say so of each of them.
         parts: ``(external_id, text)`` of each, this one first, where several messages of one person are answered
             together; ``text`` is all of it.
     """
@@ -99,6 +101,7 @@ class Message:
     notice: str = ""
     context: str = ""
     quotes: str = ""
+    may_join: bool = False
     parts: tuple[tuple[str, str], ...] = ()
 
     @property

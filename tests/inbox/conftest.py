@@ -39,6 +39,7 @@ class Post:
             sender_id="somebody",
             text=f"text of {name}",
             sent_at=self.clock.now(),
+            may_join=True,
         )
 
     async def finish(self, inbox, claim: Claim, outcome: Outcome = Outcome.ANSWERED, detail: str = "") -> None:

@@ -5,7 +5,7 @@ that are wrong in one place each.
 """
 
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.mutants import mutant
 
 from mainstay.inbox import machine
-from mainstay.inbox.model import Claim, InboxSettings
+from mainstay.inbox.model import Claim, InboxSettings, Row
 from mainstay.messages import Message, Outcome
 from mainstay.testing import inbox as in_memory
 from mainstay.testing.clock import ManualClock
@@ -44,6 +44,7 @@ def message(number: int, person: str, *, quotes: str = "", notice: str = "") -> 
         sent_at=SAID_AT,
         quotes=quotes,
         notice=notice,
+        may_join=True,
     )
 
 
@@ -165,3 +166,17 @@ def test_the_world_notices_a_machine_that_is_wrong(before, after):
     )
     with pytest.raises((AssertionError, IndexError, ValueError)):
         seeking(given(STEPS)(lambda steps: happen(wrong, steps)))()
+
+
+def row_of(said: Message) -> Row:
+    row = machine.accept(None, said, SAID_AT)
+    assert row is not None
+    return row
+
+
+def test_what_a_channel_shows_one_by_one_is_never_joined() -> None:
+    waiting = [row_of(message(number, "ann")) for number in range(2)]
+    assert machine.join(waiting, message(3, "ann"), SETTINGS) is not None
+    assert machine.join(waiting, replace(message(3, "ann"), may_join=False), SETTINGS) is None
+    waiting[-1] = row_of(replace(message(1, "ann"), may_join=False))
+    assert machine.join(waiting, message(3, "ann"), SETTINGS) is None

@@ -42,6 +42,7 @@ def message(number: int, *, chat: str = "oc_1", channel: str = "test", said: str
         sender_id="ou_1",
         text=said or f"question {number}",
         sent_at=datetime.now(UTC),
+        may_join=True,
     )
 
 

@@ -93,8 +93,10 @@ def join(waiting: Sequence[Row], message: Message, settings: InboxSettings) -> R
 
 
 def _plain(message: Message) -> bool:
-    """Whether the text is all that there is to it."""
-    return message.kind == "message" and not (message.notice or message.quotes or message.context)
+    """Whether it may be joined, and its text is all that there is to it."""
+    return (
+        message.may_join and message.kind == "message" and not (message.notice or message.quotes or message.context)
+    )
 
 
 def joined(row: Row, into: str, now: datetime) -> Row:

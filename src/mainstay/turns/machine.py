@@ -71,7 +71,7 @@ def without(message: Message, recalled: Collection[str]) -> Message | None:
 
 def crowd_notice(message: Message) -> Message | None:
     """What the person is told when more is said than is answered one by one; in a group it would only add to it."""
-    if message.kind != "message" or message.chat_type != "p2p":
+    if not message.may_join or message.kind != "message" or message.chat_type != "p2p":
         return None
     notice = notices.many(notices.language_of(message.text))
     event = replace(message, kind="event", external_id="many", thread_id="many", reply_in_thread=False)

@@ -58,6 +58,7 @@ def test_a_private_message_is_read():
         sender_id="ou_ann",
         text="hello",
         sent_at=datetime.fromtimestamp(1609073151.345, UTC),
+        may_join=True,
         thread_id="main",
         chat_type="p2p",
         reply_in_thread=False,

@@ -93,6 +93,7 @@ def parse_message(
         notice=unreadable(said.unread[0], _language(message)) if only_unread else "",
         context=unreadable_context(said.unread) if said.unread and said.words else "",
         quotes=message_id if kind == FORWARDED else text_at(message, "parent_id"),
+        may_join=True,
     )
     return Following(read) if follows else read
 
@@ -139,6 +140,7 @@ def parse_legacy(
         reply_in_thread=in_group,
         notice="" if worded else unreadable(kind, None),
         quotes=text_at(event, "parent_id"),
+        may_join=True,
     )
 
 
