@@ -112,6 +112,15 @@ class Terminal:
             pass
         return self.process.returncode
 
+    def interrupted(self) -> int:
+        """Press Ctrl-C until it ends: the interpreter misses one that comes just as it begins to read a line."""
+        until_s = time.monotonic() + DEADLINE_S
+        while self.process.poll() is None:
+            assert time.monotonic() < until_s
+            self.process.send_signal(signal.SIGINT)
+            self._read(0.2)
+        return self.process.returncode
+
     def stopped(self) -> None:
         """Until it is stopped, as by Ctrl-Z."""
         until_s = time.monotonic() + DEADLINE_S

@@ -120,5 +120,4 @@ def test_ctrl_c_takes_back_the_answer_and_not_the_conversation(service: Project,
     terminal.press("again\n")
     terminal.sees("answered with")
     prompted(terminal)
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.wait() == 130
+    assert terminal.interrupted() == 130

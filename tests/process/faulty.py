@@ -140,7 +140,7 @@ def in_the_webhook_once() -> None:
 def everything_is_cancelled() -> None:
     mine = asyncio.current_task()
     for task in asyncio.all_tasks():
-        if task is not mine and task.get_name().startswith("channel "):
+        if task is not mine and task.get_name() == "channel feishu":
             task.cancel()
 
 

@@ -120,6 +120,10 @@ LINES: Final[dict[type[happened.Event], Line]] = {
             f"{e.reason}"
         ),
     ),
+    happened.FeedbackGiven: Line(
+        logging.INFO,
+        lambda e: f"somebody's opinion of the answer: {e.vote}{f', before {e.before}' if e.before else ''}",
+    ),
     happened.FrameRejected: Line(logging.WARNING, lambda e: f"frame from {e.channel} left out: {e.reason}"),
     happened.HistoryRead: Line(
         logging.INFO,

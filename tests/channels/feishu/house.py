@@ -13,6 +13,7 @@ import httpx2
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.feishu.webhook import webhook_path
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config
 from mainstay.events import Event
@@ -29,7 +30,7 @@ from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 from mainstay.testing.answers import ScriptedResponder
 from mainstay.turns.model import TurnSettings
-from mainstay.wiring import House, join, webhook_path
+from mainstay.wiring import House, join
 
 DEADLINE_S = 60.0
 

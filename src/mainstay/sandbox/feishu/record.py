@@ -15,7 +15,8 @@ all, as when the bot died, it may be the outcome of the press, and need not come
 whoever does, asks for nothing more.
 
 Several messages of one person may be answered together: a message that has no reply of its own has its outcome in
-a reply to an earlier one of theirs in the same chat, if that quotes how it begins, “like this”.
+a reply to an earlier one of theirs in the same chat, if that quotes how it begins, “like this”, in an element whose
+``element_id`` starts with "notice", or in the last paragraph of a plain message.
 """
 
 import json
@@ -188,7 +189,7 @@ class Record:
         earlier = spoken[: spoken.index(message.message_id)][-_TOGETHER:]
         outcomes = (reply for each in earlier for reply in self._visible_to(each, now) if reply.final)
         said = " ".join(_text(message).split())
-        return [reply for reply in outcomes if any(_begins(said, quoted) for quoted in _QUOTED.findall(reply.text))]
+        return [reply for reply in outcomes if any(_begins(said, quoted) for quoted in _named_by(reply))]
 
     def _visible_to(self, message_id: str, now: Moment) -> tuple[Reply, ...]:
         return self._visible(self._messages.messages[message_id], now, history=False)
@@ -267,6 +268,14 @@ def _verdict(
         texts=tuple("".join(reply.text for reply in outcome) for outcome in final),
         kind=kind,
     )
+
+
+def _named_by(reply: Reply) -> list[str]:
+    """What it quotes beside the answer itself, which may quote anything: in a notice, or in its last paragraph."""
+    notices = [text for name, text in reply.parts.items() if name.startswith("notice")]
+    if reply.kind != "card":
+        notices = reply.text.rsplit("\n\n", 1)[1:]
+    return _QUOTED.findall("\n".join(notices))
 
 
 def _begins(said: str, quoted: str) -> bool:

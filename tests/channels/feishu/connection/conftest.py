@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from mainstay.channels.feishu.retries import Pressed
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -34,6 +33,7 @@ from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.intake import Intake
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.press import Told
+from mainstay.channels.feishu.presses import Pressed
 from mainstay.channels.feishu.tables import HEAD
 from mainstay.clock import SystemClock
 from mainstay.errors import StorageUnavailable

@@ -70,6 +70,20 @@ async def test_at_the_start_the_chats_are_asked_for_what_was_missed(bot):
     assert bot.seen(HistoryRead) == [HistoryRead(channel="feishu", chats=1, messages=2)]
 
 
+async def test_what_the_bot_has_answered_already_is_left_alone_as_after_a_restore(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    ours = {"id": bot.settings.app_id, "id_type": "app_id", "sender_type": "app"}
+    bot.gate.history = [
+        item("om_answered", ago_s=300),
+        item("om_answer", ago_s=290, parent_id="om_answered", sender=ours),
+        item("om_missed", ago_s=200),
+        item("om_by_another_bot", ago_s=190, parent_id="om_missed", sender=ours | {"id": "cli_other"}),
+    ]
+    await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == ["om_missed"]
+
+
 async def test_what_the_last_process_has_heard_is_not_asked_for_again(bot):
     await heard_of(bot, ("oc_1", "p2p"), ago_s=100.0)
     [chat] = bot.chats.latest(9)
