@@ -118,7 +118,9 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < until_s
             self.process.send_signal(signal.SIGINT)
-            self._read(0.2)
+            again_s = time.monotonic() + 3.0
+            while self.process.poll() is None and time.monotonic() < again_s:
+                self._read(0.1)
         return self.process.returncode
 
     def stopped(self) -> None:

@@ -68,13 +68,16 @@ def started(config: "Config") -> Daemon:
 
 
 def _new(asked: "Asked") -> Daemon:
-    home, pid = asked.plan.home, _spawn(asked)
+    from mainstay.supervisor.locks import DAEMON, is_held
+
+    home, pid, ended = asked.plan.home, _spawn(asked), False
     until_s = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < until_s:
         try:
             return Daemon(home)
         except NoDaemon:
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            ended = ended or os.waitpid(pid, os.WNOHANG)[0] == pid
+            if ended and not is_held(home / DAEMON):  # else somebody else's was there first, and is about to answer
                 break
             time.sleep(0.01)
     raise MainstayError(f"the supervisor did not start: {_last_line(home / _LOG)}")

@@ -109,7 +109,10 @@ def test_messages_that_are_answered_together_have_their_outcome_where_they_are_n
         return [world.tenant.record.verdicts(each, world.now)[0].outcomes for each in said]
 
     said = [world.said(text) for text in ("one", "two", "a long third one", "four")]
-    world.reply(said[0], "This also answers: “two” “a long…” “fou”")
+    first = world.reply(said[0], "You wrote: “one”, and will you write “two”?")
+    assert verdicts() == [1, 0, 0, 0], "an answer may quote anything"
+    world.tenant.messages.delete(first.body["data"]["message_id"], world.now)
+    world.reply(said[0], "Four of them.\n\nThis also answers: “two” “a long…” “fou”")
     assert verdicts() == [1, 1, 1, 0]
     other = world.tenant.say("two", world.now, sender="ou_else").message_id
     assert world.tenant.record.verdicts(other, world.now)[0].outcomes == 0
