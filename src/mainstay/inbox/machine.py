@@ -138,15 +138,20 @@ class Choice:
 def choose(
     heads: Iterable[Head], now: datetime, settings: InboxSettings, limit: int, *, but: Collection[str] = ()
 ) -> Choice:
-    """The first ``limit`` heads that may be worked on, in the order given (oldest first).
+    """The first ``limit`` heads that may be worked on, in the order given (oldest first); no more are looked at.
 
     ``but``: what the worker that asks is working on already. Its lease may have run out all the same, where the
     whole process was held up; it is renewed, and not answered twice side by side.
     """
-    ready = [head for head in heads if head.turn_id not in but and ready_in(head, now, settings) == 0]
-    old = {head.turn_id for head in ready if _too_old(head, now, settings)}
-    young = [head.turn_id for head in ready if head.turn_id not in old]
-    return Choice(claimed=tuple(young[:limit]), expired=tuple(sorted(old)))
+    claimed: list[str] = []
+    expired: list[str] = []
+    for head in heads:
+        if head.turn_id in but or ready_in(head, now, settings) > 0:
+            continue
+        (expired if _too_old(head, now, settings) else claimed).append(head.turn_id)
+        if len(claimed) == limit:
+            break
+    return Choice(claimed=tuple(claimed), expired=tuple(expired))
 
 
 def ready_in(head: Head, now: datetime, settings: InboxSettings) -> float:

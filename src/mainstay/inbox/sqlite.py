@@ -5,13 +5,14 @@ writer of the storage, and BEGIN IMMEDIATE between processes, make the answer ho
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, fields
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, insert, select, update
 
 from mainstay.clock import Clock
 from mainstay.errors import LeaseLost
@@ -28,6 +29,21 @@ _PRUNED_AT_ONCE = 500  # rows of one transaction: other writers must not wait fo
 _HEAD = tuple(inbox.c[field.name] for field in fields(Head))
 _ROW = tuple(inbox.c[field.name] for field in fields(Row))
 _OPEN = inbox.c.closed_at.is_(None)
+
+# Made once: for those of every message, making them takes longer than the database does.
+_KNOWN = select(*_ROW).where(inbox.c.turn_id == bindparam("turn_id"))
+_NEWEST = (
+    select(*_ROW)
+    .where(inbox.c.lane == bindparam("lane"), _OPEN, inbox.c.state == State.QUEUED, inbox.c.attempt == 0)
+    .order_by(inbox.c.seq.desc())
+    .limit(bindparam("most"))
+)
+_HEADS = (
+    select(*_HEAD)
+    .where(inbox.c.seq.in_(select(func.min(inbox.c.seq)).where(_OPEN).group_by(inbox.c.lane)))
+    .order_by(inbox.c.seq)
+)
+_ADD = insert(inbox)
 
 
 def _ignore(_: object, __: str) -> None:
@@ -85,27 +101,25 @@ class Inbox:
         accepted = machine.accept(_row(tx, message.turn_id), message, now)
         if accepted is None:
             return False, ""
-        waiting = self._waiting(tx, message.lane)
+        waiting = self._waiting(tx, message.lane) if message.may_join else []
         host = machine.join(waiting, message, self._settings)
         if host is None:
-            tx.execute(insert(inbox).values(asdict(accepted)))
+            tx.execute(_ADD, asdict(accepted))
             return True, ""
         _save(tx, waiting[-1], host)
-        tx.execute(insert(inbox).values(asdict(machine.joined(accepted, host.turn_id, now))))
+        tx.execute(_ADD, asdict(machine.joined(accepted, host.turn_id, now)))
         if aside is not None:
             aside = machine.beside(aside, host)
             told = machine.accept(_row(tx, aside.turn_id), aside, now)
             if told is not None:
-                tx.execute(insert(inbox).values(asdict(told)))
+                tx.execute(_ADD, asdict(told))
         return True, host.turn_id
 
     def _waiting(self, tx: Connection, lane: str) -> list[Row]:
         """As many of the newest that nobody has begun as are needed to decide."""
         if not self._settings.merge_after:
             return []
-        untouched = inbox.c.lane == lane, _OPEN, inbox.c.state == State.QUEUED, inbox.c.attempt == 0
-        newest = select(*_ROW).where(*untouched).order_by(inbox.c.seq.desc()).limit(self._settings.merge_after)
-        return _read(tx, newest)[::-1]
+        return _read(tx, _NEWEST, lane=lane, most=self._settings.merge_after)[::-1]
 
     async def claim(self, limit: int, *, but: Collection[str] = ()) -> list[Claim]:
         """Take up to ``limit`` messages, the oldest of their lanes, oldest first; none of the turns ``but``."""
@@ -117,7 +131,8 @@ class Inbox:
 
     def _claim(self, tx: Connection, *, limit: int, but: Collection[str]) -> tuple[list[Claim], list[Row]]:
         now = self._clock.now()
-        choice = machine.choose(_heads(tx), now, self._settings, limit, but=but)
+        with closing(_heads(tx)) as heads:
+            choice = machine.choose(heads, now, self._settings, limit, but=but)
         buried = self._expire(tx, _rows(tx, choice.expired), now)
         claims = []
         for row in _rows(tx, choice.claimed):
@@ -223,7 +238,7 @@ class Inbox:
 
         None if none is open.
         """
-        heads = await self._storage.read(_heads)
+        heads = await self._storage.read(lambda tx: list(_heads(tx)))
         now = self._clock.now()
         waits = (machine.ready_in(head, now, self._settings) for head in heads if head.turn_id not in but)
         return min(waits, default=None)
@@ -274,15 +289,14 @@ class Inbox:
         return Entry(**known | {"outcome": Outcome(row.outcome) if row.outcome else None})
 
 
-def _heads(tx: Connection) -> list[Head]:
-    """The oldest open message of each lane, oldest first, without its text."""
-    first = select(func.min(inbox.c.seq)).where(_OPEN).group_by(inbox.c.lane)
-    found = tx.execute(select(*_HEAD).where(inbox.c.seq.in_(first)).order_by(inbox.c.seq)).mappings()
-    return [Head(**_fields(mapping)) for mapping in found]
+def _heads(tx: Connection) -> Generator[Head, None, None]:
+    """The oldest open message of each lane, oldest first, without its text; to be closed where not all are read."""
+    with tx.execute(_HEADS) as found:
+        yield from (Head(**_fields(mapping)) for mapping in found.mappings())
 
 
 def _row(tx: Connection, turn_id: str) -> Row | None:
-    return next(iter(_rows(tx, [turn_id])), None)
+    return next(iter(_read(tx, _KNOWN, turn_id=turn_id)), None)
 
 
 def _rows(tx: Connection, turn_ids: Sequence[str]) -> list[Row]:
@@ -291,8 +305,8 @@ def _rows(tx: Connection, turn_ids: Sequence[str]) -> list[Row]:
     return _read(tx, select(*_ROW).where(inbox.c.turn_id.in_(turn_ids)).order_by(inbox.c.seq))
 
 
-def _read(tx: Connection, rows: Select[*tuple[object, ...]]) -> list[Row]:
-    return [Row(**_fields(mapping)) for mapping in tx.execute(rows).mappings()]
+def _read(tx: Connection, rows: Select[*tuple[object, ...]], **given: object) -> list[Row]:
+    return [Row(**_fields(mapping)) for mapping in tx.execute(rows, given).mappings()]
 
 
 def _fields(mapping: RowMapping) -> dict[str, Any]:

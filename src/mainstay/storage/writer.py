@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
-from mainstay.storage.engine import changes, in_transaction, unavailable
+from mainstay.storage.engine import changes, in_transaction, savepoint, unavailable
 from mainstay.storage.model import StorageSettings
 
 __all__ = ["Writer"]
@@ -159,7 +159,7 @@ class Writer:
     def _attempt(self, connection: Connection, work: Callable[[Connection], Any]) -> _Done | _Failed:
         before = changes(connection)
         try:
-            with connection.begin_nested():
+            with savepoint(connection):
                 result = work(connection)
         except BaseException as error:
             if not in_transaction(connection):
