@@ -3,7 +3,7 @@
 import pytest
 
 from mainstay.logs import redact as redact_module
-from mainstay.logs.redact import redact, register
+from mainstay.logs.redact import redact, redact_fields, register
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,16 @@ def test_configured_secrets_are_masked_wherever_they_appear(monkeypatch: pytest.
     assert redact("q=Zq%2B9%20%2Fplain%22word") == "q=***"
     assert redact(r"Zq+9 /plain\"word") == "***"
     assert redact("abc is too short to be worth breaking words") == "abc is too short to be worth breaking words"
+
+
+def test_a_secret_that_becomes_known_later_is_masked_in_names_that_were_seen_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redact_module, "_known", None)
+    monkeypatch.setattr(redact_module, "_values", frozenset())
+    assert redact_fields({"marmalade": 1}) == {"marmalade": 1}
+    register(["marmalade"])
+    assert redact_fields({"marmalade": 1}) == {"***": 1}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ writer of the storage, and BEGIN IMMEDIATE between processes, make the answer ho
 import asyncio
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -104,15 +104,15 @@ class Inbox:
         waiting = self._waiting(tx, message.lane) if message.may_join else []
         host = machine.join(waiting, message, self._settings)
         if host is None:
-            tx.execute(_ADD, asdict(accepted))
+            tx.execute(_ADD, _values(accepted))
             return True, ""
         _save(tx, waiting[-1], host)
-        tx.execute(_ADD, asdict(machine.joined(accepted, host.turn_id, now)))
+        tx.execute(_ADD, _values(machine.joined(accepted, host.turn_id, now)))
         if aside is not None:
             aside = machine.beside(aside, host)
             told = machine.accept(_row(tx, aside.turn_id), aside, now)
             if told is not None:
-                tx.execute(_ADD, asdict(told))
+                tx.execute(_ADD, _values(told))
         return True, host.turn_id
 
     def _waiting(self, tx: Connection, lane: str) -> list[Row]:
@@ -313,9 +313,13 @@ def _fields(mapping: RowMapping) -> dict[str, Any]:
     return {**mapping, "state": State(mapping["state"])}
 
 
+def _values(row: Row) -> dict[str, object]:
+    return {column.name: getattr(row, column.name) for column in _ROW}
+
+
 def _save(tx: Connection, before: Row | None, after: Row) -> None:
     """Write what changed. ``before`` is what the decision was made on; nobody else can have changed it since."""
     assert before is not None
-    changed = {name: value for name, value in asdict(after).items() if value != getattr(before, name)}
+    changed = {name: value for name, value in _values(after).items() if value != getattr(before, name)}
     if changed:
         tx.execute(update(inbox).where(inbox.c.turn_id == after.turn_id).values(changed))

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -76,6 +77,7 @@ def register(secrets: Iterable[str]) -> None:
     if _values:
         longest_first = sorted(_values, key=lambda value: (-len(value), value))
         _known = re.compile("|".join(map(re.escape, longest_first)))
+        _named.cache_clear()
 
 
 def redact(text: str) -> str:
@@ -87,6 +89,12 @@ def redact(text: str) -> str:
     return text
 
 
+@lru_cache(1024)
+def _named(name: str) -> tuple[str, bool]:
+    """A field's name as it may be read, and whether what is under it is a secret; the names are few."""
+    return redact(name), _SECRET_NAME.search(name) is not None
+
+
 def redact_fields(value: object, *, depth: int = 0) -> object:
     """Plain JSON data with every secret in it masked, by value, by shape, and by the name it is under.
 
@@ -96,10 +104,8 @@ def redact_fields(value: object, *, depth: int = 0) -> object:
         return value
     if depth < _DEEPEST and isinstance(value, Mapping):
         return {
-            redact(str(name)): _MASK
-            if item and _SECRET_NAME.search(str(name))
-            else redact_fields(item, depth=depth + 1)
-            for name, item in value.items()
+            shown: _MASK if item and is_secret else redact_fields(item, depth=depth + 1)
+            for (shown, is_secret), item in ((_named(str(name)), item) for name, item in value.items())
         }
     if depth < _DEEPEST and isinstance(value, list | tuple | set | frozenset):
         return [redact_fields(item, depth=depth + 1) for item in value]
