@@ -45,10 +45,14 @@ STEPS = [
 
 
 async def settled(made: Project, count: int) -> list[Verdict]:
-    """The judgement, once every message has an outcome and nothing is left open."""
-    async with asyncio.timeout(SETTLED_WITHIN_S):
+    """The judgement, once every message has an outcome and nothing is left open, or nothing has moved for long."""
+    done = 0
+    async with asyncio.timeout(SETTLED_WITHIN_S) as patience:
         while True:
             verdicts = await made.sandbox.outcomes()
+            before, done = done, sum(verdict.state == "final" for verdict in verdicts)
+            if done != before:
+                patience.reschedule(asyncio.get_running_loop().time() + SETTLED_WITHIN_S)
             if len(verdicts) == count and all(verdict.state == "final" for verdict in verdicts):
                 return verdicts
             if all(verdict.state != "unfinished" for verdict in verdicts):
