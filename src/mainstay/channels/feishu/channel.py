@@ -25,6 +25,7 @@ from mainstay.channels.feishu.governor.model import Mode
 from mainstay.channels.feishu.governor.quota import Quota
 from mainstay.channels.feishu.governor.sqlite import StoredCalls
 from mainstay.channels.feishu.intake import Intake
+from mainstay.channels.feishu.leftovers import Leftovers
 from mainstay.channels.feishu.machine import Refusal, backoff
 from mainstay.channels.feishu.marks import Marks
 from mainstay.channels.feishu.model import Bot, Delivery, FeishuSettings, Via
@@ -56,6 +57,10 @@ _SEVERITY: Final = ("ok", "degraded", "down")
 _TIDY_EVERY_S: Final = 3600.0
 
 
+async def _never(_turn_id: str) -> bool:
+    return False
+
+
 async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
     return ()
 
@@ -72,6 +77,7 @@ class FeishuChannel:
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
         suggest: what may be said next under an answer, asked once it was shown.
+        has_ended: whether nobody works on the turn with this id, nor will; raises StorageUnavailable.
 
     Raises:
         ConfigError: if the settings would leave the webhook open or the bot mute.
@@ -92,6 +98,7 @@ class FeishuChannel:
         http: httpx2.AsyncClient,
         guard: Guard,
         suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
+        has_ended: Callable[[str], Awaitable[bool]] = _never,
     ) -> None:
         settings.validate(name)
         self._name = name
@@ -124,6 +131,7 @@ class FeishuChannel:
         by_reaction = settings.receipts == "reaction"
         self._receipts = Receipts(client=self._client, marks=self._marks, bus=bus) if by_reaction else None
         self._courier = Courier(settings, self._client, self._outbox, bus=bus, clock=clock)
+        self._leftovers = Leftovers(outbox=self._outbox, courier=self._courier, bus=bus, has_ended=has_ended)
         self._pump = Pump(
             settings,
             outbox=self._outbox,
@@ -216,6 +224,7 @@ class FeishuChannel:
                 if self.connections is not None:
                     tasks.create_task(self._hear(self.connections))
                 tasks.create_task(self._tidy())
+                tasks.create_task(self._leftovers.run())
                 if self._receipts is not None:
                     tasks.create_task(self._receipts.run())
                 tasks.create_task(self._calls.run())

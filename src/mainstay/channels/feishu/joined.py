@@ -9,6 +9,11 @@ __all__ = ["channel"]
 
 def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChannel:
     """See `mainstay.channels.seam`. Raises ConfigError."""
+
+    async def has_ended(turn_id: str) -> bool:
+        entry = await service.find(turn_id)
+        return entry is None or entry.closed_at is not None
+
     return FeishuChannel(
         name,
         settings,
@@ -19,6 +24,7 @@ def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChan
         recalled=service.cancel,
         answered_before=service.answered_before,
         suggest=service.suggest,
+        has_ended=has_ended,
         retry_window_s=service.retry_window_s,
         http=service.http,
         guard=service.guard,

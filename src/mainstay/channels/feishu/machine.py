@@ -14,6 +14,7 @@ from mainstay.errors import Category
 from mainstay.messages import Outcome
 
 __all__ = [
+    "LAST_SEQUENCE",
     "Action",
     "Degrade",
     "Drop",
@@ -36,7 +37,8 @@ __all__ = [
 
 SEQUENCES_PER_ATTEMPT: Final = 65536
 _FINAL_FROM: Final = 32768
-_MAX_SEQUENCE: Final = 2**31 - 1
+LAST_SEQUENCE: Final = 2**31 - 1
+"""Nothing is written after it."""
 _MAX_REOPENED: Final = 6  # an hour of answering; the platform closes a stream after 10 minutes
 _MAX_RESYNCED: Final = 3
 _MAX_GENERATIONS: Final = 3
@@ -252,7 +254,7 @@ def stream_sequence(attempt: int, n: int) -> int:
     """
     if not 0 < n < _FINAL_FROM:
         return 0
-    return min(attempt * SEQUENCES_PER_ATTEMPT + n, _MAX_SEQUENCE)
+    return min(attempt * SEQUENCES_PER_ATTEMPT + n, LAST_SEQUENCE)
 
 
 def final_sequence(attempt: int, tries: int) -> int:
@@ -261,7 +263,7 @@ def final_sequence(attempt: int, tries: int) -> int:
     Higher than everything that the attempt streamed, and than every earlier try, which may have got through.
     """
     within = min(_FINAL_FROM + tries, SEQUENCES_PER_ATTEMPT - 1)
-    return min(attempt * SEQUENCES_PER_ATTEMPT + within, _MAX_SEQUENCE)
+    return min(attempt * SEQUENCES_PER_ATTEMPT + within, LAST_SEQUENCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,13 @@ class CardWriter:
         self._clock = clock
         self._began_s = self._opened_s = clock.monotonic()
         self._lane_free = False
-        self._screen = Screen(status=settings.thinking if attempt == 1 else CONTINUING)
+        language = language_of(message.text)
+        self._screen = Screen(
+            status=settings.thinking if attempt == 1 else CONTINUING[language],
+            language=language,
+            names=settings.status_names,
+            every_s=settings.status_every,
+        )
         self._card: Card | None = None
         self._writes = 0
         self._refused = 0
@@ -184,8 +190,10 @@ class CardWriter:
         if reopen_in_s <= 0.0:
             await self._reopen(card)
             return
+        self._screen.lasts(self.seconds)
         if self._screen.next_write() is None:
-            await self._wait_for_more(min(reopen_in_s, self._settings.status_every))
+            says_more_in_s = self._screen.lasting_s + self._settings.status_every - self.seconds
+            await self._wait_for_more(min(reopen_in_s, says_more_in_s))
             return
         await self._client.until_stream(card.card_id, self._stopping)
         write = self._screen.next_write()
@@ -199,13 +207,9 @@ class CardWriter:
         await self._rest(self._settings.update_interval)
 
     async def _wait_for_more(self, seconds: float) -> None:
-        """What looks the same for long says for how long it has been going on."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        except TimeoutError:
-            if seconds == self._settings.status_every:
-                self._screen.lasting_s = round(self.seconds)
 
     async def _stream(self, card: Card, element: str, content: str) -> None:
         sequence = self._next_sequence()
