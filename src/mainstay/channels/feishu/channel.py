@@ -141,6 +141,7 @@ class FeishuChannel:
             quiet=self._quiet,
             shown=self._shown,
         )
+        self._writers: dict[str, CardWriter] = {}
         self._courtesies = Courtesies(settings, self._courier, suggest)
         self._presses = Presses(
             outbox=self._outbox,
@@ -148,7 +149,7 @@ class FeishuChannel:
             clock=clock,
             bus=bus,
             accept=accept,
-            asked=self._asked,
+            writer=self._writers.get,
             stop=recalled,
             window_s=retry_window_s,
         )
@@ -187,7 +188,6 @@ class FeishuChannel:
         self._known = asyncio.Event()
         self._last_refusal: Refusal | None = None
         self._refused_at_s = 0.0
-        self._writers: dict[str, CardWriter] = {}
         self._withdrawing: set[str] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -374,11 +374,6 @@ class FeishuChannel:
             self._broke(error, "feishu.press", turn_id)
         finally:
             self._withdrawing.discard(turn_id)
-
-    def _asked(self, turn_id: str) -> tuple[Message, str] | None:
-        """The message that is being answered, and the message that shows its card."""
-        writer = self._writers.get(turn_id)
-        return (writer.message, writer.card_message_id) if writer is not None else None
 
     def _shown(self, delivery: Delivery) -> None:
         """Called when an outcome was shown: what is offered under an answer comes after it."""

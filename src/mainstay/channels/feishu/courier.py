@@ -18,9 +18,10 @@ from mainstay.bus import Bus
 from mainstay.channels.feishu.buttons import feedback_buttons, retry_button, suggestions
 from mainstay.channels.feishu.card import final_cards, fits, outcome_text, post_message, text_message
 from mainstay.channels.feishu.client import FeishuClient, Refused
-from mainstay.channels.feishu.machine import LAST_SEQUENCE, Action, final_sequence, replaceable
+from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.model import Card, Delivery, FeishuSettings, Offer, Via
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.streaming import LAST_SEQUENCE, final_sequence, replaceable
 from mainstay.channels.feishu.wording import NOTHING_MORE
 from mainstay.clock import Clock
 from mainstay.events import CardCreated, CardSent
@@ -101,7 +102,7 @@ class Courier:
             await self._outbox.degrade(
                 delivery.seq, Via.TEXT, apologise=delivery.apologise, error="too long for a post"
             )
-        await self._as_message(delivery, Via.TEXT, text_message(said))
+        await self._as_message(delivery, Via.TEXT, text_message(said, language_of(delivery.message.text)))
         return Via.TEXT
 
     async def withdraw(self, turn_id: str) -> None:
@@ -213,7 +214,10 @@ class Courier:
 
 
 def _said(delivery: Delivery) -> tuple[str, str]:
-    return outcome_text(delivery.outcome, delivery.text, delivery.notice, apologise=delivery.apologise)
+    language = language_of(delivery.message.text)
+    return outcome_text(
+        delivery.outcome, delivery.text, delivery.notice, apologise=delivery.apologise, language=language
+    )
 
 
 def _gist(content: str) -> str:

@@ -23,6 +23,7 @@ from mainstay.channels.feishu.press import (
     vote_of,
 )
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.writer import CardWriter
 from mainstay.clock import Clock
 from mainstay.events import FeedbackGiven
 from mainstay.messages import Message
@@ -54,7 +55,7 @@ class Presses:
         clock: tells when it was pressed.
         bus: hears of opinions.
         accept: stores a message; raises StorageUnavailable.
-        asked: the message whose answer is being written by this process, and the message that shows its card.
+        writer: what writes the answer to the turn of that id, if this process does.
         stop: ends the answer to the turn of that id; raises StorageUnavailable.
         window_s: how long after its failure a turn may be tried again.
     """
@@ -67,7 +68,7 @@ class Presses:
         clock: Clock,
         bus: Bus,
         accept: Callable[[Message], Awaitable[bool]],
-        asked: Callable[[str], tuple[Message, str] | None],
+        writer: Callable[[str], CardWriter | None],
         stop: Callable[[str], Awaitable[object]],
         window_s: float,
     ) -> None:
@@ -76,7 +77,7 @@ class Presses:
         self._clock = clock
         self._bus = bus
         self._accept = accept
-        self._asked = asked
+        self._writer = writer
         self._stop = stop
         self._window_s = window_s
 
@@ -128,14 +129,15 @@ class Presses:
         return Pressed(told=Told.THANKS)
 
     async def _stopped(self, press: Press) -> Pressed:
-        asked = self._asked(press.turn_id)
-        if asked is None:
+        writer = self._writer(press.turn_id)
+        if writer is None:
             return Pressed(told=Told.OVER, dropped="press_too_late")
-        message, card_message_id = asked
-        if not at_home(press, message, card_message_id):
+        message = writer.message
+        if not at_home(press, message, writer.card_message_id):
             return Pressed(told=Told.OVER, dropped="press_elsewhere")
         if press.person != message.sender_id:
             return Pressed(told=Told.NOT_YOURS, dropped="press_not_theirs")
+        writer.was_stopped = True  # before its outcome is stored
         for turn_id in dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])):
             await self._stop(turn_id)
         return Pressed(told=Told.STOPPING)
