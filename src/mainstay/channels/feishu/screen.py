@@ -55,7 +55,7 @@ class Screen:
     text: str = ""
     shown_text: str | None = ""
     shown_status: str | None = ""
-    lasting_s: int = 0
+    lasting_s: float = 0.0
     _agent: str = ""
     _model: str = ""
 
@@ -88,7 +88,7 @@ class Screen:
         """So long has it been going on: said once it is long, then whenever the line is written."""
         due = seconds - self.lasting_s >= self.every_s
         if due or (self.lasting_s and self.status_line() != self.shown_status):
-            self.lasting_s = int(seconds)
+            self.lasting_s = seconds
 
     def next_write(self) -> tuple[str, str] | None:
         """The element to write and its content; None when the card is up to date.
@@ -109,7 +109,7 @@ class Screen:
         """What is going on, as a card takes it."""
         agent = "" if self.status == _ROUTING[self.language].format(self._agent) else self._agent
         names = (agent, self._model) if self.names else ()
-        lasting = _SECONDS[self.language].format(self.lasting_s) if self.lasting_s else ""
+        lasting = _SECONDS[self.language].format(max(1, int(self.lasting_s))) if self.lasting_s else ""
         return safe(well_formed(" · ".join(part for part in (self.status, *names, lasting) if part)))
 
     def answer(self) -> str:
