@@ -92,6 +92,8 @@ async def test_an_opinion_counts_once_for_each_person_and_can_be_changed(world, 
         (message.turn_id, "down", ""),
         (message.turn_id, "down", "up"),
     ]
+    detail = process.channel.checks()[0]().detail
+    assert (detail["opinionsUp"], detail["opinionsDown"]) == (1, 2)
     [verdict] = [each for each in await world.platform.outcomes() if each.message_id == message.external_id]
     assert (verdict.outcomes, verdict.unfinished) == (1, 0)
 

@@ -4,6 +4,7 @@ What leads to an answer becomes a message like every other: stored before the pe
 stored, and told to whoever counts. An answer is stopped the way it is when its question is taken back.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -16,6 +17,7 @@ from mainstay.channels.feishu.press import (
     Dropped,
     Press,
     Told,
+    Vote,
     at_home,
     follow_up,
     other_try,
@@ -80,6 +82,8 @@ class Presses:
         self._writer = writer
         self._stop = stop
         self._window_s = window_s
+        self.opinions = Counter[Vote]()
+        """How often this process has heard each; who changes their mind is heard again."""
 
     async def pressed(self, event: Json) -> Pressed:
         """Do what was pressed, if it may be done. Raises StorageUnavailable."""
@@ -124,6 +128,7 @@ class Presses:
             return Pressed(told=Told.OVER, dropped=vote.reason)
         before = await self._feedback.give(press.turn_id, press.person, vote)
         if known is not None and before != vote:
+            self.opinions[vote] += 1
             channel = known.message.channel
             self._bus.emit(FeedbackGiven(turn_id=press.turn_id, channel=channel, vote=vote, before=before))
         return Pressed(told=Told.THANKS)
