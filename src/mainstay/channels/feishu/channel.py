@@ -62,6 +62,10 @@ async def _never(_turn_id: str) -> bool:
     return False
 
 
+async def _unknown(_turn_id: str) -> None:
+    return None
+
+
 async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
     return ()
 
@@ -78,6 +82,7 @@ class FeishuChannel:
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
         suggest: what may be said next under an answer, asked once it was shown.
+        waiting: the message of the turn with this id, if it has no outcome yet; raises StorageUnavailable.
         has_ended: whether nobody works on the turn with this id, nor will; raises StorageUnavailable.
 
     Raises:
@@ -99,6 +104,7 @@ class FeishuChannel:
         http: httpx2.AsyncClient,
         guard: Guard,
         suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
+        waiting: Callable[[str], Awaitable[Message | None]] = _unknown,
         has_ended: Callable[[str], Awaitable[bool]] = _never,
     ) -> None:
         settings.validate(name)
@@ -151,6 +157,7 @@ class FeishuChannel:
             bus=bus,
             accept=accept,
             writer=self._writers.get,
+            waiting=waiting,
             stop=recalled,
             window_s=retry_window_s,
         )

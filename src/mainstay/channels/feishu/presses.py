@@ -58,6 +58,7 @@ class Presses:
         bus: hears of opinions.
         accept: stores a message; raises StorageUnavailable.
         writer: what writes the answer to the turn of that id, if this process does.
+        waiting: the message of the turn of that id, if it has no outcome yet; raises StorageUnavailable.
         stop: ends the answer to the turn of that id; raises StorageUnavailable.
         window_s: how long after its failure a turn may be tried again.
     """
@@ -71,6 +72,7 @@ class Presses:
         bus: Bus,
         accept: Callable[[Message], Awaitable[bool]],
         writer: Callable[[str], CardWriter | None],
+        waiting: Callable[[str], Awaitable[Message | None]],
         stop: Callable[[str], Awaitable[object]],
         window_s: float,
     ) -> None:
@@ -80,6 +82,7 @@ class Presses:
         self._bus = bus
         self._accept = accept
         self._writer = writer
+        self._waiting = waiting
         self._stop = stop
         self._window_s = window_s
         self.opinions = Counter[Vote]()
@@ -134,15 +137,16 @@ class Presses:
         return Pressed(told=Told.THANKS)
 
     async def _stopped(self, press: Press) -> Pressed:
-        writer = self._writer(press.turn_id)
-        if writer is None:
+        writer = self._writer(press.turn_id)  # none while another process writes, or until one goes on
+        message = writer.message if writer else await self._waiting(press.turn_id)
+        if message is None:
             return Pressed(told=Told.OVER, dropped="press_too_late")
-        message = writer.message
-        if not at_home(press, message, writer.card_message_id):
+        if not at_home(press, message, writer.card_message_id if writer else ""):
             return Pressed(told=Told.OVER, dropped="press_elsewhere")
         if press.person != message.sender_id:
             return Pressed(told=Told.NOT_YOURS, dropped="press_not_theirs")
-        writer.was_stopped = True  # before its outcome is stored
+        if writer:
+            writer.was_stopped = True  # before its outcome is stored
         for turn_id in dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])):
             await self._stop(turn_id)
         return Pressed(told=Told.STOPPING)
