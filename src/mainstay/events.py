@@ -20,6 +20,7 @@ __all__ = [
     "AttemptFailed",
     "BreakerChanged",
     "BudgetReached",
+    "CardClosed",
     "CardCreated",
     "CardSent",
     "CardUpdated",
@@ -361,6 +362,14 @@ class CardUpdated(Event):
     name: ClassVar[str] = "card.updated"
     turn_id: str
     chars: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardClosed(Event):
+    """A card that no outcome will close, because there is none that could be shown, says so now."""
+
+    name: ClassVar[str] = "card.closed"
+    turn_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ __all__ = [
     "HandedOver",
     "Hop",
     "Message",
+    "ModelAsked",
     "ModelUsage",
     "Notebook",
     "Outcome",
@@ -225,6 +226,19 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAsked:
+    """A model is asked for the answer, the next of the chain too where one has failed.
+
+    Attributes:
+        agent: on whose behalf.
+        model: the configured name.
+    """
+
+    agent: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolStarted:
     """A tool is being run for the answer."""
 
@@ -321,7 +335,15 @@ class Finished:
 
 
 AnswerEvent = (
-    TextAppended | TextReplaced | Status | HandedOver | ToolStarted | ToolFinished | Suggestions | Finished
+    TextAppended
+    | TextReplaced
+    | Status
+    | HandedOver
+    | ModelAsked
+    | ToolStarted
+    | ToolFinished
+    | Suggestions
+    | Finished
 )
 
 

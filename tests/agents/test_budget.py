@@ -14,7 +14,7 @@ from mainstay.agents.standing import Standing
 from mainstay.checks import Condition
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, BudgetReached, ErrorSeen
-from mainstay.messages import Finished, ModelUsage, Outcome, Responder, TextReplaced
+from mainstay.messages import Finished, ModelAsked, ModelUsage, Outcome, Responder, TextReplaced
 from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings, Price
 from mainstay.recovery.breaker.model import BreakerSettings
@@ -240,7 +240,7 @@ async def test_with_nobody_else_the_person_is_told(routed: Bench) -> None:
     routed.budget = BudgetSettings(allow=("m",))
     events, final = await routed.ask(routed.responder(["primary"]), "count to 3")
     assert (final.outcome, final.category, final.text) == (Outcome.FAILED, Category.PERMISSION, "")
-    assert events == [final]
+    assert events == [ModelAsked(agent="manager", model="primary"), final]
 
 
 async def test_an_answer_in_one_piece_by_another_model_is_not_shown_and_is_paid_for(routed: Bench) -> None:

@@ -12,7 +12,7 @@ from mainstay.bus import Bus
 from mainstay.checks import Condition
 from mainstay.errors import Category
 from mainstay.events import AgentCalled, AttemptFailed, ModelHop
-from mainstay.messages import Finished, HandedOver, Outcome, Status
+from mainstay.messages import Finished, HandedOver, ModelAsked, Outcome, Status
 from mainstay.models.budget.ledger import Ledger
 from mainstay.models.budget.model import BudgetSettings
 from mainstay.models.model import ModelSettings
@@ -65,6 +65,14 @@ async def test_what_would_fail_again_is_not_asked_again(bench) -> None:
         _, final = await bench.ask(bench.responder(["primary"]), "count to 3")
         assert final.outcome is Outcome.FAILED
     assert bench.primary.record.total == 3
+
+
+async def test_it_is_told_which_model_is_asked_before_anybody_knows_whether_it_answers(bench) -> None:
+    bench.primary.faults.inject("server-error", times=1)
+    events, _ = await bench.ask(bench.responder(), "count to 3")
+    asked = [ModelAsked(agent="manager", model=name) for name in ("primary", "fallback")]
+    assert events[:2] == asked
+    assert [event for event in events if isinstance(event, ModelAsked)] == asked
 
 
 async def test_a_short_rate_limit_is_waited_out_and_a_long_one_is_told(bench, clock: ManualClock) -> None:

@@ -109,6 +109,23 @@ async def test_a_kill_after_each_step_leaves_one_outcome(step: str, tmp_path: Pa
         await made.end()
 
 
+async def test_the_card_of_a_killed_turn_of_which_nothing_can_be_read_says_that_no_answer_comes(
+    tmp_path: Path,
+) -> None:
+    async with project(tmp_path, CONFIGURATION, sandbox=SANDBOX) as made:
+        await made.start("-m", "mainstay.testing.dying", "card.updated")
+        await made.sandbox.say("hello")
+        assert await made.ended() == -9
+        with closing(sqlite3.connect(made.directory / ".mainstay" / "mainstay.db")) as database, database:
+            assert database.execute("update inbox set message = '{'").rowcount == 1
+        await made.start()
+        await assert_one_outcome_each(made, 1)
+        [snapshot] = (await made.sandbox.record()).messages
+        assert "Please ask again." in snapshot.text
+        await assert_nothing_says_that_it_thinks(made)
+        await made.end()
+
+
 async def strike(made: Project, at: str) -> None:
     """The worker is killed, or what it hears by."""
     match at:

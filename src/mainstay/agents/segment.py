@@ -22,7 +22,7 @@ from mainstay.agents.tools import AgentTool, Run, ToolResult, ToolUnavailable
 from mainstay.agents.work import Work
 from mainstay.errors import Category
 from mainstay.events import AttemptFailed, ModelHop, ToolRan
-from mainstay.messages import AnswerEvent, Status, Step, ToolFinished, ToolStarted
+from mainstay.messages import AnswerEvent, ModelAsked, Status, Step, ToolFinished, ToolStarted
 from mainstay.models.budget.account import Account
 from mainstay.models.budget.model import Reached
 from mainstay.models.cost import Meter
@@ -30,7 +30,7 @@ from mainstay.models.estimate import input_tokens
 from mainstay.recovery import notices
 from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.fallback import Fallback
-from mainstay.recovery.call.model import CallEvent, Done, GaveUp, Hopped, Item, Lost, Piece, Waiting
+from mainstay.recovery.call.model import Began, CallEvent, Done, GaveUp, Hopped, Item, Lost, Piece, Waiting
 from mainstay.recovery.deadline import until
 from mainstay.recovery.model import Failure
 from mainstay.units import format_dollars
@@ -160,6 +160,8 @@ class Segment:
         async with aclosing(self._call(messages, parameters)) as events:
             async for event in events:
                 match event:
+                    case Began(model):
+                        yield ModelAsked(agent=self._agent.name, model=model)
                     case Item(text):
                         yield work.screen.put(text)
                     case GaveUp():

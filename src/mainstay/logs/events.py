@@ -160,6 +160,7 @@ LINES: Final[dict[type[happened.Event], Line]] = {
     happened.CardCreated: Line(logging.DEBUG, lambda _: "card created"),
     happened.CardSent: Line(logging.DEBUG, lambda _: "card sent"),
     happened.CardUpdated: Line(logging.DEBUG, lambda e: f"card shows {e.chars} characters"),
+    happened.CardClosed: Line(logging.WARNING, lambda _: "card closed, as no outcome could be shown on it"),
     happened.OutcomeDelivered: Line(logging.INFO, lambda e: f"outcome delivered as {e.via}"),
     happened.DeliveryRetried: Line(
         logging.WARNING, lambda e: f"outcome not taken by the platform yet, after {e.tries} tries: {e.reason}"

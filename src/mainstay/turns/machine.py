@@ -17,6 +17,7 @@ from mainstay.messages import (
     Finished,
     HandedOver,
     Message,
+    ModelAsked,
     Outcome,
     Status,
     Suggestions,
@@ -99,7 +100,7 @@ class Transcript:
                 self.agent = event.to_agent
             case Finished():
                 self.final = event
-            case Status() | ToolStarted() | ToolFinished() | Suggestions():
+            case Status() | ModelAsked() | ToolStarted() | ToolFinished() | Suggestions():
                 pass
 
     def failed(self, category: Category, notice: str, *, retryable: bool) -> Finished:

@@ -103,6 +103,7 @@ class World:
     accepted: list[Message] = field(default_factory=list)
     recalled: list[str] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
 
     async def process(self, *, later_s: float = 0.0, **changes: object) -> Process:
         """Start one; it runs until it is killed, or until the test ends."""
@@ -119,6 +120,7 @@ class World:
             accept=self.accept,
             recalled=self.recall,
             answered_before=self.answered_before,
+            has_ended=self.has_ended,
             retry_window_s=WINDOW_S,
             http=http,
             guard=Breaker("channel:feishu", self.breaker),
@@ -140,6 +142,9 @@ class World:
 
     async def answered_before(self, turn_id: str) -> bool:
         return turn_id in self.answered
+
+    async def has_ended(self, turn_id: str) -> bool:
+        return turn_id in self.ended
 
     async def listen(self, process: Process) -> None:
         """Let the platform call this process from now on."""

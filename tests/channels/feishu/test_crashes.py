@@ -87,10 +87,17 @@ async def test_killed_while_it_streams_the_next_attempt_goes_on_in_the_same_card
 
     process = await world.process()
     replier = process.channel.replier(message, message.turn_id, 2)
+
+    async def shows(text, status):
+        async def shown():
+            [reply] = await world.replies(message)
+            return (reply.text, reply.status) == (text, status)
+
+        await world.eventually(shown)
+
+    await shows("half of the", "Continuing after an interruption…")
     replier.show(TextAppended("the"))
-    await process.until(CardUpdated)
-    [reply] = await world.replies(message)
-    assert (reply.text, reply.status) == ("the", "Continuing after an interruption…")
+    await shows("the", "Answering…")
     await world.finish(replier, "the answer")
     await one_outcome(world, message)
     assert process.seen(CardCreated) == process.seen(CardSent) == []

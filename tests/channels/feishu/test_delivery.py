@@ -18,6 +18,7 @@ from mainstay.events import (
 from mainstay.messages import (
     Finished,
     HandedOver,
+    ModelAsked,
     Outcome,
     Status,
     TextAppended,
@@ -294,15 +295,18 @@ async def test_the_status_line_follows_the_answer(world):
     replier.show(HandedOver(from_agent="manager", to_agent="okr", strategy="rule"))
     await shows("Routing to okr…")
     replier.show(ToolStarted(call_id="1", tool="search"))
-    await shows("Using search…")
+    await shows("Using search… · okr")
     replier.show(ToolFinished(call_id="1", tool="search", ok=True))
-    await shows("okr is answering…")
+    await shows("Answering… · okr")
+    replier.show(ModelAsked(agent="okr", model="primary"))
     replier.show(TextAppended("the wrong"))
+    await shows("Answering… · okr · primary")
+    replier.show(ModelAsked(agent="okr", model="fallback"))
     replier.show(TextReplaced("the answer"))
-    await process.until(CardUpdated)
+    await shows("Answering… · okr · fallback")
     await world.finish(replier, "the answer")
     assert await outcome_of(world, message) == ("card", "the answer")
-    assert len(statuses) == 5
+    assert len(statuses) == 7
 
 
 async def test_a_stream_that_the_platform_closed_is_opened_again(world):

@@ -27,6 +27,8 @@ PLAIN = "# T\n> q\n1. a\n- b [l](https://e.org) **b** ~~s~~ <br> a<b"
         ("![still being wri", "!\u200b[still being wri"),
         ("`![a](https://e.org)` and ``<link>` <link>``", "`![a](https://e.org)` and ``<link>` <link>``"),
         ("```\n![a](https://e.org) <button>\n```\n", "```\n![a](https://e.org) <button>\n```\n"),
+        ("a\u2028```\n<button>", "a\u2028```\n<\u200bbutton>"),
+        ("\u2028```\n<button>", "\u2028```\n<\u200bbutton>"),
         ("<button>x</button>", "<\u200bbutton>x<\u200b/button>"),
         ("<text_tag color='red'>new</text_tag>", "<\u200btext_tag color='red'>new<\u200b/text_tag>"),
         ('{"tag":"button","text":"x"}', '{"tag":"button","text":"x"}'),
@@ -105,6 +107,7 @@ def flaws(lines: list[str], limit: int, module: object = markdown) -> str:
     return ""
 
 
+@settings(deadline=None)
 @given(st.lists(LINES, max_size=120), st.sampled_from([400, 700, 1500]))
 def test_pages_are_the_text_and_fit(lines: list[str], limit: int) -> None:
     assert flaws(lines, limit) == ""
@@ -128,7 +131,7 @@ MUTANTS = {
 def test_a_worse_way_to_cut_would_be_noticed(name: str) -> None:
     wrong = mutant(markdown, *MUTANTS[name])
 
-    @settings(database=None, derandomize=True, max_examples=500)
+    @settings(database=None, derandomize=True, deadline=None, max_examples=500)
     @given(st.lists(LINES, max_size=120), st.sampled_from([400, 700, 1500]))
     def noticed(lines: list[str], limit: int) -> None:
         assert flaws(lines, limit, wrong) == ""
@@ -152,6 +155,7 @@ def test_a_page_ends_between_paragraphs_where_it_can() -> None:
     assert all(page.body.endswith("\n\n") for page in pages(text, 500))
 
 
+@settings(deadline=None)
 @given(st.lists(LINES, max_size=60))
 def test_the_platform_takes_whatever_is_written(lines: list[str]) -> None:
     for card in final_cards("".join(lines) or "?", ""):

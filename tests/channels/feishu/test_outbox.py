@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import create_engine, inspect, update
 
 from mainstay.channels.feishu.feedback import Feedback
-from mainstay.channels.feishu.machine import final_sequence
 from mainstay.channels.feishu.model import Offer
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.streaming import final_sequence
 from mainstay.channels.feishu.tables import HEAD, metadata
 from mainstay.channels.feishu.tables import outbox as outbox_table
 from mainstay.errors import StorageUnavailable

@@ -92,6 +92,8 @@ async def test_an_opinion_counts_once_for_each_person_and_can_be_changed(world, 
         (message.turn_id, "down", ""),
         (message.turn_id, "down", "up"),
     ]
+    detail = process.channel.checks()[0]().detail
+    assert (detail["opinionsUp"], detail["opinionsDown"]) == (1, 2)
     [verdict] = [each for each in await world.platform.outcomes() if each.message_id == message.external_id]
     assert (verdict.outcomes, verdict.unfinished) == (1, 0)
 
@@ -162,11 +164,11 @@ async def test_who_asked_can_stop_the_answer_and_nobody_else(world, stoppable):
     assert stopped == []
     assert await told(world, reply, "Stop", user="ou_asker") == "Stopping…"
     assert stopped == [message.turn_id]
-    await world.finish(replier, "half", Outcome.CANCELLED)
+    await world.finish(replier, "", Outcome.CANCELLED)
     verdict = await world.until_final(message)
     assert (verdict.outcomes, verdict.unfinished) == (1, 0)
     [reply] = await world.replies(message)
-    assert (reply.text, reply.actions) == ("half", ())
+    assert (reply.text, reply.actions) == ("half\nStopped, as you asked.", ())
     value = {"action": "stop", "turn": message.turn_id}
     _, answer = await world.platform.click(reply.message_id, {"tag": "button", "value": value}, user="ou_asker")
     assert answer["toast"]["content"] == "That is over already."

@@ -17,6 +17,7 @@ from mainstay.recovery.call.candidate import Candidate
 from mainstay.recovery.call.fallback import Fallback, NobodyAnswered
 from mainstay.recovery.call.model import (
     Alive,
+    Began,
     CallEvent,
     Done,
     GaveUp,
@@ -49,7 +50,7 @@ async def run(
         lambda candidate: chain[candidate.name](), deadline=CLOCK.monotonic() + deadline
     )
     async with aclosing(asking) as events:
-        return [event async for event in events]
+        return [event async for event in events if not isinstance(event, Began)]
 
 
 async def good() -> AsyncGenerator[Piece[str, str], None]:
@@ -125,6 +126,7 @@ async def test_each_limit_ends_an_attempt(stream: Stream, limits: Limits, deadli
 async def test_a_reader_who_takes_long_is_no_idle_candidate() -> None:
     chain = Fallback([Candidate("a", good, limits=Limits(idle_s=0.02))])
     async with aclosing(chain.run(lambda _: good())) as events:
+        assert await anext(events) == Began("a")
         assert await anext(events) == Item("good", 4)
         await asyncio.sleep(0.05)
         assert await anext(events) == Done("answer", "a")
@@ -155,6 +157,7 @@ async def test_the_attempt_is_closed_with_the_call_and_counts_as_nobody_s_failur
     breaker, bulkhead, heard = Breaker("a"), Bulkhead("a", 1, 0), list[object]()
     candidates = [Candidate("a", watched, breaker=breaker, bulkhead=bulkhead), Candidate("b", watched)]
     events = Fallback(candidates, on_event=heard.append).run(lambda _: watched())
+    assert await anext(events) == Began("a")
     assert await anext(events) == Item("half", 4)
     assert bulkhead.running == 1
     if how == "cancel":

@@ -129,6 +129,27 @@ async def test_it_streams_a_card_from_creation_to_its_end(sdk: Sdk) -> None:
     assert (verdict.outcomes, verdict.texts) == (1, ("The end",))
 
 
+async def test_it_changes_parts_of_a_card(sdk: Sdk) -> None:
+    kit, v1 = sdk.cardkit, sdk.client.cardkit.v1
+    card_id = sdk.world.card(streaming_card("The answer", streaming=False))
+    note = json.dumps([{"tag": "markdown", "element_id": "note", "content": "a note"}])
+    adding = kit.CreateCardElementRequestBody.builder().type("append").elements(note).sequence(1).build()
+    request = kit.CreateCardElementRequest.builder().card_id(card_id).request_body(adding).build()
+    assert (await sdk.ask(v1.card_element.create, request)).code == 0
+    patching = kit.PatchCardElementRequestBody.builder().partial_element('{"content":"more"}').sequence(2).build()
+    to_note = kit.PatchCardElementRequest.builder().card_id(card_id).element_id("note")
+    assert (await sdk.ask(v1.card_element.patch, to_note.request_body(patching).build())).code == 0
+    actions = json.dumps([{"action": "delete_elements", "params": {"element_ids": ["status"]}}])
+    batching = kit.BatchUpdateCardRequestBody.builder().actions(actions).sequence(3).build()
+    request = kit.BatchUpdateCardRequest.builder().card_id(card_id).request_body(batching).build()
+    assert (await sdk.ask(v1.card.batch_update, request)).code == 0
+    elements = sdk.world.tenant.cards.cards[card_id].content["body"]["elements"]
+    assert [(each["element_id"], each["content"]) for each in elements] == [
+        ("answer", "The answer"),
+        ("note", "more"),
+    ]
+
+
 async def test_it_sees_codes_log_ids_and_the_seconds_to_wait(sdk: Sdk) -> None:
     missing = await sdk.reply("om_none", "text", '{"text":"x"}')
     assert missing.code == 99992354

@@ -14,6 +14,7 @@ from mainstay.messages import (
     AnswerEvent,
     Finished,
     HandedOver,
+    ModelAsked,
     Status,
     Suggestions,
     TextAppended,
@@ -65,7 +66,7 @@ class Answer:
             case Suggestions(texts):
                 self.suggestions = texts
                 self._mark("suggestions", {"texts": list(texts)})
-            case Finished():
+            case ModelAsked() | Finished():
                 pass
             case _:
                 assert_never(event)

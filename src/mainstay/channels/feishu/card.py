@@ -31,6 +31,7 @@ __all__ = [
     "footer_of",
     "outcome_text",
     "post_message",
+    "stopped",
     "streamed",
     "streaming_card",
     "streaming_settings",
@@ -48,12 +49,21 @@ _FRAME: Final = 6 * 1024
 """Bytes of a card that are kept free for everything but the answer."""
 _MAX_CARDS: Final = 12
 _EMPTY: Final = "…"
-_CUT: Final = "\n\n[The rest did not fit into a message and was cut off here.]"
+_CUT: Final[Mapping[Language, str]] = {
+    "en": "\n\n[The rest did not fit into a message and was cut off here.]",
+    "zh": "\n\n[内容过长，其余部分已省略。]",
+}
 _CONTINUED: Final[Mapping[Language, str]] = {"en": "Continued below ↓", "zh": "下接下一条 ↓"}
-_POLICY: Final = "The answer can not be shown: the platform's content policy refused it."
-_STOPPED: Final = "Stopped, as you asked."
-_FAILED: Final = "Sorry, this could not be answered."
-_NOTHING: Final = "There is nothing to add."
+_POLICY: Final[Mapping[Language, str]] = {
+    "en": "The answer can not be shown: the platform's content policy refused it.",
+    "zh": "回答无法显示：未通过平台的内容审核。",
+}
+_STOPPED: Final[Mapping[Language, str]] = {"en": "Stopped, as you asked.", "zh": "已按您的要求停止。"}
+_FAILED: Final[Mapping[Language, str]] = {
+    "en": "Sorry, this could not be answered.",
+    "zh": "抱歉，这条消息未能得到回答。",
+}
+_NOTHING: Final[Mapping[Language, str]] = {"en": "There is nothing to add.", "zh": "没有需要补充的内容。"}
 
 
 def summary_of(text: str) -> str:
@@ -91,12 +101,12 @@ def final_cards(
         notice: a line of ours about it, or in its place.
         footer: who has answered.
         buttons: what can be pressed.
-        language: of the line that says that there is a next card.
+        language: of the lines that say that there is a next card, or that the end was cut off.
     """
     parts = [page.content for page in pages(text, CARD_LIMIT - _FRAME)] if text else []
     if len(parts) > _MAX_CARDS:
         parts[_MAX_CARDS:] = []
-        parts[-1] += _CUT
+        parts[-1] += _CUT[language]
     ending = [("notice" if parts else ANSWER, safe(notice)), (STATUS, safe(footer))]
     cards = [_card(_config(part), [(ANSWER, part), ("continued", _CONTINUED[language])]) for part in parts[:-1]]
     last = [(ANSWER, part) for part in parts[-1:]]
@@ -150,24 +160,31 @@ def post_message(text: str) -> str:
     return orjson.dumps({"zh_cn": {"title": "", "content": [line]}}).decode()
 
 
-def text_message(text: str) -> str:
+def text_message(text: str, language: Language = "en") -> str:
     """The content of a plain text message; its end is cut off, with a word about it, if it is too long."""
     content = orjson.dumps({"text": safe(text)})
     if len(content) <= TEXT_LIMIT:
         return content.decode()
-    return orjson.dumps({"text": head(safe(text), TEXT_LIMIT - 200) + _CUT}).decode()
+    return orjson.dumps({"text": head(safe(text), TEXT_LIMIT - 200) + _CUT[language]}).decode()
 
 
-def outcome_text(outcome: Outcome, text: str, notice: str, *, apologise: bool) -> tuple[str, str]:
+def stopped(language: Language) -> str:
+    """The line about an answer that who asked has ended."""
+    return _STOPPED[language]
+
+
+def outcome_text(
+    outcome: Outcome, text: str, notice: str, *, apologise: bool, language: Language = "en"
+) -> tuple[str, str]:
     """Text and notice of an outcome; never both empty, because an outcome has to be seen."""
     if apologise:
-        return "", _POLICY
+        return "", _POLICY[language]
     if text or notice:
         return text, notice
     match outcome:
         case Outcome.CANCELLED:
-            return "", _STOPPED
+            return "", _STOPPED[language]
         case Outcome.FAILED:
-            return "", _FAILED
+            return "", _FAILED[language]
         case Outcome.ANSWERED:
-            return "", _NOTHING
+            return "", _NOTHING[language]

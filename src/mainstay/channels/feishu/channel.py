@@ -25,9 +25,10 @@ from mainstay.channels.feishu.governor.model import Mode
 from mainstay.channels.feishu.governor.quota import Quota
 from mainstay.channels.feishu.governor.sqlite import StoredCalls
 from mainstay.channels.feishu.intake import Intake
+from mainstay.channels.feishu.leftovers import Leftovers
 from mainstay.channels.feishu.machine import Refusal, backoff
 from mainstay.channels.feishu.marks import Marks
-from mainstay.channels.feishu.model import Bot, Delivery, FeishuSettings, Via
+from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.presses import Presses
 from mainstay.channels.feishu.pump import Pump
 from mainstay.channels.feishu.reading import Reader
@@ -37,12 +38,13 @@ from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.standing import standing
 from mainstay.channels.feishu.webhook import Webhook, webhook_path
 from mainstay.channels.feishu.writer import CardWriter
+from mainstay.channels.feishu.writers import Writers
 from mainstay.checks import Check, Condition
 from mainstay.clock import Clock
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen, QuotaChanged
 from mainstay.guard import Guard
-from mainstay.messages import Message, Outcome
+from mainstay.messages import Message
 from mainstay.storage.sqlite import Storage
 
 if TYPE_CHECKING:
@@ -54,6 +56,14 @@ _log = logging.getLogger(__name__)
 _RECENT_S: Final = 300.0
 _SEVERITY: Final = ("ok", "degraded", "down")
 _TIDY_EVERY_S: Final = 3600.0
+
+
+async def _never(_turn_id: str) -> bool:
+    return False
+
+
+async def _unknown(_turn_id: str) -> None:
+    return None
 
 
 async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
@@ -72,6 +82,8 @@ class FeishuChannel:
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
         suggest: what may be said next under an answer, asked once it was shown.
+        waiting: the message of the turn with this id, if it has no outcome yet; raises StorageUnavailable.
+        has_ended: whether nobody works on the turn with this id, nor will; raises StorageUnavailable.
 
     Raises:
         ConfigError: if the settings would leave the webhook open or the bot mute.
@@ -92,6 +104,8 @@ class FeishuChannel:
         http: httpx2.AsyncClient,
         guard: Guard,
         suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
+        waiting: Callable[[str], Awaitable[Message | None]] = _unknown,
+        has_ended: Callable[[str], Awaitable[bool]] = _never,
     ) -> None:
         settings.validate(name)
         self._name = name
@@ -124,23 +138,26 @@ class FeishuChannel:
         by_reaction = settings.receipts == "reaction"
         self._receipts = Receipts(client=self._client, marks=self._marks, bus=bus) if by_reaction else None
         self._courier = Courier(settings, self._client, self._outbox, bus=bus, clock=clock)
+        self._writers = Writers(self._broke)
+        self._courtesies = Courtesies(settings, self._courier, suggest, broke=self._broke)
+        self._leftovers = Leftovers(outbox=self._outbox, courier=self._courier, bus=bus, has_ended=has_ended)
         self._pump = Pump(
             settings,
             outbox=self._outbox,
             courier=self._courier,
             bus=bus,
             clock=clock,
-            quiet=self._quiet,
-            shown=self._shown,
+            quiet=self._writers.quiet,
+            shown=self._courtesies.shown,
         )
-        self._courtesies = Courtesies(settings, self._courier, suggest)
         self._presses = Presses(
             outbox=self._outbox,
             feedback=Feedback(storage, name, clock=clock),
             clock=clock,
             bus=bus,
             accept=accept,
-            asked=self._asked,
+            writer=self._writers.get,
+            waiting=waiting,
             stop=recalled,
             window_s=retry_window_s,
         )
@@ -155,7 +172,7 @@ class FeishuChannel:
             edited=self._marks.edited,
             answered_before=answered_before,
             pressed=self._presses.pressed,
-            answered=lambda pressed: self._withdraw(pressed.turn_id),
+            answered=lambda pressed: self._courtesies.withdraw(pressed.turn_id),
             bot=lambda: self._bot,
             heard=chats.note if chats else lambda _: None,
         )
@@ -179,9 +196,6 @@ class FeishuChannel:
         self._known = asyncio.Event()
         self._last_refusal: Refusal | None = None
         self._refused_at_s = 0.0
-        self._writers: dict[str, CardWriter] = {}
-        self._withdrawing: set[str] = set()
-        self._tasks: asyncio.TaskGroup | None = None
 
     @property
     def routes(self) -> list[tuple[str, ASGIApp]]:
@@ -209,19 +223,20 @@ class FeishuChannel:
         """Stay connected and show outcomes, until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                for turn_id, writer in self._writers.items():
-                    self._start(turn_id, writer)
+                self._writers.run_in(tasks)
+                self._courtesies.run_in(tasks)
                 tasks.create_task(self._stay_connected())
                 if self.connections is not None:
                     tasks.create_task(self._hear(self.connections))
                 tasks.create_task(self._tidy())
+                tasks.create_task(self._leftovers.run())
                 if self._receipts is not None:
                     tasks.create_task(self._receipts.run())
                 tasks.create_task(self._calls.run())
                 await self._pump.run()
         finally:
-            self._tasks = None
+            self._writers.run_in(None)
+            self._courtesies.run_in(None)
 
     def leave(self) -> None:
         """Take no events over long connections any more; outcomes are shown as before."""
@@ -255,7 +270,7 @@ class FeishuChannel:
 
         The card of the turn that it tries again loses its button, if it still has it.
         """
-        self._withdraw(message.retry_of)
+        self._courtesies.withdraw(message.retry_of)
         writer = CardWriter(
             message,
             turn_id,
@@ -267,14 +282,8 @@ class FeishuChannel:
             bus=self._bus,
             clock=self._clock,
         )
-        earlier = self._writers.get(turn_id)
-        if earlier is not None:
-            earlier.silence()
-        if message.notice:
-            writer.silence()
-        else:
-            self._writers[turn_id] = writer
-            self._start(turn_id, writer)
+        if not message.notice:
+            self._writers.add(turn_id, writer)
         return FeishuReplier(
             message, turn_id, attempt, settings=self._settings, writer=writer, outbox=self._outbox, pump=self._pump
         )
@@ -311,6 +320,8 @@ class FeishuChannel:
                 "callsThisMonth": self._quota.used(self._clock.now()),
                 "monthlyQuota": self._settings.monthly_quota or None,
                 "quota": self._gate.mode.value,
+                "opinionsUp": self._presses.opinions["up"],
+                "opinionsDown": self._presses.opinions["down"],
                 "dropped": self._intake.dropped.total(),
                 **(self.connections.detail() if self.connections else {}),
                 "receiptsDropped": self._receipts.dropped.total() if self._receipts else 0,
@@ -338,55 +349,6 @@ class FeishuChannel:
             async with asyncio.timeout(self._settings.request_timeout):
                 await self._known.wait()
         await connections.run()
-
-    def _start(self, turn_id: str, writer: CardWriter) -> None:
-        """At once, or when `run` begins."""
-        if self._tasks is not None:
-            self._tasks.create_task(self._follow(turn_id, writer), name=f"card {turn_id}")
-
-    async def _follow(self, turn_id: str, writer: CardWriter) -> None:
-        try:
-            await writer.run()
-        except Exception as error:  # noqa: BLE001  one card's bug must not end the others; the outcome still comes
-            self._broke(error, "feishu.card", turn_id)
-        finally:
-            if self._writers.get(turn_id) is writer:
-                del self._writers[turn_id]
-
-    def _withdraw(self, turn_id: str) -> None:
-        if turn_id and turn_id not in self._withdrawing and self._tasks is not None:
-            self._withdrawing.add(turn_id)
-            self._tasks.create_task(self._withdrawn(turn_id), name=f"withdraw {turn_id}")
-
-    async def _withdrawn(self, turn_id: str) -> None:
-        try:
-            await self._courtesies.withdraw(turn_id)
-        except Exception as error:  # noqa: BLE001  a button that stays must not end the channel
-            self._broke(error, "feishu.press", turn_id)
-        finally:
-            self._withdrawing.discard(turn_id)
-
-    def _asked(self, turn_id: str) -> tuple[Message, str] | None:
-        """The message that is being answered, and the message that shows its card."""
-        writer = self._writers.get(turn_id)
-        return (writer.message, writer.card_message_id) if writer is not None else None
-
-    def _shown(self, delivery: Delivery) -> None:
-        """Called when an outcome was shown: what is offered under an answer comes after it."""
-        wanted = delivery.outcome is Outcome.ANSWERED and delivery.via is Via.CARD and not delivery.suggestions
-        if wanted and self._tasks is not None:
-            self._tasks.create_task(self._suggested(delivery), name=f"suggest {delivery.turn_id}")
-
-    async def _suggested(self, delivery: Delivery) -> None:
-        try:
-            await self._courtesies.suggest(delivery)
-        except Exception as error:  # noqa: BLE001  what is only offered must not end the channel
-            self._broke(error, "feishu.suggestions", delivery.turn_id)
-
-    async def _quiet(self, turn_id: str, attempt: int) -> None:
-        writer = self._writers.get(turn_id)
-        if writer is not None and writer.attempt <= attempt:
-            await writer.stop()
 
     def _broke(self, error: Exception, where: str, turn_id: str) -> None:
         _log.error("a card could not be written", exc_info=error)

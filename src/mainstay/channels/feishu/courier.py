@@ -18,9 +18,11 @@ from mainstay.bus import Bus
 from mainstay.channels.feishu.buttons import feedback_buttons, retry_button, suggestions
 from mainstay.channels.feishu.card import final_cards, fits, outcome_text, post_message, text_message
 from mainstay.channels.feishu.client import FeishuClient, Refused
-from mainstay.channels.feishu.machine import Action, final_sequence, replaceable
+from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.model import Card, Delivery, FeishuSettings, Offer, Via
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.streaming import LAST_SEQUENCE, final_sequence, replaceable
+from mainstay.channels.feishu.wording import NOTHING_MORE
 from mainstay.clock import Clock
 from mainstay.events import CardCreated, CardSent
 from mainstay.messages import Message, Outcome
@@ -100,7 +102,7 @@ class Courier:
             await self._outbox.degrade(
                 delivery.seq, Via.TEXT, apologise=delivery.apologise, error="too long for a post"
             )
-        await self._as_message(delivery, Via.TEXT, text_message(said))
+        await self._as_message(delivery, Via.TEXT, text_message(said, language_of(delivery.message.text)))
         return Via.TEXT
 
     async def withdraw(self, turn_id: str) -> None:
@@ -124,6 +126,14 @@ class Courier:
                 if refused.refusal.action is Action.WAIT:
                     raise
         await self._outbox.retire_card(card)
+
+    async def close(self, card: Card) -> None:
+        """Say on a card that nothing more will come, for good: no worker can write it after that."""
+        if card.retired:
+            await self._delete(card.retired)
+        if card.card_id:
+            [content] = final_cards("", NOTHING_MORE)
+            await self._client.replace_card(card.card_id, content, LAST_SEQUENCE)
 
     async def _delete(self, message_id: str) -> None:
         """Take a message back, if the platform ever lets us."""
@@ -204,7 +214,10 @@ class Courier:
 
 
 def _said(delivery: Delivery) -> tuple[str, str]:
-    return outcome_text(delivery.outcome, delivery.text, delivery.notice, apologise=delivery.apologise)
+    language = language_of(delivery.message.text)
+    return outcome_text(
+        delivery.outcome, delivery.text, delivery.notice, apologise=delivery.apologise, language=language
+    )
 
 
 def _gist(content: str) -> str:

@@ -26,7 +26,9 @@ _TAG: Final = re.compile(
 )
 _PICTURE: Final = re.compile(r"!\[(?P<words>[^\]\n]{0,200})\](?P<address>\(\s*<?https?://)", re.IGNORECASE)
 _CODE_SPAN: Final = re.compile(r"((?<!`)(`+)(?!`).*?(?<!`)\2(?!`))")
-_FENCE: Final = re.compile(r"(?P<before>[\s>]{0,16})(?P<fence>`{3,32}|~{3,32})(?P<info>.*)", re.DOTALL)
+_LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
+"""What else Unicode takes for the end of a line is none in Markdown: what follows it is not the start of code."""
+_FENCE: Final = re.compile(r"(?P<before>[ \t>]{0,16})(?P<fence>`{3,32}|~{3,32})(?P<info>.*)", re.DOTALL)
 _TABLE_RULE: Final = re.compile(r"\|?\s*:?-+:?(\s*\|\s*:?-+:?)+\s*\|?|\|\s*:?-+:?\s*\|")
 _LONGEST_OPENING: Final = 1024
 """Bytes; a longer first line of code, or head of a table, is not repeated on the next page."""
@@ -96,7 +98,7 @@ class _Block(NamedTuple):
 
 
 def _blocks(text: str) -> Iterator[_Block]:
-    lines = text.splitlines(keepends=True)
+    lines = _LINE.findall(text)
     position = 0
     while position < len(lines):
         line = lines[position]
@@ -104,7 +106,7 @@ def _blocks(text: str) -> Iterator[_Block]:
         if fence and "`" not in fence["info"]:
             end, is_ended = _code_end(lines, position, fence["fence"])
             code, opening = "".join(lines[position:end]), line
-            closing = "" if is_ended else fence["before"].lstrip("\r\n") + fence["fence"]
+            closing = "" if is_ended else fence["before"] + fence["fence"]
             yield _Block("code", code, opening if opening.endswith("\n") else opening + "\n", closing)
         else:
             end = _table_end(lines, position)
@@ -209,7 +211,7 @@ def _page(text: str, opening: str, limit: int) -> tuple[Page, str]:
 def _ended(text: str, cut: int, opening: str) -> tuple[Page, str]:
     body = text[:cut]
     *_, last = _blocks(opening + body)
-    rest = text[cut : cut + _ENDING].splitlines(keepends=True)
+    rest = _LINE.findall(text[cut : cut + _ENDING])
     if last.closing and rest and body.endswith("\n") and rest[0].strip() == last.closing.strip():
         return Page(body + rest[0], opening), ""
     short = size_of(last.opening) <= _LONGEST_OPENING

@@ -94,7 +94,10 @@ class FeishuSettings(ConnectionSettings):
     )
     print_step: int = setting(1, help="How many characters the typewriter of a card shows in a step.")
     status_every: float = duration(
-        "15s", help="How long a card may look the same before it says for how long the answer has been going on."
+        "15s", help="How often the status line of a card says anew for how long the answer has been going on."
+    )
+    status_names: bool = setting(
+        default=True, help="Whether the status line of a card says which agent and model are at work."
     )
     reopen_after: float = duration(
         "9m", help="How long a card streams before it is opened anew; the platform closes it after 10 minutes."

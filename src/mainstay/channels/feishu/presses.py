@@ -4,6 +4,7 @@ What leads to an answer becomes a message like every other: stored before the pe
 stored, and told to whoever counts. An answer is stopped the way it is when its question is taken back.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -16,6 +17,7 @@ from mainstay.channels.feishu.press import (
     Dropped,
     Press,
     Told,
+    Vote,
     at_home,
     follow_up,
     other_try,
@@ -23,6 +25,7 @@ from mainstay.channels.feishu.press import (
     vote_of,
 )
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.writer import CardWriter
 from mainstay.clock import Clock
 from mainstay.events import FeedbackGiven
 from mainstay.messages import Message
@@ -54,7 +57,8 @@ class Presses:
         clock: tells when it was pressed.
         bus: hears of opinions.
         accept: stores a message; raises StorageUnavailable.
-        asked: the message whose answer is being written by this process, and the message that shows its card.
+        writer: what writes the answer to the turn of that id, if this process does.
+        waiting: the message of the turn of that id, if it has no outcome yet; raises StorageUnavailable.
         stop: ends the answer to the turn of that id; raises StorageUnavailable.
         window_s: how long after its failure a turn may be tried again.
     """
@@ -67,7 +71,8 @@ class Presses:
         clock: Clock,
         bus: Bus,
         accept: Callable[[Message], Awaitable[bool]],
-        asked: Callable[[str], tuple[Message, str] | None],
+        writer: Callable[[str], CardWriter | None],
+        waiting: Callable[[str], Awaitable[Message | None]],
         stop: Callable[[str], Awaitable[object]],
         window_s: float,
     ) -> None:
@@ -76,9 +81,12 @@ class Presses:
         self._clock = clock
         self._bus = bus
         self._accept = accept
-        self._asked = asked
+        self._writer = writer
+        self._waiting = waiting
         self._stop = stop
         self._window_s = window_s
+        self.opinions = Counter[Vote]()
+        """How often this process has heard each; who changes their mind is heard again."""
 
     async def pressed(self, event: Json) -> Pressed:
         """Do what was pressed, if it may be done. Raises StorageUnavailable."""
@@ -123,19 +131,22 @@ class Presses:
             return Pressed(told=Told.OVER, dropped=vote.reason)
         before = await self._feedback.give(press.turn_id, press.person, vote)
         if known is not None and before != vote:
+            self.opinions[vote] += 1
             channel = known.message.channel
             self._bus.emit(FeedbackGiven(turn_id=press.turn_id, channel=channel, vote=vote, before=before))
         return Pressed(told=Told.THANKS)
 
     async def _stopped(self, press: Press) -> Pressed:
-        asked = self._asked(press.turn_id)
-        if asked is None:
+        writer = self._writer(press.turn_id)  # none while another process writes, or until one goes on
+        message = writer.message if writer else await self._waiting(press.turn_id)
+        if message is None:
             return Pressed(told=Told.OVER, dropped="press_too_late")
-        message, card_message_id = asked
-        if not at_home(press, message, card_message_id):
+        if not at_home(press, message, writer.card_message_id if writer else ""):
             return Pressed(told=Told.OVER, dropped="press_elsewhere")
         if press.person != message.sender_id:
             return Pressed(told=Told.NOT_YOURS, dropped="press_not_theirs")
+        if writer:
+            writer.was_stopped = True  # before its outcome is stored
         for turn_id in dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])):
             await self._stop(turn_id)
         return Pressed(told=Told.STOPPING)

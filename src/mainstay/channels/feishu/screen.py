@@ -1,9 +1,10 @@
 """What should a card show right now?
 
 Events are folded into one text and one status line; only the latest of each matters, so a slow platform costs
-updates and never text.
+updates and never text. The status line says what is going on, which agent and model are at it, and for how long.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -13,6 +14,7 @@ from mainstay.messages import (
     AnswerEvent,
     Finished,
     HandedOver,
+    ModelAsked,
     Status,
     Suggestions,
     TextAppended,
@@ -20,10 +22,18 @@ from mainstay.messages import (
     ToolFinished,
     ToolStarted,
 )
+from mainstay.recovery.notices import Language
 
 __all__ = ["CONTINUING", "Screen"]
 
-CONTINUING: Final = "Continuing after an interruption…"
+CONTINUING: Final[Mapping[Language, str]] = {
+    "en": "Continuing after an interruption…",
+    "zh": "回答曾中断，正在继续……",
+}
+_ANSWERING: Final[Mapping[Language, str]] = {"en": "Answering…", "zh": "正在回答……"}
+_ROUTING: Final[Mapping[Language, str]] = {"en": "Routing to {}…", "zh": "正在转交给 {}……"}
+_USING: Final[Mapping[Language, str]] = {"en": "Using {}…", "zh": "正在使用 {}……"}
+_SECONDS: Final[Mapping[Language, str]] = {"en": "{} s", "zh": "{} 秒"}
 
 
 @dataclass(slots=True)
@@ -31,56 +41,76 @@ class Screen:
     """What there is to show, and what the card is known to show.
 
     Attributes:
+        language: of the person.
+        names: whether the status line says which agent and model are at work.
+        every_s: how long a card may look the same before it says for how long it has been going on.
         shown_text: None where an earlier attempt may have shown anything.
-        lasting_s: for how long it has been going on, where the status line is to say that.
+        lasting_s: for how long it has been going on, as the status line says it; 0 where it does not.
     """
 
     status: str
+    language: Language = "en"
+    names: bool = True
+    every_s: float = 15.0
     text: str = ""
     shown_text: str | None = ""
     shown_status: str | None = ""
-    lasting_s: int = 0
+    lasting_s: float = 0.0
     _agent: str = ""
+    _model: str = ""
 
     def take(self, event: AnswerEvent) -> None:
         """Fold in one event."""
-        self.lasting_s = 0
         match event:
             case TextAppended(text):
                 self.text += text
+                self.status = _ANSWERING[self.language] if text else self.status
             case TextReplaced(text):
                 self.text = text
+                self.status = _ANSWERING[self.language] if text else self.status
             case Status(text):
                 self.status = text
             case HandedOver():
-                self._agent = event.to_agent
-                self.status = f"Routing to {event.to_agent}…"
+                self._agent, self._model = event.to_agent, ""
+                self.status = _ROUTING[self.language].format(event.to_agent)
+            case ModelAsked():
+                self._agent, self._model = event.agent, event.model
             case ToolStarted():
-                self.status = f"Using {event.tool}…"
+                self.status = _USING[self.language].format(event.tool)
             case ToolFinished():
-                self.status = f"{self._agent} is answering…" if self._agent else "Answering…"
+                self.status = _ANSWERING[self.language]
             case Suggestions() | Finished():
                 pass
             case _:
                 assert_never(event)
 
+    def lasts(self, seconds: float) -> None:
+        """So long has it been going on: said once it is long, then whenever the line is written."""
+        due = seconds - self.lasting_s >= self.every_s
+        if due or (self.lasting_s and self.status_line() != self.shown_status):
+            self.lasting_s = seconds
+
     def next_write(self) -> tuple[str, str] | None:
         """The element to write and its content; None when the card is up to date.
 
-        The status goes first: it changes seldom, and would starve behind a fast text.
+        The status goes before more of a text: it changes seldom, and would starve behind a fast one. What the
+        person waits for is the beginning of the text, which goes before the status.
         """
-        status = self.status_line()
+        status, text = self.status_line(), self.answer()
+        if text and self.shown_text == "":
+            return ANSWER, text
         if status and status != self.shown_status:
             return STATUS, status
-        text = self.answer()
         if text and text != self.shown_text:
             return ANSWER, text
         return None
 
     def status_line(self) -> str:
         """What is going on, as a card takes it."""
-        status = safe(well_formed(self.status))
-        return f"{status} {self.lasting_s} s" if status and self.lasting_s else status
+        agent = "" if self.status == _ROUTING[self.language].format(self._agent) else self._agent
+        names = (agent, self._model) if self.names else ()
+        lasting = _SECONDS[self.language].format(max(1, int(self.lasting_s))) if self.lasting_s else ""
+        return safe(well_formed(" · ".join(part for part in (self.status, *names, lasting) if part)))
 
     def answer(self) -> str:
         """The answer so far, as a streaming card takes it."""

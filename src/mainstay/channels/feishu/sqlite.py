@@ -19,6 +19,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -38,6 +39,9 @@ from mainstay.storage.sqlite import Storage
 __all__ = ["Backlog", "Outbox", "Standing"]
 
 _PARTS = UUID("6d61696e-7374-4179-8000-706172747300")  # "mainstay parts": the namespace of further cards' keys
+
+_turn = case((cards.c.part_of == "", cards.c.turn_id), else_=cards.c.part_of)
+"""The turn that a card belongs to."""
 
 Standing = Literal["free", "held_up", "ended"]
 """``held_up``: an earlier outcome of the lane is not shown yet. ``ended``: the turn has its outcome already."""
@@ -126,6 +130,25 @@ class Outbox:
         this = cards.c.turn_id == card.key, cards.c.card_id == card.card_id
         statement = update(cards).where(*this).values(message_id=message_id)
         await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    async def turns_with_cards_left(self) -> list[str]:
+        """The turns, oldest first, whose cards no outcome has closed, and none will that is there already."""
+        query = select(_turn).where(self._is_left()).group_by(_turn).order_by(func.min(cards.c.created_at))
+        return await self._storage.read(lambda tx: list(tx.execute(query).scalars()))
+
+    async def cards_left(self, turn_id: str) -> list[Card]:
+        """Those cards of one turn."""
+        query = select(cards).where(self._is_left(), _turn == turn_id).order_by(cards.c.part)
+        return await self._storage.read(lambda tx: [_read_card(row) for row in tx.execute(query)])
+
+    async def forget_card(self, card: Card) -> None:
+        """There is nothing to be done about it any more."""
+        statement = delete(cards).where(cards.c.turn_id == card.key)
+        await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+
+    def _is_left(self) -> ColumnElement[bool]:
+        settled = select(outbox.c.turn_id).where(outbox.c.state != "dead")
+        return and_(cards.c.channel == self._channel, _turn.not_in(settled))
 
     def post(
         self,
@@ -310,21 +333,15 @@ class Outbox:
         return await self._storage.read(work)
 
     async def prune(self, keep_s: float) -> int:
-        """Forget what was delivered longer ago than this, with its opinions, and cards that belong to nothing."""
+        """Forget what was delivered longer ago than this, with its cards and opinions."""
         before = self._clock.now() - timedelta(seconds=keep_s)
 
         def work(tx: Connection) -> int:
-            old = and_(outbox.c.state == "delivered", outbox.c.ended_at < before)
-            gone = tx.execute(delete(outbox).where(outbox.c.channel == self._channel, old)).rowcount
+            ours = outbox.c.channel == self._channel
+            old = and_(ours, outbox.c.state == "delivered", outbox.c.ended_at < before)
+            tx.execute(delete(cards).where(_turn.in_(select(outbox.c.turn_id).where(old))))
+            gone = tx.execute(delete(outbox).where(old)).rowcount
             kept = select(outbox.c.turn_id)
-            tx.execute(
-                delete(cards).where(
-                    cards.c.channel == self._channel,
-                    cards.c.created_at < before,
-                    cards.c.turn_id.not_in(kept),
-                    cards.c.part_of.not_in(kept),
-                )
-            )
             tx.execute(delete(feedback).where(feedback.c.channel == self._channel, feedback.c.turn_id.not_in(kept)))
             return gone
 

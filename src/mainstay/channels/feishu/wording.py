@@ -8,7 +8,7 @@ from typing import Final
 
 from mainstay.recovery.notices import Language
 
-__all__ = ["NOT_READ", "marker", "unreadable", "unreadable_context"]
+__all__ = ["NOTHING_MORE", "NOT_READ", "marker", "unreadable", "unreadable_context"]
 
 _THINGS: Final[Mapping[str, tuple[str, str]]] = {
     "image": ("images", "图片"),
@@ -24,6 +24,10 @@ _THINGS: Final[Mapping[str, tuple[str, str]]] = {
     "system": ("system messages", "系统消息"),
 }
 _OTHER: Final = ("this kind of message", "这类消息")
+NOTHING_MORE: Final = (
+    "抱歉，这条消息的回答中断了，无法继续，请重新提问。\n"
+    "Sorry, the answer to this was interrupted and can not go on. Please ask again."
+)
 NOT_READ: Final = "[In reply to an earlier message, which could not be read.]"
 
 

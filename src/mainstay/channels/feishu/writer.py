@@ -15,20 +15,19 @@ from mainstay.channels.feishu.buttons import stop_button
 from mainstay.channels.feishu.card import ANSWER, STATUS, streaming_card, streaming_settings, summary_of
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.courier import Courier
-from mainstay.channels.feishu.machine import (
-    Action,
-    Mute,
-    Renew,
-    Reopen,
-    Resync,
-    Retry,
-    stream_sequence,
-    while_streaming,
-)
+from mainstay.channels.feishu.machine import Action, Retry
 from mainstay.channels.feishu.markdown import safe
 from mainstay.channels.feishu.model import Card, FeishuSettings
 from mainstay.channels.feishu.screen import CONTINUING, Screen
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.streaming import (
+    Mute,
+    Renew,
+    Reopen,
+    Resync,
+    stream_sequence,
+    while_streaming,
+)
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import CardUpdated
@@ -39,7 +38,11 @@ __all__ = ["CardWriter"]
 
 
 class CardWriter:
-    """One attempt's hold on the card of its turn."""
+    """One attempt's hold on the card of its turn.
+
+    Attributes:
+        was_stopped: whether who asked wants no more of the answer.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class CardWriter:
         self.message = message
         self._turn_id = turn_id
         self.attempt = attempt
+        self.was_stopped = False
         self._settings = settings
         self._client = client
         self._courier = courier
@@ -65,7 +69,13 @@ class CardWriter:
         self._clock = clock
         self._began_s = self._opened_s = clock.monotonic()
         self._lane_free = False
-        self._screen = Screen(status=settings.thinking if attempt == 1 else CONTINUING)
+        language = language_of(message.text)
+        self._screen = Screen(
+            status=settings.thinking if attempt == 1 else CONTINUING[language],
+            language=language,
+            names=settings.status_names,
+            every_s=settings.status_every,
+        )
         self._card: Card | None = None
         self._writes = 0
         self._refused = 0
@@ -85,6 +95,11 @@ class CardWriter:
     def seconds(self) -> float:
         """How long this attempt has been going on."""
         return self._clock.monotonic() - self._began_s
+
+    @property
+    def text(self) -> str:
+        """What there is of the answer."""
+        return self._screen.text
 
     @property
     def card_message_id(self) -> str:
@@ -164,10 +179,11 @@ class CardWriter:
             except Refused as refused:
                 if refused.refusal.action is not Action.DEGRADE:
                     raise
-                self._courier.may_stream_buttons = False
-        return await self._courier.create(self._turn_id, self._content(answer))
+        made = await self._courier.create(self._turn_id, self._content(answer, stoppable=False))
+        self._courier.may_stream_buttons = False
+        return made
 
-    def _content(self, answer: str) -> str:
+    def _content(self, answer: str, *, stoppable: bool = True) -> str:
         """The whole card as it is to look now."""
         button = stop_button(self._turn_id, language_of(self.message.text))
         return streaming_card(
@@ -175,7 +191,7 @@ class CardWriter:
             answer=answer,
             frequency_ms=round(self._settings.print_frequency * 1000),
             step=self._settings.print_step,
-            buttons=[button] if self._courier.may_stream_buttons else [],
+            buttons=[button] if stoppable and self._courier.may_stream_buttons else [],
         )
 
     async def _write(self, card: Card) -> None:
@@ -184,8 +200,10 @@ class CardWriter:
         if reopen_in_s <= 0.0:
             await self._reopen(card)
             return
+        self._screen.lasts(self.seconds)
         if self._screen.next_write() is None:
-            await self._wait_for_more(min(reopen_in_s, self._settings.status_every))
+            says_more_in_s = self._screen.lasting_s + self._settings.status_every - self.seconds
+            await self._wait_for_more(min(reopen_in_s, says_more_in_s))
             return
         await self._client.until_stream(card.card_id, self._stopping)
         write = self._screen.next_write()
@@ -199,13 +217,9 @@ class CardWriter:
         await self._rest(self._settings.update_interval)
 
     async def _wait_for_more(self, seconds: float) -> None:
-        """What looks the same for long says for how long it has been going on."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        except TimeoutError:
-            if seconds == self._settings.status_every:
-                self._screen.lasting_s = round(self.seconds)
 
     async def _stream(self, card: Card, element: str, content: str) -> None:
         sequence = self._next_sequence()
@@ -235,31 +249,29 @@ class CardWriter:
             case Resync(ahead):
                 self._resynced += 1
                 self._writes += ahead
-            case Reopen() if self._card is not None:
+            case Reopen():
                 self._reopened += 1
-                await self._reopen(self._card)
+                self._opened_s -= self._settings.reopen_after  # it is due now
             case Renew() if self._card is not None:
                 await self._renew(self._card)
-            case Mute() | Reopen() | Renew():
+            case Mute() | Renew():
                 self.silence()
 
     async def _reopen(self, card: Card) -> None:
         """Have it stream for another 10 minutes: by its settings, or else by writing it as a whole."""
+        if not await self._may_go_on():
+            return
         status, answer = self._screen.status_line(), self._screen.answer()
         settings = streaming_settings(summary_of(answer or status), streaming=True)
-        self._opened_s = self._clock.monotonic()
         try:
-            if await self._may_go_on():
-                await self._client.set_card(card.card_id, settings, self._next_sequence())
-        except Refused:
-            try:
-                await self._client.replace_card(card.card_id, self._content(answer), self._next_sequence())
-                self._screen.wrote(STATUS, status)
-                self._screen.wrote(ANSWER, answer)
-            except Refused:
-                self.silence()
-        except StorageUnavailable:
-            self.silence()
+            await self._client.set_card(card.card_id, settings, self._next_sequence())
+        except Refused as refused:
+            if refused.refusal.action is Action.WAIT:
+                raise
+            await self._client.replace_card(card.card_id, self._content(answer), self._next_sequence())
+            self._screen.wrote(STATUS, status)
+            self._screen.wrote(ANSWER, answer)
+        self._opened_s = self._clock.monotonic()
 
     async def _renew(self, card: Card) -> None:
         try:

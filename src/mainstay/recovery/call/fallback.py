@@ -28,7 +28,7 @@ from mainstay.errors import MainstayError
 from mainstay.recovery.breaker.permits import Breaker
 from mainstay.recovery.call.attempt import Attempt, streamed, watched
 from mainstay.recovery.call.candidate import Candidate
-from mainstay.recovery.call.model import CallEvent, Done, GaveUp, Item, Lost, Piece, Waiting
+from mainstay.recovery.call.model import Began, CallEvent, Done, GaveUp, Item, Lost, Piece, Waiting
 from mainstay.recovery.call.progress import Call, Chain, Refuse
 from mainstay.recovery.deadline import left_s
 from mainstay.recovery.model import RecoverySettings
@@ -137,7 +137,8 @@ class Fallback(Generic[P, T]):
 
         async with aclosing(self.run(begin)) as events:
             async for event in events:
-                yield event
+                if not isinstance(event, Began):
+                    yield event
 
     async def run(
         self,
@@ -166,6 +167,7 @@ class Fallback(Generic[P, T]):
             with step:
                 if step.hopped is not None:
                     yield step.hopped
+                yield Began(step.candidate.name)
                 async with aclosing(_events(call, step, begin(step.candidate))) as events:
                     async for event in events:
                         yield event

@@ -10,6 +10,7 @@ from mainstay.recovery.model import Failure, above_zero
 __all__ = [
     "Alive",
     "Ask",
+    "Began",
     "CallEvent",
     "Done",
     "GaveUp",
@@ -77,6 +78,13 @@ Piece = Item[S] | Alive | Done[T]
 """What an attempt yields."""
 
 
+@dataclass(frozen=True, slots=True)
+class Began:
+    """An attempt begins at this candidate; told by `Fallback.run` only."""
+
+    candidate: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
     """An attempt failed. ``error`` is for the log of bugs only; ``failure`` is for everybody else."""
@@ -132,7 +140,7 @@ class GaveUp:
     wait_s: float | None = None
 
 
-CallEvent = Item[S] | Lost | Hopped | Waiting | GaveUp | Done[T]
+CallEvent = Began | Item[S] | Lost | Hopped | Waiting | GaveUp | Done[T]
 """What a call yields: ends with exactly one `Done` or `GaveUp`."""
 
 

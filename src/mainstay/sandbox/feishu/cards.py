@@ -4,13 +4,15 @@ CardKit, decided from the request and the time alone. Every operation but creati
 must be higher than any before it, whatever the operation.
 """
 
+import copy
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from mainstay.sandbox.feishu import cardtext
+from mainstay.sandbox.feishu import cardtext, elements
+from mainstay.sandbox.feishu.elements import Change
 from mainstay.sandbox.feishu.model import Card, Json, Moment, Refusal
 
 __all__ = ["CardKit"]
@@ -46,7 +48,7 @@ class CardKit:
             content=content,
             created_at_s=now.platform_s,
             opened_at_s=now.platform_s,
-            streaming=_wants_streaming(content) is True,
+            streaming=cardtext.wants_streaming(content) is True,
         )
         if card.streaming:
             card.opened_with = cardtext.words(content)[0]
@@ -102,10 +104,10 @@ class CardKit:
         if not isinstance(config, dict):
             raise _invalid("settings")
         sequence, uuid = self._admit(card, body)
-        cardtext.check_still(card.content, streaming=_wants_streaming(settings) is True and not pressable)
+        cardtext.check_still(card.content, streaming=cardtext.wants_streaming(settings) is True and not pressable)
         current = card.content.get("config")
         card.content["config"] = {**(current if isinstance(current, dict) else {}), **config}
-        self._set_streaming(card, now, wanted=_wants_streaming(settings))
+        self._set_streaming(card, now, wanted=cardtext.wants_streaming(settings))
         self._done(card, sequence, uuid, now)
 
     def replace(self, card: Card, body: Json, now: Moment, *, pressable: bool = False) -> None:
@@ -117,7 +119,19 @@ class CardKit:
         cardtext.check_v2(content, pressable=pressable)
         sequence, uuid = self._admit(card, body)
         card.content = content
-        self._set_streaming(card, now, wanted=_wants_streaming(content) is True)
+        self._set_streaming(card, now, wanted=cardtext.wants_streaming(content) is True)
+        self._done(card, sequence, uuid, now)
+
+    def change(
+        self, card: Card, body: Json, changes: Sequence[Change], now: Moment, *, pressable: bool = False
+    ) -> None:
+        """Parts of the card become other ones: all that are asked for, or none."""
+        sequence, uuid = self._admit(card, body)
+        content = copy.deepcopy(card.content)
+        wanted = elements.apply(content, changes)
+        cardtext.check_v2(content, pressable=pressable)
+        card.content = content
+        self._set_streaming(card, now, wanted=wanted)
         self._done(card, sequence, uuid, now)
 
     def attach(self, card_id: str, now: Moment) -> Card:
@@ -195,12 +209,6 @@ class CardKit:
 
 def _not_created(code: int, message: str) -> str:
     return f"Failed to create card content, ext=ErrCode: {code}; ErrMsg: {message}; ErrorValue: card_id; "
-
-
-def _wants_streaming(content: Mapping[str, object]) -> bool | None:
-    config = content.get("config")
-    wanted = config.get("streaming_mode") if isinstance(config, dict) else None
-    return wanted if isinstance(wanted, bool) else None
 
 
 def _find_element(content: Json, element_id: str) -> cardtext.Element:

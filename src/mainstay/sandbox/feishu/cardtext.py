@@ -28,6 +28,7 @@ __all__ = [
     "summary",
     "tagged",
     "template",
+    "wants_streaming",
     "words",
 ]
 
@@ -151,6 +152,13 @@ def _inner(card: Json, *path: str) -> str:
     for key in path:
         node = node.get(key) if isinstance(node, dict) else None
     return node if isinstance(node, str) else ""
+
+
+def wants_streaming(card: object) -> bool | None:
+    """Whether it is to stream; None where it does not say it."""
+    config = card.get("config") if isinstance(card, dict) else None
+    wanted = config.get("streaming_mode") if isinstance(config, dict) else None
+    return wanted if isinstance(wanted, bool) else None
 
 
 def template(card: Json) -> str:

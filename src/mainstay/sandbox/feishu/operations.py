@@ -5,9 +5,10 @@ record's note that something can be seen.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mainstay.sandbox.feishu.elements import Change, batch, parsed
 from mainstay.sandbox.feishu.messages import message_json
 from mainstay.sandbox.feishu.model import ApiRequest, Json, Moment, Refusal
 from mainstay.sandbox.feishu.tenant import Tenant
@@ -125,6 +126,37 @@ def _card_replace(call: Call) -> None:
     call.tenant.record.touch(card.message_id)
 
 
+def _change(call: Call, changes: Sequence[Change]) -> None:
+    card = call.tenant.cards.find(call.ids[0], call.now)
+    call.tenant.limits.card(card.card_id, call.tenant.options, call.now)
+    pressable = call.tenant.options.pressable_streams
+    call.tenant.cards.change(card, call.request.body, changes, call.now, pressable=pressable)
+    call.tenant.record.touch(card.message_id)
+
+
+def _batch(call: Call) -> None:
+    _change(call, batch(call.request.body.get("actions")))
+
+
+def _element_add(call: Call) -> None:
+    body = call.request.body
+    _change(call, [("add_elements", {**body, "elements": parsed(body.get("elements"))})])
+
+
+def _element_patch(call: Call) -> None:
+    changes = parsed(call.request.body.get("partial_element"))
+    _change(call, [("partial_update_element", {"element_id": call.ids[1], "partial_element": changes})])
+
+
+def _element_replace(call: Call) -> None:
+    element = parsed(call.request.body.get("element"))
+    _change(call, [("update_element", {"element_id": call.ids[1], "element": element})])
+
+
+def _element_delete(call: Call) -> None:
+    _change(call, [("delete_elements", {"element_ids": [call.ids[1]]})])
+
+
 def _path(path: str) -> re.Pattern[str]:
     return re.compile("/open-apis" + path.replace("{}", "([^/]+)"))
 
@@ -145,4 +177,9 @@ OPERATIONS: tuple[tuple[str, re.Pattern[str], Callable[[Call], Json | None]], ..
     ("PUT", _path(f"{_CARDS}/{{}}/elements/{{}}/content"), _card_stream),
     ("PATCH", _path(f"{_CARDS}/{{}}/settings"), _card_settings),
     ("PUT", _path(f"{_CARDS}/{{}}"), _card_replace),
+    ("POST", _path(f"{_CARDS}/{{}}/batch_update"), _batch),
+    ("POST", _path(f"{_CARDS}/{{}}/elements"), _element_add),
+    ("PATCH", _path(f"{_CARDS}/{{}}/elements/{{}}"), _element_patch),
+    ("PUT", _path(f"{_CARDS}/{{}}/elements/{{}}"), _element_replace),
+    ("DELETE", _path(f"{_CARDS}/{{}}/elements/{{}}"), _element_delete),
 )
