@@ -209,11 +209,15 @@ async def test_what_is_cancelled_while_the_service_is_away_is_taken_back_when_it
             env=BARE | {"PORT": str(port), "MAINSTAY_HOME": str(tmp_path)},
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        assert await asked.get() == b"POST"
-        process.send_signal(signal.SIGINT)
-        while await asked.get() != b"DELETE":
-            pass
-        there.set()
-        _, errors = await process.communicate()
+        try:
+            assert await asked.get() == b"POST"
+            process.send_signal(signal.SIGINT)
+            while await asked.get() != b"DELETE":
+                pass
+            there.set()
+            _, errors = await process.communicate()
+        except BaseException:
+            process.kill()
+            raise
         assert errors.startswith(b"taken back in ")
         assert process.returncode == 130

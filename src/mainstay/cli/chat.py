@@ -148,7 +148,7 @@ async def _answered(config: Config, args: argparse.Namespace, text: str, again: 
             else:
                 events = talk.say(text, conversation=args.conversation, sender=args.sender)
             following = tasks.create_task(_follow(talk, events, shown, timeout_s))
-            ends = [following]
+            ends: list[asyncio.Task[Any]] = [following]
 
             def interrupted() -> None:
                 if shown.taking_back:
