@@ -1,5 +1,6 @@
 """Which outcome is next, and who has it, over a real database."""
 
+import asyncio
 from itertools import permutations
 
 import pytest
@@ -229,6 +230,16 @@ async def test_opinions_and_further_cards_are_forgotten_with_the_answer(desk):
     await desk.ours.prune(100.0)
     assert await desk.ours.cards(turn_id) == []
     assert await opinions.give(turn_id, "ou_a", "up") == ""
+
+
+async def test_much_is_forgotten_as_well_as_little(desk):
+    turn_ids = await asyncio.gather(*(desk.post(f"{number}", f"chat-{number}") for number in range(250)))
+    await asyncio.gather(*(desk.ours.add_card(turn_id, f"card-{turn_id}") for turn_id in turn_ids))
+    for delivery in await desk.take(desk.ours, *turn_ids, limit=249):
+        await desk.ours.settle(delivery.seq, shown=True)
+    desk.clock.advance(200.0)
+    assert await desk.ours.prune(100.0) == 249
+    assert [len(await desk.ours.cards(turn_id)) for turn_id in turn_ids] == [0] * 249 + [1]
 
 
 async def test_a_card_that_was_retired_is_not_said_to_be_shown_by_who_was_late(desk):

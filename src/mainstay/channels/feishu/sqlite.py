@@ -15,8 +15,6 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
-    and_,
-    delete,
     insert,
     or_,
     select,
@@ -45,6 +43,7 @@ class Outbox(Lanes[Delivery]):
     """
 
     table, waiting, shown = outbox, "pending", "delivered"
+    forgotten = ("delivered",)
 
     def _read(self, row: Row[Any]) -> Delivery:
         return _delivery(row)
@@ -221,24 +220,14 @@ class Outbox(Lanes[Delivery]):
 
     async def prune(self, keep_s: float) -> int:
         """Forget what was delivered longer ago than this, with its opinions, and cards that belong to nothing."""
-        before = self._clock.now() - timedelta(seconds=keep_s)
-
-        def work(tx: Connection) -> int:
-            old = and_(outbox.c.state == self.shown, outbox.c.ended_at < before)
-            gone = tx.execute(delete(outbox).where(outbox.c.channel == self._channel, old)).rowcount
-            kept = select(outbox.c.turn_id)
-            tx.execute(
-                delete(cards).where(
-                    cards.c.channel == self._channel,
-                    cards.c.created_at < before,
-                    cards.c.turn_id.not_in(kept),
-                    cards.c.part_of.not_in(kept),
-                )
-            )
-            tx.execute(delete(feedback).where(feedback.c.channel == self._channel, feedback.c.turn_id.not_in(kept)))
-            return gone
-
-        return await self._storage.write(work)
+        gone = await super().prune(keep_s)
+        kept, before = select(outbox.c.turn_id), self._clock.now() - timedelta(seconds=keep_s)
+        ours = cards.c.channel == self._channel, cards.c.created_at < before
+        of_nothing = cards.c.turn_id.not_in(kept), cards.c.part_of.not_in(kept)
+        await self._forget(cards.c.turn_id, select(cards.c.turn_id).where(*ours, *of_nothing))
+        late = feedback.c.channel == self._channel, feedback.c.turn_id.not_in(kept)
+        await self._forget(feedback.c.turn_id, select(feedback.c.turn_id).where(*late).distinct())
+        return gone
 
 
 def _key(turn_id: str, part: int) -> str:

@@ -8,9 +8,25 @@ a lane can be taken.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, exists, func, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    Row,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from mainstay.channels.outbox.model import Backlog
 from mainstay.clock import Clock
@@ -19,6 +35,7 @@ from mainstay.storage.sqlite import Storage
 __all__ = ["Lanes"]
 
 _DEAD = "dead"
+_FORGOTTEN_AT_ONCE = 100
 Read = TypeVar("Read")
 
 
@@ -39,6 +56,8 @@ class Lanes(ABC, Generic[Read]):
     """The state of what is to be shown; what can not be shown any more is ``dead``."""
     shown: ClassVar[str]
     """The state of what was shown."""
+    forgotten: ClassVar[Collection[str]]
+    """The states of what is forgotten after a while."""
 
     def __init__(
         self,
@@ -114,6 +133,20 @@ class Lanes(ABC, Generic[Read]):
         state = self.shown if shown else _DEAD
         return await self._change(seq, state=state, error=error, ended_at=self._clock.now())
 
+    async def prune(self, keep_s: float) -> int:
+        """Forget what ended longer ago than this; returns how many."""
+        columns, before = self.table.c, self._clock.now() - timedelta(seconds=keep_s)
+        ended = columns.state.in_(self.forgotten), columns.ended_at < before
+        return await self._forget(columns.seq, select(columns.seq).where(columns.channel == self._channel, *ended))
+
+    async def _forget(self, key: Column[Any], old: Select[Any]) -> int:
+        """Delete the rows with these keys: found by a reader, and in small parts, as others wait for the writer."""
+        keys = await self._storage.read(lambda tx: tx.scalars(old).all())
+        for first in range(0, len(keys), _FORGOTTEN_AT_ONCE):
+            some = delete(key.table).where(key.in_(keys[first : first + _FORGOTTEN_AT_ONCE]))
+            await self._storage.write(partial(_execute, some))
+        return len(keys)
+
     def _leased_until(self) -> datetime:
         return self._clock.now() + timedelta(seconds=self._lease_s)
 
@@ -132,3 +165,7 @@ class Lanes(ABC, Generic[Read]):
     async def _change(self, seq: int, **values: object) -> bool:
         statement = update(self.table).where(self.table.c.seq == seq, self._waiting()).values(**values)
         return await self._storage.write(lambda tx: tx.execute(statement).rowcount == 1)
+
+
+def _execute(statement: Delete, tx: Connection) -> int:
+    return tx.execute(statement).rowcount

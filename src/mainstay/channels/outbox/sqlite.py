@@ -4,10 +4,9 @@ An outcome is inserted in the transaction that finishes its turn: to be shown, o
 """
 
 import json
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from mainstay.channels.outbox.lanes import Lanes
 from mainstay.channels.outbox.model import Body, Stored
@@ -16,13 +15,12 @@ from mainstay.messages import Message
 
 __all__ = ["Outcomes"]
 
-_PRUNED_AT_ONCE = 500  # rows of one transaction: other writers must not wait for a clean-up
-
 
 class Outcomes(Lanes[Stored]):
     """The outcomes of one channel. Every method but `post` raises StorageUnavailable; see `Lanes`."""
 
     table, waiting, shown = outcomes, "waiting", "shown"
+    forgotten = ("shown", "dead")
 
     def _read(self, row: Row[Any]) -> Stored:
         return _stored(row)
@@ -59,17 +57,6 @@ class Outcomes(Lanes[Stored]):
             return _stored(row) if row else None
 
         return await self._storage.read(work)
-
-    async def prune(self, keep_s: float) -> int:
-        """Forget what ended longer ago than this; returns how many."""
-        before = self._clock.now() - timedelta(seconds=keep_s)
-        old = and_(outcomes.c.channel == self._channel, outcomes.c.ended_at < before)
-        some = select(outcomes.c.seq).where(old).limit(_PRUNED_AT_ONCE)
-        statement = delete(outcomes).where(outcomes.c.seq.in_(some))
-        total = 0
-        while gone := await self._storage.write(lambda tx: tx.execute(statement).rowcount):
-            total += gone
-        return total
 
 
 def _stored(row: Row[Any]) -> Stored:
