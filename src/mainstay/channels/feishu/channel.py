@@ -125,6 +125,7 @@ class FeishuChannel:
         self._receipts = Receipts(client=self._client, marks=self._marks, bus=bus) if by_reaction else None
         self._courier = Courier(settings, self._client, self._outbox, bus=bus, clock=clock)
         self._pump = Pump(
+            name,
             settings,
             outbox=self._outbox,
             courier=self._courier,
@@ -348,7 +349,7 @@ class FeishuChannel:
         try:
             await writer.run()
         except Exception as error:  # noqa: BLE001  one card's bug must not end the others; the outcome still comes
-            self._broke(error, "feishu.card", turn_id)
+            self._broke(error, "card", turn_id)
         finally:
             if self._writers.get(turn_id) is writer:
                 del self._writers[turn_id]
@@ -362,7 +363,7 @@ class FeishuChannel:
         try:
             await self._courtesies.withdraw(turn_id)
         except Exception as error:  # noqa: BLE001  a button that stays must not end the channel
-            self._broke(error, "feishu.press", turn_id)
+            self._broke(error, "press", turn_id)
         finally:
             self._withdrawing.discard(turn_id)
 
@@ -381,16 +382,16 @@ class FeishuChannel:
         try:
             await self._courtesies.suggest(delivery)
         except Exception as error:  # noqa: BLE001  what is only offered must not end the channel
-            self._broke(error, "feishu.suggestions", delivery.turn_id)
+            self._broke(error, "suggestions", delivery.turn_id)
 
     async def _quiet(self, turn_id: str, attempt: int) -> None:
         writer = self._writers.get(turn_id)
         if writer is not None and writer.attempt <= attempt:
             await writer.stop()
 
-    def _broke(self, error: Exception, where: str, turn_id: str) -> None:
+    def _broke(self, error: Exception, what: str, turn_id: str) -> None:
         _log.error("a card could not be written", exc_info=error)
-        message = type(error).__name__
+        message, where = type(error).__name__, f"{self._name}.{what}"
         self._bus.emit(
             ErrorSeen(category=Category.INTERNAL, message=message, where=where, turn_id=turn_id, logged=True)
         )
@@ -400,7 +401,8 @@ class FeishuChannel:
             try:
                 await self._marks.prune(self._settings.keep)
             except StorageUnavailable as error:
-                self._bus.emit(ErrorSeen(category=Category.DATABASE, message=str(error), where="feishu.marks"))
+                where = f"{self._name}.marks"
+                self._bus.emit(ErrorSeen(category=Category.DATABASE, message=str(error), where=where))
             await asyncio.sleep(_TIDY_EVERY_S)
 
     def _allowed(self, mode: Mode) -> None:
@@ -411,5 +413,5 @@ class FeishuChannel:
         if REACTIONS in path:
             return  # a courtesy, which counts by itself what did not come of it
         self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()
-        where = f"feishu {path.partition('?')[0]}"
+        where = f"{self._name} {path.partition('?')[0]}"
         self._bus.emit(ErrorSeen(category=refusal.category, message=refusal.reason, where=where))

@@ -34,12 +34,14 @@ class Pump:
     """Shows outcomes until it is cancelled.
 
     Args:
+        name: of the channel.
         quiet: ends what still writes to the card of an attempt; called before its outcome is written.
         shown: told of each outcome that the person sees.
     """
 
     def __init__(
         self,
+        name: str,
         settings: FeishuSettings,
         *,
         outbox: Outbox,
@@ -49,6 +51,7 @@ class Pump:
         quiet: Callable[[str, int], Awaitable[None]],
         shown: Callable[[Delivery], None],
     ) -> None:
+        self._name = name
         self._settings = settings
         self._outbox = outbox
         self._courier = courier
@@ -184,5 +187,5 @@ class Pump:
             waiting.set()
 
     def _saw(self, category: Category, message: str, turn_id: str, *, logged: bool = False) -> None:
-        where = "feishu.outbox"
+        where = f"{self._name}.outbox"
         self._bus.emit(ErrorSeen(category=category, message=message, where=where, turn_id=turn_id, logged=logged))
