@@ -14,6 +14,7 @@ from tests.cli.emulator import Terminal
 
 from mainstay.channels.console.model import ConsoleSettings
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Turn
+from mainstay.web.access import load_tokens
 
 from .conftest import BARE, Project
 
@@ -168,6 +169,35 @@ def test_a_failure_is_tried_again_when_that_is_asked_for(service: Project, termi
     terminal.sees("nothing has failed")  # the screen was cleared since it was there before
 
 
+async def saying_hello(home: Path, port: int) -> asyncio.subprocess.Process:
+    command = [sys.executable, "-m", "mainstay", "chat", "hello"]
+    env = BARE | {"PORT": str(port), "MAINSTAY_HOME": str(home)}
+    return await asyncio.create_subprocess_exec(*command, cwd=home, env=env, stderr=asyncio.subprocess.PIPE)
+
+
+@pytest.mark.anyio
+async def test_who_presses_ctrl_c_twice_leaves_also_where_nothing_answers(tmp_path: Path) -> None:
+    load_tokens(tmp_path)
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hung(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.put_nowait((await reader.readuntil(b"\r\n\r\n")).split()[0])
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hung, "127.0.0.1") as server, asyncio.timeout(DEADLINE_S):
+        process = await saying_hello(tmp_path, server.sockets[0].getsockname()[1])
+        try:
+            for method in (b"POST", b"DELETE"):
+                assert await asked.get() == method
+                process.send_signal(signal.SIGINT)
+            _, errors = await process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        assert (process.returncode, errors) == (130, b"left; it may be answered all the same\n")
+
+
 @pytest.mark.anyio
 async def test_what_is_cancelled_while_the_service_is_away_is_taken_back_when_it_is_there_again(
     tmp_path: Path,
@@ -203,12 +233,7 @@ async def test_what_is_cancelled_while_the_service_is_away_is_taken_back_when_it
         asyncio.timeout(2 * DEADLINE_S),
     ):
         port = server.sockets[0].getsockname()[1]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mainstay", "chat", "hello",
-            cwd=tmp_path,
-            env=BARE | {"PORT": str(port), "MAINSTAY_HOME": str(tmp_path)},
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        process = await saying_hello(tmp_path, port)
         try:
             assert await asked.get() == b"POST"
             process.send_signal(signal.SIGINT)
