@@ -5,18 +5,20 @@ what a caller without a token may see: is it somebody at this machine?
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 
 __all__ = [
+    "HANG_UP",
     "ITEM",
     "ASGIApp",
     "Mount",
     "Receive",
     "Scope",
     "Send",
+    "hang_up",
     "header",
     "host_name",
     "is_direct_local",
@@ -32,6 +34,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 ITEM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
 """The name of one thing in a path: nothing in it is ever escaped, so that it has one spelling."""
 
+HANG_UP: Final = "mainstay.hang_up"
+"""Of our server's scopes, among the ``extensions``: what `hang_up` calls."""
+
 _HAS_PORT = re.compile(r"(?:^[^:]*|\]):\d*$")
 _PASSED_ON = (b"forwarded", b"via", b"x-real-ip")
 
@@ -45,6 +50,7 @@ class Mount:
         access: ``"public"``; ``"signature"``: the application verifies the sender itself; ``"viewer"`` or
             ``"operator"``: needs that token. Operator if nobody said otherwise.
         items: whether it also answers at ``path/NAME``, see `ITEM`.
+        actions: what may be done with an item, at ``path/NAME/ACTION``.
         max_body_bytes: a larger request is 413.
         body_timeout_s: a request whose body takes longer to arrive is 408.
     """
@@ -53,6 +59,7 @@ class Mount:
     app: ASGIApp
     access: Literal["public", "signature", "viewer", "operator"] = "operator"
     items: bool = False
+    actions: Collection[str] = ()
     max_body_bytes: int = 1024 * 1024
     body_timeout_s: float = 30.0
 
@@ -61,6 +68,14 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     """The value of a header, by its lower-case name; None if it is absent or was sent more than once."""
     found = [value for key, value in scope["headers"] if key == name]
     return found[0] if len(found) == 1 else None
+
+
+async def hang_up(scope: Scope, receive: Receive) -> None:
+    """End the connection of a client that takes nothing any more, and drop what it has not taken."""
+    if (end := scope.get("extensions", {}).get(HANG_UP)) is not None:
+        end()
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 def host_name(scope: Scope) -> str:

@@ -19,7 +19,6 @@ import httpx2
 
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
-from mainstay.channels.feishu.webhook import webhook_path
 from mainstay.channels.seam import Hearing
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config, has_credentials
@@ -198,11 +197,13 @@ async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> Non
     name = next(living_there, None)
     if name is None:
         return
-    event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
     async with SandboxClient(sandbox) as client:
         if asked.bots[name].by_connection:
             await client.subscribe_by_connection()
         else:
+            from mainstay.channels.feishu.webhook import webhook_path  # what has no such bot loads nothing of it
+
+            event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
             await client.subscribe(event, card)
 
 

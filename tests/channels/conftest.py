@@ -62,6 +62,7 @@ class Running:
     script: Script = echo
     settings: TurnSettings = field(default_factory=lambda: TurnSettings(start_interval=0.001))
     answering: bool = True
+    retry_window_s: float = 60.0
     events: list[Event] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
 
@@ -102,7 +103,7 @@ class Running:
             depth=self.inbox.depth,
             answered_before=self.memory.remembers,
             suggest=no_suggestions,
-            retry_window_s=60.0,
+            retry_window_s=self.retry_window_s,
         )
         self.made = {name: made(name, settings, service) for name, settings in self.channels.items()}
         for name, channel in self.made.items():
@@ -130,7 +131,11 @@ class Running:
         listener = self._stack.enter_context(listen("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        await self._stack.enter_async_context(serving(app, listener, drain_s=1.0))
+        self._server = await self._stack.enter_async_context(serving(app, listener, drain_s=1.0))
+
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._server.server_state.connections)
 
     async def leave(self) -> None:
         """The channels stop, as they do when the service does."""

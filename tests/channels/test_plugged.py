@@ -1,6 +1,7 @@
 """A channel of one's own is made like those that come with Mainstay, or its author is told why not."""
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_the_factory_is_given_name_settings_and_the_service(module: Path, servic
     module.write_text(GOOD)
     settings = PluggedSettings(kind="their_channel:Channel", options={"key": "value"})
     assert made("slack", settings, service).given == ("slack", "value", service)
+
+
+def test_a_service_without_a_bot_of_a_kind_loads_only_what_can_be_set_about_one() -> None:
+    code = "import sys, mainstay.service; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = [each for each in done.stdout.split() if each.startswith("mainstay.channels.feishu")]
+    assert {each.rpartition(".")[2] for each in loaded} == {"feishu", "connection", "model"}
 
 
 @pytest.mark.parametrize(

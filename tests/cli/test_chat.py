@@ -1,13 +1,20 @@
 """``mainstay chat`` talks to the agents of the running service, in a terminal and in a pipe."""
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 
 import pytest
+from tests.channels.conftest import DEADLINE_S, Running
 from tests.cli.emulator import Terminal
+
+from mainstay.channels.console.model import ConsoleSettings
+from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Turn
+from mainstay.web.access import load_tokens
 
 from .conftest import BARE, Project
 
@@ -34,7 +41,8 @@ def piped(service: Project, text: str, *typed: str) -> subprocess.CompletedProce
         env=BARE | {"PORT": str(service.port)},
         input=text,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
         timeout=60,
     )
 
@@ -58,6 +66,29 @@ def test_what_is_piped_in_is_one_message(service: Project) -> None:
     assert (outcome["outcome"], outcome["conversation"], outcome["agent"]) == ("answered", "piped", "manager")
     assert "first line second line" in outcome["text"]
     assert piped(service, " \n").returncode == 2
+
+
+def test_what_is_no_text_is_refused_in_one_line(service: Project) -> None:
+    done = piped(service, "caf\udce9\n")
+    assert done.returncode == 2
+    assert done.stderr == "mainstay: chat: what is said is no text: write it in UTF-8\n"
+
+
+def test_whoever_reads_only_the_beginning_is_told_nothing_more(service: Project) -> None:
+    command = [sys.executable, "-m", "mainstay", "chat", "write", "me", "a", "long", "answer"]
+    with subprocess.Popen(
+        command,
+        cwd=service.path,
+        env=BARE | {"PORT": str(service.port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(4)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0
 
 
 def test_a_conversation_goes_on_where_it_was_and_others_are_not_in_it(service: Project) -> None:
@@ -121,3 +152,97 @@ def test_ctrl_c_takes_back_the_answer_and_not_the_conversation(service: Project,
     terminal.sees("answered with")
     prompted(terminal)
     assert terminal.interrupted() == 130
+
+
+def test_a_failure_is_tried_again_when_that_is_asked_for(service: Project, terminal: Terminal) -> None:
+    terminal.sees(">")
+    terminal.press("/retry\n")
+    terminal.sees("nothing has failed")
+    service.run("fault", "server-error")
+    terminal.press("hello\n")
+    terminal.sees("/retry has it tried again")
+    service.run("fault", "clear")
+    terminal.press("/retry\n")
+    terminal.sees("You wrote: “hello”")
+    prompted(terminal)
+    terminal.press("/retry\n")
+    terminal.sees("nothing has failed")  # the screen was cleared since it was there before
+
+
+async def saying_hello(home: Path, port: int) -> asyncio.subprocess.Process:
+    command = [sys.executable, "-m", "mainstay", "chat", "hello"]
+    env = BARE | {"PORT": str(port), "MAINSTAY_HOME": str(home)}
+    return await asyncio.create_subprocess_exec(*command, cwd=home, env=env, stderr=asyncio.subprocess.PIPE)
+
+
+@pytest.mark.anyio
+async def test_who_presses_ctrl_c_twice_leaves_also_where_nothing_answers(tmp_path: Path) -> None:
+    load_tokens(tmp_path)
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def hung(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.put_nowait((await reader.readuntil(b"\r\n\r\n")).split()[0])
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hung, "127.0.0.1") as server, asyncio.timeout(DEADLINE_S):
+        process = await saying_hello(tmp_path, server.sockets[0].getsockname()[1])
+        try:
+            for method in (b"POST", b"DELETE"):
+                assert await asked.get() == method
+                process.send_signal(signal.SIGINT)
+            _, errors = await process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        assert (process.returncode, errors) == (130, b"left; it may be answered all the same\n")
+
+
+@pytest.mark.anyio
+async def test_what_is_cancelled_while_the_service_is_away_is_taken_back_when_it_is_there_again(
+    tmp_path: Path,
+) -> None:
+    async def script(message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        await asyncio.Event().wait()
+        yield Finished(outcome=Outcome.ANSWERED)
+
+    asked: asyncio.Queue[bytes] = asyncio.Queue()
+    there = asyncio.Event()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Passes everything on, or hangs up on whoever asks for something while the service is away."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not there.is_set():
+            asked.put_nowait(head.split()[0])
+            writer.close()
+            return
+        from_service, to_service = await asyncio.open_connection("127.0.0.1", here.port)
+        to_service.write(head)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(passed_on(reader, to_service))
+            both.create_task(passed_on(from_service, writer))
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async with (
+        Running(tmp_path, {"console": ConsoleSettings()}, script) as here,
+        await asyncio.start_server(between, "127.0.0.1") as server,
+        asyncio.timeout(2 * DEADLINE_S),
+    ):
+        port = server.sockets[0].getsockname()[1]
+        process = await saying_hello(tmp_path, port)
+        try:
+            assert await asked.get() == b"POST"
+            process.send_signal(signal.SIGINT)
+            while await asked.get() != b"DELETE":
+                pass
+            there.set()
+            _, errors = await process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        assert errors.startswith(b"taken back in ")
+        assert process.returncode == 130

@@ -12,8 +12,9 @@ import uvicorn.server
 from starlette.responses import Response
 
 from mainstay.channels.feishu.envelope import Envelope
-from mainstay.channels.feishu.sqlite import Backlog, Outbox
+from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.webhook import Webhook
+from mainstay.channels.outbox.model import Backlog
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, TextAppended, Turn
 
 SECRET = "correct-horse-battery-staple"

@@ -274,12 +274,12 @@ async def test_a_bug_is_a_500_without_its_text_and_is_told_once(
 
 async def test_a_mount_with_items_answers_what_is_one_plain_segment_below_it(access: Access, visit: Visit) -> None:
     mounts = [
-        Mount(path="/chat", app=reached, items=True),
+        Mount(path="/chat", app=reached, items=True, actions=("retry",)),
         Mount(path="/chat/own", app=echo),
         Mount(path="/x", app=reached),
     ]
     async with visit(App(mounts, access, unexpected)) as client:
-        for path in ("/chat", "/chat/a", "/chat/A-b_c.d~e", "/chat/" + "a" * 128):
+        for path in ("/chat", "/chat/a", "/chat/A-b_c.d~e", "/chat/" + "a" * 128, "/chat/a/retry", "/chat/retry"):
             assert (await client.get(path, headers=OPERATOR)).status_code == 200, path
             assert (await client.get(path)).status_code == 401, path
             assert (await client.get(path, headers=VIEWER)).status_code == 403, path
@@ -287,6 +287,12 @@ async def test_a_mount_with_items_answers_what_is_one_plain_segment_below_it(acc
         for path in (
             "/chat/",
             "/chat/a/b",
+            "/chat/a/retry/",
+            "/chat/a/b/retry",
+            "/chat//retry",
+            "/chat/.a/retry",
+            "/chat/own/retry",
+            "/x/a/retry",
             "/chat/.a",
             "/chat/%61",
             "/chat/a%2fb",

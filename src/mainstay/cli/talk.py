@@ -27,7 +27,7 @@ _BUSY: Final = (429, 502, 503)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event of an answer: ``text``, ``status``, ``hand-over``, ``tool``, ``suggestions`` or ``finished``.
+    """One event of an answer, as the service names them: ``accepted``, ``text``, ``finished``.
 
     Besides those of the service there is ``away``: the connection is lost, and will be made again.
     """
@@ -73,13 +73,26 @@ class Talk:
         said = {"text": text, "message_id": self._asking, "sender": sender}
         if conversation:
             said["conversation"] = conversation
+        async with aclosing(self._followed(self._url, said)) as events:
+            async for event in events:
+                yield event
+
+    async def try_again(self, message_id: str) -> AsyncGenerator[Event, None]:
+        """Have a message tried again that has failed; else as `say`."""
+        async with aclosing(self._followed(f"{self._url}/{message_id}/retry", None)) as events:
+            async for event in events:
+                yield event
+
+    async def _followed(self, url: str, said: Mapping[str, str] | None) -> AsyncGenerator[Event, None]:
         read, reached = "", False
         while True:
             why = "the connection is lost"
             try:
-                async with aclosing(self._once(said, read)) as events:
+                async with aclosing(self._once(url, said, read)) as events:
                     async for event in events:
                         read, reached = event.read, True
+                        if event.name == "accepted":
+                            self._asking = event.data["message_id"]
                         yield event
                         if event.name == "finished":
                             return
@@ -100,9 +113,9 @@ class Talk:
         except httpx2.TransportError:
             return
 
-    async def _once(self, said: Mapping[str, str], read: str) -> AsyncGenerator[Event, None]:
+    async def _once(self, url: str, said: Mapping[str, str] | None, read: str) -> AsyncGenerator[Event, None]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": read} if read else {})
-        async with self._http.stream("POST", self._url, json=said, headers=headers) as response:
+        async with self._http.stream("POST", url, json=said, headers=headers) as response:
             if response.status_code != httpx2.codes.OK:
                 await response.aread()
                 raise self._refusal(response)

@@ -112,11 +112,10 @@ class Growing:
 
     def show(self, text: str, status: str = "") -> None:
         """The answer so far, and one line about what is going on; that line is shown on terminals only."""
-        text = safe(text)
         if self._live:
             self._draw(text, safe(status))
         else:
-            self._append(text)
+            self._append(safe(text))
 
     def end(self, text: str) -> None:
         """The answer is complete."""
@@ -138,9 +137,13 @@ class Growing:
     def _draw(self, text: str, status: str) -> None:
         """The end of the text that fits, so that it can be taken back whole."""
         columns, lines = shutil.get_terminal_size()
-        rows = [row for line in text.split("\n") for row in _wrapped(line, columns)] if text else []
-        if status:
-            rows.append(dim(next(_wrapped(status, columns)), self._stream))
+        rows = [dim(next(_wrapped(status, columns)), self._stream)] if status else []
+        for line in reversed(
+            text.splitlines()
+        ):  # a long answer comes in many pieces: only what is seen is laid out
+            if len(rows) >= lines - 1:
+                break
+            rows[:0] = _wrapped(safe(line), columns)
         rows = rows[-(lines - 1) :]
         self._erase()
         self._write("".join(f"{row}\n" for row in rows))

@@ -1,8 +1,8 @@
 """What is served, to whom?
 
 Exact paths, and nothing else: no normalisation, so that there is one spelling to guard; a mount with items also
-answers what is one plain segment below it. A request for what does not exist needs the same token as one for what
-does: without it nobody learns which paths there are.
+answers what is one plain segment below it, and what can be done with that. A request for what does not exist needs
+the same token as one for what does: without it nobody learns which paths there are.
 """
 
 import json
@@ -72,9 +72,14 @@ class App:
     def _mount(self, path: str) -> Mount | None:
         if path in self._mounts:
             return self._mounts[path]
-        above, _, item = path.rpartition("/")
-        parent = self._mounts.get(above)
-        return parent if parent is not None and parent.items and ITEM.fullmatch(item) else None
+        above, _, last = path.rpartition("/")
+        parent, item = self._mounts.get(above), last
+        if parent is None:  # there may be something to be done with an item
+            above, _, item = above.rpartition("/")
+            parent = self._mounts.get(above)
+            if parent is None or last not in parent.actions:
+                return None
+        return parent if parent.items and ITEM.fullmatch(item) else None
 
     def _refusal(self, scope: Scope, mount: Mount | None) -> tuple[int, str] | None:
         access = mount.access if mount else "viewer"

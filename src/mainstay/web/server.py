@@ -14,7 +14,7 @@ from errno import EADDRINUSE
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mainstay.asgi import ASGIApp
+from mainstay.asgi import HANG_UP, ASGIApp
 from mainstay.errors import MainstayError
 from mainstay.web.ports import holder
 
@@ -84,6 +84,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {HANG_UP: self.transport.abort}  # type: ignore[dict-item]
         self._await_head()
 
     def on_headers_complete(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.channels.conftest import Running, eventually, visiting
 
 from mainstay.channels.console.model import ConsoleSettings, chat_path
+from mainstay.errors import Category
 from mainstay.events import DeadLettered, TurnFinished
 from mainstay.messages import (
     AnswerEvent,
@@ -73,11 +74,18 @@ class Held:
 
 @asynccontextmanager
 async def stream(
-    http: httpx2.AsyncClient, said: dict[str, str] | None = None, *, item: str = "", last: str = ""
+    http: httpx2.AsyncClient,
+    said: dict[str, str] | None = None,
+    *,
+    item: str = "",
+    again: str = "",
+    last: str = "",
 ) -> AsyncIterator[AsyncIterator[tuple[str, str, dict]]]:
     """The events of a stream: id, name, data."""
     headers = STREAM | ({"Last-Event-ID": last} if last else {})
     method, path = ("POST", "/chat") if said is not None else ("GET", f"/chat/{item}")
+    if again:
+        method, path = "POST", f"/chat/{again}/retry"
     async with http.stream(method, path, json=said, headers=headers) as response:
         if response.status_code != 200:
             await response.aread()
@@ -256,6 +264,108 @@ async def test_what_waits_behind_another_can_be_taken_back(tmp_path: Path) -> No
         assert len(here.responder.turns) == 1
 
 
+FAILED = Finished(outcome=Outcome.FAILED, notice="no model answers", category=Category.OVERLOADED, retryable=True)
+
+
+class Failing(Held):
+    """Fails as often as it is told to, then answers."""
+
+    def __init__(self, times: int = 1) -> None:
+        super().__init__()
+        self.times = times
+        self.turns: list[Turn] = []
+
+    async def __call__(self, message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        self.turns.append(turn)
+        if len(self.turns) <= self.times:
+            yield FAILED
+            return
+        async for event in super().__call__(message, turn):
+            yield event
+
+
+async def test_what_has_failed_is_tried_again_once_however_often_that_is_asked_for(tmp_path: Path) -> None:
+    script = Failing()
+    script.say(TextAppended("done after all"))
+    script.end()
+    async with running(tmp_path, script) as here, visiting(here) as http:
+        failed = (await http.post("/chat", json={"text": "hello", "message_id": "m-1", "sender": "anna"})).json()
+        assert (failed["outcome"], failed["retryable"], failed["text"]) == ("failed", True, "")
+        asked = await asyncio.gather(*(http.post("/chat/m-1/retry") for _ in range(3)))
+        [answer] = {response.text for response in asked}
+        outcome = json.loads(answer)
+        assert (outcome["outcome"], outcome["text"], outcome["conversation"]) == (
+            "answered",
+            "done after all",
+            "anna",
+        )
+        assert (await http.get(f"/chat/{outcome['message_id']}")).text == answer, "it has an id of its own"
+        assert (await http.get("/chat/m-1")).json() == failed, "and an outcome of its own"
+        assert (await http.post("/chat/m-1/retry")).text == answer
+        assert [each.turn_id for each in script.turns] == [
+            turn_id_of("console", "console", "message", "m-1"),
+            turn_id_of("console", "console", "callback", f"retry:{script.turns[0].turn_id}"),
+        ]
+        assert len([each for each in here.events if isinstance(each, TurnFinished)]) == 2
+
+
+async def test_another_try_is_streamed_and_taken_back_and_tried_again_like_any_message(tmp_path: Path) -> None:
+    script = Failing(times=2)
+    async with running(tmp_path, script) as here, visiting(here) as http:
+        await http.post("/chat", json={"text": "hello", "message_id": "m-1"})
+        again = (await http.post("/chat/m-1/retry")).json()
+        assert (again["outcome"], again["retryable"]) == ("failed", True)
+        async with stream(http, again=again["message_id"]) as found:
+            _, accepted = await named(found, "accepted")
+            script.say(TextAppended("half"))
+            await named(found, "text")
+            third = accepted["message_id"]
+            refused = await http.post(f"/chat/{third}/retry")
+            assert (refused.status_code, refused.headers["retry-after"]) == (409, "2"), "it is not over yet"
+            assert (await http.get(f"/chat/{third}")).json()["text"] == "half"
+            taken_back = await http.delete(f"/chat/{third}")
+            assert taken_back.status_code in (200, 202)
+            _, outcome = await named(found, "finished")
+        assert (outcome["outcome"], outcome["message_id"]) == ("cancelled", third)
+        assert len({"m-1", again["message_id"], third}) == 3
+
+
+async def test_only_a_failure_that_is_worth_it_is_tried_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as here, visiting(here) as http:
+        assert (await http.post("/chat/m-1/retry")).status_code == 404
+        await http.post("/chat", json={"text": "hello", "message_id": "m-1"})
+        refused = await http.post("/chat/m-1/retry")
+        assert (refused.status_code, "can not be tried again" in refused.json()["error"]) == (409, True)
+        assert (await http.get("/chat/m-1/retry")).headers["allow"] == "POST"
+        assert (await http.post("/chat/m-1/other")).status_code == 404
+        taken = await http.post("/chat", json={"text": "x", "message_id": f"retry~{'0' * 8}"})
+        assert (taken.status_code, "another try" in taken.json()["error"]) == (400, True)
+        assert len(here.responder.turns) == 1
+
+
+async def test_a_failure_can_not_be_tried_again_when_its_steps_may_be_forgotten(tmp_path: Path) -> None:
+    script = Failing()
+    async with (
+        Running(tmp_path, {"console": QUICK}, script, retry_window_s=0.0) as here,
+        visiting(here) as http,
+    ):
+        await http.post("/chat", json={"text": "hello", "message_id": "m-1"})
+        assert (await http.post("/chat/m-1/retry")).status_code == 409
+        assert len(script.turns) == 1
+
+
+async def test_a_body_that_does_not_come_is_refused_before_anything_is_streamed(tmp_path: Path) -> None:
+    async with running(tmp_path, settings=replace(QUICK, body_timeout=0.05)) as here, visiting(here) as http:
+        await http.post("/chat", json={"text": "hello", "message_id": "m-1"})
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        writer.write(
+            f"GET /chat/m-1 HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {here.token}\r\n"
+            "Accept: text/event-stream\r\nContent-Length: 5\r\n\r\n".encode()
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+
+
 async def test_what_is_there_so_far_can_be_asked_for(tmp_path: Path) -> None:
     held = Held()
     async with (
@@ -410,7 +520,9 @@ async def test_who_does_not_read_costs_a_piece_and_gets_the_latest_text(tmp_path
     assert len(received) < 10_000_000
 
 
-async def test_a_client_that_takes_nothing_any_more_is_left(tmp_path: Path) -> None:
+async def test_a_client_that_takes_nothing_any_more_is_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     held = Held()
     async with running(tmp_path, held, replace(QUICK, send_timeout=0.05)) as here:
         with socket.socket() as plain:
@@ -435,6 +547,8 @@ async def test_a_client_that_takes_nothing_any_more_is_left(tmp_path: Path) -> N
             await eventually(left)
             held.end()
             await here.until(TurnFinished)
+            assert here.connections() == 0, "nothing is kept for it, and it is not waited for until it reads"
+            assert caplog.text == ""
 
 
 async def test_a_stream_says_that_it_is_still_there(tmp_path: Path) -> None:

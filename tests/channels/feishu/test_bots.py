@@ -7,6 +7,7 @@ import pytest
 from tests.channels.feishu.house import at_home
 
 from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.events import ErrorSeen
 from mainstay.sandbox.process import start, stop
 from mainstay.settings import SETTING
 
@@ -24,6 +25,7 @@ async def test_two_bots_in_one_group_that_are_told_the_same_message_answer_it_ea
             worker = await home.worker()
             group, message_id = f"oc_{uuid4().hex}", f"om_{uuid4().hex}"
             same = {"chat": group, "chat_type": "group", "message_id": message_id, "sender": "ou_ann"}
+            await home.platforms["sales"].platform_fault("POST /cardkit/v1/cards", code=1500, status=500)
             for platform in home.platforms.values():
                 await platform.say("hello, both of you", **same)
             for platform in home.platforms.values():
@@ -33,6 +35,8 @@ async def test_two_bots_in_one_group_that_are_told_the_same_message_answer_it_ea
                 [verdict] = [each for each in await platform.outcomes() if each.message_id == message_id]
                 assert (verdict.outcomes, verdict.unfinished) == (1, 0)
             assert sorted(message.channel for message in worker.asked) == ["feishu", "sales"]
+            failed = {event.where for event in worker.events if isinstance(event, ErrorSeen)}
+            assert failed == {"sales /open-apis/cardkit/v1/cards"}, "an operator is told of which of them"
             for key in ("turn_id", "lane", "person", "bot_id"):
                 assert len({getattr(message, key) for message in worker.asked}) == 2, key
             lanes = await home.rows("select lane, count(*) from memory_exchanges group by lane order by lane")

@@ -1,5 +1,6 @@
 """Which outcome is next, and who has it, over a real database."""
 
+import asyncio
 from itertools import permutations
 
 import pytest
@@ -92,7 +93,7 @@ async def test_of_a_conversation_only_the_oldest_outcome_can_be_taken(desk):
     taken = await desk.take(desk.ours, first, second, other)
     assert desk.texts(taken) == ["answer to one", "answer to three"]
     assert await desk.take(desk.ours, second) == []
-    await desk.ours.settle(taken[0].seq, delivered=True)
+    await desk.ours.settle(taken[0].seq, shown=True)
     assert desk.texts(await desk.take(desk.ours, second)) == ["answer to two"]
 
 
@@ -128,8 +129,8 @@ async def test_an_outcome_that_can_not_be_read_any_more_holds_up_no_other(desk):
 
 async def test_an_outcome_is_settled_once(desk):
     [delivery] = await desk.take(desk.ours, await desk.post("one"))
-    assert await desk.ours.settle(delivery.seq, delivered=True)
-    assert not await desk.theirs.settle(delivery.seq, delivered=False, error="late")
+    assert await desk.ours.settle(delivery.seq, shown=True)
+    assert not await desk.theirs.settle(delivery.seq, shown=False, error="late")
     assert (await desk.ours.backlog()).pending == 0
 
 
@@ -187,7 +188,7 @@ async def test_an_offer_that_is_taken_is_never_made_again(desk):
 async def test_an_offer_is_taken_from_an_outcome_that_was_shown_long_ago(desk):
     turn_id = await desk.post("one", **FAILED)
     [shown] = await desk.take(desk.ours, turn_id)
-    await desk.ours.settle(shown.seq, delivered=True)
+    await desk.ours.settle(shown.seq, shown=True)
     assert (await desk.ours.take_offer(turn_id)).tries == 2
     assert (await desk.ours.backlog()).pending == 0
 
@@ -221,7 +222,7 @@ async def test_opinions_and_further_cards_are_forgotten_with_the_answer(desk):
         await desk.ours.add_card(turn_id, f"card-{part}", part)
     assert [await opinions.give(turn_id, "ou_a", vote) for vote in ("up", "down")] == ["", "up"]
     [delivery] = await desk.take(desk.ours, turn_id)
-    await desk.ours.settle(delivery.seq, delivered=True)
+    await desk.ours.settle(delivery.seq, shown=True)
     desk.clock.advance(50.0)
     await desk.ours.prune(100.0)
     assert len(await desk.ours.cards(turn_id)) == 2
@@ -229,6 +230,16 @@ async def test_opinions_and_further_cards_are_forgotten_with_the_answer(desk):
     await desk.ours.prune(100.0)
     assert await desk.ours.cards(turn_id) == []
     assert await opinions.give(turn_id, "ou_a", "up") == ""
+
+
+async def test_much_is_forgotten_as_well_as_little(desk):
+    turn_ids = await asyncio.gather(*(desk.post(f"{number}", f"chat-{number}") for number in range(250)))
+    await asyncio.gather(*(desk.ours.add_card(turn_id, f"card-{turn_id}") for turn_id in turn_ids))
+    for delivery in await desk.take(desk.ours, *turn_ids, limit=249):
+        await desk.ours.settle(delivery.seq, shown=True)
+    desk.clock.advance(200.0)
+    assert await desk.ours.prune(100.0) == 249
+    assert [len(await desk.ours.cards(turn_id)) for turn_id in turn_ids] == [0] * 249 + [1]
 
 
 async def test_a_card_that_was_retired_is_not_said_to_be_shown_by_who_was_late(desk):
@@ -292,7 +303,7 @@ async def test_where_a_conversation_stands(desk):
     assert await desk.ours.standing(lane, "another") == "held_up"
     assert await desk.ours.standing("feishu:bot:elsewhere:main", "another") == "free"
     [delivery] = await desk.take(desk.ours, first)
-    await desk.ours.settle(delivery.seq, delivered=False, error="dead")
+    await desk.ours.settle(delivery.seq, shown=False, error="dead")
     assert await desk.ours.standing(lane, "another") == "free"
     assert await desk.ours.standing(lane, first) == "ended"
 

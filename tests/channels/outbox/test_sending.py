@@ -117,6 +117,34 @@ async def test_what_can_never_be_said_is_announced_and_not_tried_again(tmp_path:
         assert [each.text for each in Wall.shown] == ["re: question 2"]
 
 
+async def test_of_messages_that_are_answered_together_each_is_announced_when_that_can_never_be_said(
+    tmp_path: Path,
+) -> None:
+    Wall.refuse = [Undeliverable("there is no wall")]
+    async with running(tmp_path) as here:
+        both = said(1).joined((("1", "one"), ("2", "two")))
+        await here.inbox.put(both)
+        await here.until(DeadLettered, 2)
+        dead = [each.turn_id for each in here.events if isinstance(each, DeadLettered)]
+        assert dead == [said(1).turn_id, said(2).turn_id]
+
+
+async def test_what_has_failed_can_be_tried_again_where_the_channel_offers_it(tmp_path: Path) -> None:
+    async def script(message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        outcome = Outcome.ANSWERED if message.retry_of else Outcome.FAILED
+        yield Finished(outcome=outcome, text=message.text, retryable=True)
+
+    async with running(tmp_path, script) as here:
+        await here.inbox.put(said(1))
+        await here.until(OutcomeDelivered)
+        [failed] = Wall.shown
+        assert (failed.outcome, failed.retryable) == (Outcome.FAILED, True)
+        assert await here.inbox.put(failed.message.again())
+        assert not await here.inbox.put(failed.message.again()), "once, whoever asks for it"
+        await here.until(OutcomeDelivered, 2)
+        assert [(each.outcome, each.retryable) for each in Wall.shown[1:]] == [(Outcome.ANSWERED, False)]
+
+
 async def test_what_is_too_old_becomes_a_dead_letter(tmp_path: Path) -> None:
     Wall.patience = Patience(base_s=0.01, cap_s=0.02, wait_s=0.2, max_age_s=0.0)
     Wall.refuse = [TryLater("the wall is wet")]
@@ -142,10 +170,6 @@ async def test_the_next_process_says_what_the_last_one_did_not(tmp_path: Path) -
     async with running(tmp_path) as here:
         await here.inbox.put(said(1))
         await here.until(DeliveryRetried)
-
-        async def told() -> bool:
-            condition = here.channel("wall").checks()[0]()
-            return condition.status == "degraded" and "the wall is wet" in condition.reason
 
         assert Wall.shown == []
     async with running(tmp_path) as here:

@@ -52,6 +52,7 @@ class ConsoleChannel:
                 path=chat_path(self._name),
                 app=self._api,
                 items=True,
+                actions=("retry",),
                 max_body_bytes=self._settings.body_limit,
                 body_timeout_s=self._settings.body_timeout,
             )

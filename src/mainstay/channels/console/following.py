@@ -7,7 +7,17 @@ from dataclasses import replace
 from typing import Literal
 
 from mainstay.channels.console.answers import Answers
-from mainstay.channels.console.model import ConsoleSettings, Ended, Forgotten, Open, Seen, Standing, Told
+from mainstay.channels.console.model import (
+    ConsoleSettings,
+    Ended,
+    Forgotten,
+    Open,
+    Seen,
+    Standing,
+    Told,
+    inbox_key,
+    shown_id,
+)
 from mainstay.channels.outbox.model import Stored, body_of
 from mainstay.channels.outbox.sqlite import Outcomes
 from mainstay.channels.seam import Service
@@ -33,7 +43,7 @@ class Following:
         """What became of it; None if it was never accepted, or is forgotten altogether."""
         turn_id = self.turn_id(message_id)
         if (stored := await self._outcomes.find(turn_id)) is not None:
-            return _ended(stored)
+            return self._ended(stored)
         entry = await self._service.find(turn_id)
         if entry is None:
             return None
@@ -44,7 +54,7 @@ class Following:
                 return Ended(_dead(message_id, entry.reason))
             case State.FINISHED:  # since it was looked for above, or long ago
                 stored = await self._outcomes.find(turn_id)
-                return _ended(stored) if stored is not None else Forgotten()
+                return self._ended(stored) if stored is not None else Forgotten()
 
     async def compare(self, message: Message) -> Literal["new", "same", "other"]:
         """Whether its id is known, and was that of another message; what is forgotten counts as the same."""
@@ -95,14 +105,21 @@ class Following:
 
     def turn_id(self, message_id: str) -> str:
         """The turn of a message; the bot is the channel itself."""
-        return turn_id_of(self._name, self._name, "message", message_id)
+        return turn_id_of(self._name, self._name, *inbox_key(message_id))
 
+    async def asked_turn_id(self, message_id: str) -> str:
+        """The turn by which it is taken back: of another try, that of what was said."""
+        turn_id = self.turn_id(message_id)
+        entry = await self._service.find(turn_id)
+        return Message.from_json(entry.message).asked_turn_id if entry is not None and entry.message else turn_id
 
-def _ended(stored: Stored) -> Ended:
-    message = stored.message
-    seconds = (stored.created_at - message.sent_at).total_seconds()
-    about = {"message_id": message.external_id, "conversation": message.chat_id}
-    return Ended({**about, **stored.body, "seconds": round(seconds, 3)})
+    def _ended(self, stored: Stored) -> Ended:
+        message, now = stored.message, self._service.clock.now()
+        about = {"message_id": shown_id(message), "conversation": message.chat_id}
+        seconds = (stored.created_at - message.sent_at).total_seconds()
+        in_time = (now - stored.created_at).total_seconds() <= self._service.retry_window_s
+        again = replace(message.again(), sent_at=now) if stored.body.get("retryable") and in_time else None
+        return Ended({**about, **stored.body, "seconds": round(seconds, 3)}, again)
 
 
 def _dead(message_id: str, reason: str) -> dict[str, object]:

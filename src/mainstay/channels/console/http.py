@@ -1,9 +1,10 @@
 """What is asked of ``/chat``, and what is answered?
 
-``POST /chat`` says something, ``GET /chat/ID`` asks what became of it, ``DELETE /chat/ID`` takes it back. The first
-two answer in JSON, or as a stream of events to who accepts ``text/event-stream``. A message that is sent again with
-its ``message_id`` is the same message, and a stream that names the ``Last-Event-ID`` goes on behind it. Every error
-is one line of JSON.
+``POST /chat`` says something, ``GET /chat/ID`` asks what became of it, ``POST /chat/ID/retry`` has it tried again
+when it has failed, ``DELETE /chat/ID`` takes it back. The first three answer in JSON, or as a stream of events to
+who accepts ``text/event-stream``. A message that is sent again with its ``message_id`` is the same message, and so
+is another try at the same failure; a stream that names the ``Last-Event-ID`` goes on behind it. Every error is one
+line of JSON.
 """
 
 import asyncio
@@ -12,9 +13,9 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from typing import Final
 
-from mainstay.asgi import Receive, Scope, Send, header, respond
+from mainstay.asgi import Receive, Scope, Send, hang_up, header, respond
 from mainstay.channels.console.following import Following
-from mainstay.channels.console.model import ConsoleSettings, Ended, Forgotten, Open, Refused, Seen
+from mainstay.channels.console.model import ConsoleSettings, Ended, Forgotten, Open, Refused, Seen, shown_id
 from mainstay.channels.console.parse import ClientLeft, read_body, read_said, wants_stream
 from mainstay.channels.seam import Service
 from mainstay.errors import StorageUnavailable
@@ -52,17 +53,20 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        message_id = scope["path"].removeprefix(self._path).removeprefix("/")
+        message_id, _, action = scope["path"].removeprefix(self._path).removeprefix("/").partition("/")
         try:
-            match scope["method"], bool(message_id):
-                case "POST", False:
-                    await self._say(scope, receive, send)
-                case "GET", True:
+            body = await read_body(receive)
+            match scope["method"], bool(message_id), bool(action):
+                case "POST", False, _:
+                    await self._say(scope, receive, send, body)
+                case "POST", True, True:
+                    await self._try_again(scope, receive, send, message_id)
+                case "GET", True, False:
                     await self._look(scope, receive, send, message_id)
-                case "DELETE", True:
+                case "DELETE", True, False:
                     await self._take_back(scope, send, message_id)
                 case _:
-                    allowed = b"GET, DELETE" if message_id else b"POST"
+                    allowed = b"GET, DELETE" if message_id and not action else b"POST"
                     raise Refused(405, "method not allowed", headers=((b"allow", allowed),))  # noqa: TRY301
         except ClientLeft:
             pass
@@ -72,8 +76,8 @@ class Api:
             error = "it could not be stored or read: try again"
             await _answer(scope, send, 503, {"error": error}, _SOON)
 
-    async def _say(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = read_said(scope, await read_body(receive), self._settings)
+    async def _say(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
+        said = read_said(scope, body, self._settings)
         message = said.message(self._name, self._service.clock.now())
         with self._place():
             match await self._following.compare(message):
@@ -84,6 +88,20 @@ class Api:
                 case "same":
                     pass
             await self._tell(scope, receive, send, said.message_id)
+
+    async def _try_again(self, scope: Scope, receive: Receive, send: Send, message_id: str) -> None:
+        with self._place():
+            found = await self._found(message_id)
+            if isinstance(found, Open):
+                raise Refused(409, f"{message_id} has no outcome yet: ask for it", headers=_SOON)
+            if found.again is None:
+                raise Refused(
+                    409, f"{message_id} can not be tried again: it has not failed, or too long ago, or for good"
+                )
+            again_id = shown_id(found.again)
+            if await self._following.standing(again_id) is None:
+                await self._accept(found.again)
+            await self._tell(scope, receive, send, again_id)
 
     async def _accept(self, message: Message) -> None:
         """Nothing is lost when somebody else has done so meanwhile: it is the same message."""
@@ -100,7 +118,7 @@ class Api:
 
     async def _take_back(self, scope: Scope, send: Send, message_id: str) -> None:
         if isinstance(await self._found(message_id), Open):
-            await self._service.cancel(self._following.turn_id(message_id))
+            await self._service.cancel(await self._following.asked_turn_id(message_id))
         await self._answer(scope, send, message_id)
 
     async def _tell(self, scope: Scope, receive: Receive, send: Send, message_id: str) -> None:
@@ -108,7 +126,7 @@ class Api:
         await self._found(message_id)
         if wants_stream(scope):
             seen = Seen.from_id((header(scope, b"last-event-id") or b"").decode("latin-1"))
-            await _while_there(receive, self._stream(send, message_id, seen))
+            await _while_there(receive, self._stream(scope, receive, send, message_id, seen))
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.wait):
@@ -120,7 +138,7 @@ class Api:
             async for _ in events:
                 pass
 
-    async def _stream(self, send: Send, message_id: str, seen: Seen) -> None:
+    async def _stream(self, scope: Scope, receive: Receive, send: Send, message_id: str, seen: Seen) -> None:
         async def out(body: bytes, *, more: bool = True) -> None:
             async with asyncio.timeout(self._settings.send_timeout):
                 await send({"type": "http.response.body", "body": body, "more_body": more})
@@ -128,13 +146,15 @@ class Api:
         await send(
             {"type": "http.response.start", "status": 200, "headers": [*_STREAM, self._location(message_id)]}
         )
-        with suppress(TimeoutError):  # who takes nothing any more has left
+        try:
             await out(f"retry: {_COME_BACK_MS}\n\n".encode() + _event("accepted", {"message_id": message_id}, seen))
             with suppress(StorageUnavailable):  # it comes back for the rest
                 async with aclosing(self._following.follow(message_id, seen)) as events:
                     async for told in events:
                         await out(_event(told.name, told.data, told.seen) if told else _STILL_HERE)
             await out(b"", more=False)
+        except TimeoutError:  # who takes nothing any more has left
+            await hang_up(scope, receive)
 
     async def _found(self, message_id: str) -> Ended | Open:
         match await self._following.standing(message_id):

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from mainstay.messages import Message
 from mainstay.settings import duration, setting, size
 
 __all__ = [
+    "TRY",
     "ConsoleSettings",
     "Ended",
     "Forgotten",
@@ -19,7 +20,13 @@ __all__ = [
     "Standing",
     "Told",
     "chat_path",
+    "inbox_key",
+    "shown_id",
 ]
+
+TRY: Final = "retry~"
+"""The id of another try at a failed message begins so; no message that somebody sends has such an id."""
+_TRY_KEY: Final = "retry:"  # see `Message.again`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,18 @@ class ConsoleSettings:
 def chat_path(name: str) -> str:
     """Where a console is: the one named ``console`` at ``/chat``, a further one at ``/NAME/chat``."""
     return "/chat" if name == "console" else f"/{name}/chat"
+
+
+def shown_id(message: Message) -> str:
+    """What a message is called here, see `inbox_key`."""
+    return message.external_id.replace(_TRY_KEY, TRY, 1) if message.retry_of else message.external_id
+
+
+def inbox_key(message_id: str) -> tuple[str, str]:
+    """Kind and id under which the inbox has what is called so here."""
+    if message_id.startswith(TRY):
+        return "callback", message_id.replace(TRY, _TRY_KEY, 1)
+    return "message", message_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +140,15 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The message has this outcome, as plain JSON values."""
+    """The message has this outcome.
+
+    Attributes:
+        body: as plain JSON values.
+        again: what is to be accepted to have it tried again; None if it can not be.
+    """
 
     body: Mapping[str, object]
+    again: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)

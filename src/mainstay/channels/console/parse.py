@@ -5,7 +5,7 @@ from typing import Final
 from uuid import uuid4
 
 from mainstay.asgi import ITEM, Receive, Scope, header
-from mainstay.channels.console.model import ConsoleSettings, Refused, Said
+from mainstay.channels.console.model import TRY, ConsoleSettings, Refused, Said
 from mainstay.errors import nearest
 
 __all__ = ["ClientLeft", "read_body", "read_said", "wants_stream"]
@@ -75,6 +75,8 @@ def _message_id(message_id: str) -> str:
         raise Refused(
             400, "message_id: write letters, digits, '-', '_', '.' and '~', 128 at most, a letter or digit first"
         )
+    if message_id.startswith(TRY):
+        raise Refused(400, f"message_id: {TRY} is how the id of another try begins, see POST /chat/ID/retry")
     return message_id
 
 

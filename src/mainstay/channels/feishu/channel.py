@@ -142,6 +142,7 @@ class FeishuChannel:
         self._courtesies = Courtesies(settings, self._courier, suggest, broke=self._broke)
         self._leftovers = Leftovers(outbox=self._outbox, courier=self._courier, bus=bus, has_ended=has_ended)
         self._pump = Pump(
+            name,
             settings,
             outbox=self._outbox,
             courier=self._courier,
@@ -350,9 +351,9 @@ class FeishuChannel:
                 await self._known.wait()
         await connections.run()
 
-    def _broke(self, error: Exception, where: str, turn_id: str) -> None:
+    def _broke(self, error: Exception, what: str, turn_id: str) -> None:
         _log.error("a card could not be written", exc_info=error)
-        message = type(error).__name__
+        message, where = type(error).__name__, f"{self._name}.{what}"
         self._bus.emit(
             ErrorSeen(category=Category.INTERNAL, message=message, where=where, turn_id=turn_id, logged=True)
         )
@@ -362,7 +363,8 @@ class FeishuChannel:
             try:
                 await self._marks.prune(self._settings.keep)
             except StorageUnavailable as error:
-                self._bus.emit(ErrorSeen(category=Category.DATABASE, message=str(error), where="feishu.marks"))
+                where = f"{self._name}.marks"
+                self._bus.emit(ErrorSeen(category=Category.DATABASE, message=str(error), where=where))
             await asyncio.sleep(_TIDY_EVERY_S)
 
     def _allowed(self, mode: Mode) -> None:
@@ -373,5 +375,5 @@ class FeishuChannel:
         if REACTIONS in path:
             return  # a courtesy, which counts by itself what did not come of it
         self._last_refusal, self._refused_at_s = refusal, self._clock.monotonic()
-        where = f"feishu {path.partition('?')[0]}"
+        where = f"{self._name} {path.partition('?')[0]}"
         self._bus.emit(ErrorSeen(category=refusal.category, message=refusal.reason, where=where))

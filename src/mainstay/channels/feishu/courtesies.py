@@ -61,7 +61,7 @@ class Courtesies:
         try:
             await self._try(lambda: self._courier.withdraw(turn_id))
         except Exception as error:  # noqa: BLE001  a button that stays must not end the channel
-            self._broke(error, "feishu.press", turn_id)
+            self._broke(error, "press", turn_id)
         finally:
             self._withdrawing.discard(turn_id)
 
@@ -77,7 +77,7 @@ class Courtesies:
             if texts:
                 await self._try(lambda: self._courier.suggest(delivery.turn_id, texts))
         except Exception as error:  # noqa: BLE001  what is only offered must not end the channel
-            self._broke(error, "feishu.suggestions", delivery.turn_id)
+            self._broke(error, "suggestions", delivery.turn_id)
 
     async def _try(self, change: Callable[[], Awaitable[None]]) -> None:
         for failures in range(1, _TRIES + 1):

@@ -16,7 +16,8 @@ from mainstay.channels.feishu.client import Refused
 from mainstay.channels.feishu.courier import Courier
 from mainstay.channels.feishu.machine import Degrade, Drop, GiveUp, Refusal, Retry, after, failed_request
 from mainstay.channels.feishu.model import Delivery, FeishuSettings
-from mainstay.channels.feishu.sqlite import Backlog, Outbox
+from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.outbox.model import Backlog
 from mainstay.clock import Clock
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, DeliveryRetried, ErrorSeen, OutcomeDelivered
@@ -33,12 +34,14 @@ class Pump:
     """Shows outcomes until it is cancelled.
 
     Args:
+        name: of the channel.
         quiet: ends what still writes to the card of an attempt; called before its outcome is written.
         shown: told of each outcome that the person sees.
     """
 
     def __init__(
         self,
+        name: str,
         settings: FeishuSettings,
         *,
         outbox: Outbox,
@@ -48,6 +51,7 @@ class Pump:
         quiet: Callable[[str, int], Awaitable[None]],
         shown: Callable[[Delivery], None],
     ) -> None:
+        self._name = name
         self._settings = settings
         self._outbox = outbox
         self._courier = courier
@@ -142,7 +146,7 @@ class Pump:
             _log.exception("an outcome could not be shown")
             self._saw(Category.INTERNAL, type(error).__name__, delivery.turn_id, logged=True)
             return failed_request(Category.INTERNAL, type(error).__name__)
-        if await self._outbox.settle(delivery.seq, delivered=True):
+        if await self._outbox.settle(delivery.seq, shown=True):
             self._bus.emit(OutcomeDelivered(turn_id=delivery.turn_id, via=via))
             self._shown(delivery)
         self._told(delivery.turn_id)
@@ -167,12 +171,12 @@ class Pump:
                 await self._outbox.degrade(delivery.seq, via, apologise=apologise, error=refusal.reason)
                 self._hurry(turn_id)
             case GiveUp(reason):
-                if await self._outbox.settle(delivery.seq, delivered=False, error=reason):
+                if await self._outbox.settle(delivery.seq, shown=False, error=reason):
                     for dead in delivery.message.turn_ids:
                         self._bus.emit(DeadLettered(turn_id=dead, reason=reason))
                 self._told(turn_id)
             case Drop():
-                await self._outbox.settle(delivery.seq, delivered=True, error=refusal.reason)
+                await self._outbox.settle(delivery.seq, shown=True, error=refusal.reason)
                 self._told(turn_id)
             case _:
                 assert_never(decision)
@@ -183,5 +187,5 @@ class Pump:
             waiting.set()
 
     def _saw(self, category: Category, message: str, turn_id: str, *, logged: bool = False) -> None:
-        where = "feishu.outbox"
+        where = f"{self._name}.outbox"
         self._bus.emit(ErrorSeen(category=category, message=message, where=where, turn_id=turn_id, logged=logged))

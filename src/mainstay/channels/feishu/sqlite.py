@@ -1,14 +1,12 @@
-"""How are cards and outcomes stored, and which outcome is next?
+"""How are cards and outcomes stored?
 
-An outcome is inserted in the transaction that finishes its turn (`Outbox.post`). Taking it to be shown leases it:
-``due_at`` moves ahead and ``tries`` counts, so that a process that dies leaves it to the next, and two processes
-that overlap in a reload do not show it at the same time (if they did, the platform would merge the two, because
-keys and sequences are derived). Only the oldest outcome of a lane can be taken.
+An outcome is inserted in the transaction that finishes its turn (`Outbox.post`); which of them is shown next is
+decided by `mainstay.channels.outbox.lanes`.
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -21,7 +19,6 @@ from sqlalchemy import (
     and_,
     case,
     delete,
-    exists,
     func,
     insert,
     or_,
@@ -32,11 +29,10 @@ from sqlalchemy import (
 from mainstay.channels.feishu.markdown import well_formed
 from mainstay.channels.feishu.model import Card, Delivery, Offer, Offered, Via
 from mainstay.channels.feishu.tables import cards, feedback, outbox
-from mainstay.clock import Clock
+from mainstay.channels.outbox.lanes import Lanes
 from mainstay.messages import Finished, Message, Outcome
-from mainstay.storage.sqlite import Storage
 
-__all__ = ["Backlog", "Outbox", "Standing"]
+__all__ = ["Outbox", "Standing"]
 
 _PARTS = UUID("6d61696e-7374-4179-8000-706172747300")  # "mainstay parts": the namespace of further cards' keys
 
@@ -47,40 +43,18 @@ Standing = Literal["free", "held_up", "ended"]
 """``held_up``: an earlier outcome of the lane is not shown yet. ``ended``: the turn has its outcome already."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """What waits to be shown.
+class Outbox(Lanes[Delivery]):
+    """The cards and outcomes of one channel. Every method but `post` raises StorageUnavailable; see `Lanes`.
 
-    Attributes:
-        retrying: how many of them the platform has refused at least once.
-        next_due_s: seconds until one of them may be shown; None when nothing waits.
+    If two processes showed an outcome at the same time, the platform would merge the two: keys and sequences are
+    derived.
     """
 
-    pending: int = 0
-    retrying: int = 0
-    next_due_s: float | None = None
+    table, waiting, shown = outbox, "pending", "delivered"
+    forgotten = ("delivered",)
 
-
-class Outbox:
-    """The cards and outcomes of one channel. Every method but `post` raises StorageUnavailable.
-
-    ``on_buried`` is called with turn_id and reason for each outcome that can not be read any more.
-    """
-
-    def __init__(
-        self,
-        storage: Storage,
-        channel: str,
-        *,
-        clock: Clock,
-        lease_s: float,
-        on_buried: Callable[[str, str], None] = lambda turn_id, reason: None,  # noqa: ARG005
-    ) -> None:
-        self._storage = storage
-        self._channel = channel
-        self._clock = clock
-        self._lease_s = lease_s
-        self._on_buried = on_buried
+    def _read(self, row: Row[Any]) -> Delivery:
+        return _delivery(row)
 
     async def card(self, turn_id: str, part: int = 0) -> Card | None:
         """The card of a turn, or of a part of its answer, if one was made."""
@@ -173,13 +147,13 @@ class Outbox:
                 outcome=final.outcome.value,
                 text=well_formed(final.text),
                 notice=well_formed(final.notice),
-                state="pending",
+                state=self.waiting,
                 via=(Via.TEXT if message.notice else Via.CARD).value,
                 apologise=False,
                 tries=0,
                 error="",
                 created_at=now,
-                due_at=now + timedelta(seconds=self._lease_s),
+                due_at=self._leased_until(),
                 offer=(Offer.MADE if final.offers_retry else Offer.NONE).value,
                 footer=well_formed(footer),
                 suggestions=json.dumps(suggestions),
@@ -251,62 +225,6 @@ class Outbox:
         statement = update(outbox).where(self._waiting()).values(due_at=now)
         await self._storage.write(lambda tx: tx.execute(statement).rowcount)
 
-    async def backlog(self) -> Backlog:
-        """What waits."""
-        count = select(func.count(), func.count().filter(outbox.c.tries > 1)).where(self._waiting())
-        first = select(func.min(outbox.c.due_at)).where(self._waiting(), _oldest_of_lane())
-        now = self._clock.now()
-
-        def work(tx: Connection) -> Backlog:
-            pending, retrying = tx.execute(count).one()
-            due_at = tx.execute(first).scalar_one()
-            next_due_s = max(0.0, (due_at - now).total_seconds()) if due_at else None
-            return Backlog(pending=pending, retrying=retrying, next_due_s=next_due_s)
-
-        return await self._storage.read(work)
-
-    async def take(self, limit: int, *, now_due: Collection[str], busy: Collection[int]) -> list[Delivery]:
-        """Lease outcomes to be shown now, the oldest first, one of each lane at most.
-
-        Args:
-            limit: how many at most.
-            now_due: turns whose outcome is due whatever the row says.
-            busy: what this process is showing already.
-        """
-        now = self._clock.now()
-        due = or_(outbox.c.due_at <= now, outbox.c.turn_id.in_(now_due))
-        query = (
-            select(outbox)
-            .where(self._waiting(), _oldest_of_lane(), due, outbox.c.seq.not_in(busy))
-            .order_by(outbox.c.seq)
-            .limit(limit)
-        )
-        leased_until = now + timedelta(seconds=self._lease_s)
-
-        def work(tx: Connection) -> tuple[list[Delivery], dict[str, str]]:
-            found, buried = [], {}
-            for row in tx.execute(query).all():
-                try:
-                    found.append(_delivery(row))
-                except (ValueError, TypeError, KeyError) as error:  # else it would end every start from here on
-                    buried[row.turn_id] = reason = f"not readable: {error}"
-                    dead = {"state": "dead", "error": reason, "ended_at": now}
-                    tx.execute(update(outbox).where(outbox.c.seq == row.seq).values(dead))
-            if found:
-                taken = outbox.c.seq.in_([each.seq for each in found])
-                tx.execute(update(outbox).where(taken).values(tries=outbox.c.tries + 1, due_at=leased_until))
-            return found, buried
-
-        found, buried = await self._storage.write(work)
-        for turn_id, reason in buried.items():
-            self._on_buried(turn_id, reason)
-        return found
-
-    async def put_off(self, seq: int, after_s: float, error: str) -> None:
-        """Try again later."""
-        due_at = self._clock.now() + timedelta(seconds=after_s)
-        await self._change(seq, due_at=due_at, error=error)
-
     async def degrade(self, seq: int, via: Via, *, apologise: bool, error: str) -> None:
         """From now on in this form."""
         await self._change(seq, via=via.value, apologise=apologise, error=error)
@@ -314,11 +232,6 @@ class Outbox:
     async def text_begins(self, seq: int) -> None:
         """A try as post or text may reach the platform from now on."""
         await self._change(seq, text_since=self._clock.now())
-
-    async def settle(self, seq: int, *, delivered: bool, error: str = "") -> bool:
-        """End it; False when another process did so before. A dead letter's row is kept."""
-        state = "delivered" if delivered else "dead"
-        return await self._change(seq, state=state, error=error, ended_at=self._clock.now())
 
     async def standing(self, lane: str, turn_id: str) -> Standing:
         """Whether a card of this turn may appear or be streamed to."""
@@ -335,34 +248,13 @@ class Outbox:
     async def prune(self, keep_s: float) -> int:
         """Forget what was delivered longer ago than this, with its cards and opinions."""
         before = self._clock.now() - timedelta(seconds=keep_s)
-
-        def work(tx: Connection) -> int:
-            ours = outbox.c.channel == self._channel
-            old = and_(ours, outbox.c.state == "delivered", outbox.c.ended_at < before)
-            tx.execute(delete(cards).where(_turn.in_(select(outbox.c.turn_id).where(old))))
-            gone = tx.execute(delete(outbox).where(old)).rowcount
-            kept = select(outbox.c.turn_id)
-            tx.execute(delete(feedback).where(feedback.c.channel == self._channel, feedback.c.turn_id.not_in(kept)))
-            return gone
-
-        return await self._storage.write(work)
-
-    def _waiting(self) -> ColumnElement[bool]:
-        return and_(outbox.c.channel == self._channel, outbox.c.state == "pending")
-
-    async def _change(self, seq: int, **values: object) -> bool:
-        statement = update(outbox).where(outbox.c.seq == seq, outbox.c.state == "pending").values(**values)
-        return await self._storage.write(lambda tx: tx.execute(statement).rowcount == 1)
-
-
-def _oldest_of_lane() -> ColumnElement[bool]:
-    earlier = outbox.alias("earlier")
-    return ~exists().where(
-        earlier.c.channel == outbox.c.channel,
-        earlier.c.state == "pending",
-        earlier.c.lane == outbox.c.lane,
-        earlier.c.seq < outbox.c.seq,
-    )
+        delivered = outbox.c.channel == self._channel, outbox.c.state == "delivered", outbox.c.ended_at < before
+        old = select(outbox.c.turn_id).where(*delivered)
+        await self._forget(cards.c.turn_id, select(cards.c.turn_id).where(_turn.in_(old)))
+        gone = await super().prune(keep_s)
+        late = feedback.c.channel == self._channel, feedback.c.turn_id.not_in(select(outbox.c.turn_id))
+        await self._forget(feedback.c.turn_id, select(feedback.c.turn_id).where(*late).distinct())
+        return gone
 
 
 def _key(turn_id: str, part: int) -> str:
@@ -380,7 +272,7 @@ def _cards(tx: Connection, turn_id: str) -> list[Card]:
     return [_read_card(row) for row in tx.execute(select(cards).where(of_turn).order_by(cards.c.part))]
 
 
-def _read_card(row: Row[tuple[Any, ...]]) -> Card:
+def _read_card(row: Row[Any]) -> Card:
     return Card(
         turn_id=row.part_of or row.turn_id,
         card_id=row.card_id,
@@ -393,7 +285,7 @@ def _read_card(row: Row[tuple[Any, ...]]) -> Card:
     )
 
 
-def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
+def _delivery(row: Row[Any]) -> Delivery:
     return Delivery(
         seq=row.seq,
         turn_id=row.turn_id,

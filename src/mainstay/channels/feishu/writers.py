@@ -55,7 +55,7 @@ class Writers:
         try:
             await writer.run()
         except Exception as error:  # noqa: BLE001  one card's bug must not end the others; the outcome still comes
-            self._broke(error, "feishu.card", turn_id)
+            self._broke(error, "card", turn_id)
         finally:
             if self._writers.get(turn_id) is writer:
                 del self._writers[turn_id]

@@ -39,6 +39,7 @@ class Showing:
         text: the answer; of a failure what is worth keeping of it, or nothing.
         notice: one line of ours under the text, or in place of it; empty if there is nothing to be said.
         tries: counts this one, too.
+        retryable: whether the person may have it tried again; that is `Message.again`, to be accepted.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Showing:
     text: str
     notice: str
     tries: int
+    retryable: bool
 
     @property
     def said(self) -> str:
@@ -112,4 +114,5 @@ def showing_of(stored: Stored, tries: int) -> Showing:
         text=str(body["text"]),
         notice=str(body["notice"]),
         tries=tries,
+        retryable=bool(body.get("retryable")),
     )

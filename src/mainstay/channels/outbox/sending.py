@@ -205,7 +205,8 @@ class Sending:
 
     async def _bury(self, stored: Stored, reason: str) -> None:
         if await self._outcomes.settle(stored.seq, shown=False, error=reason):
-            self._buried(stored.turn_id, reason)
+            for turn_id in stored.message.turn_ids:
+                self._buried(turn_id, reason)
         self._settled(stored.turn_id)
 
     def _buried(self, turn_id: str, reason: str) -> None:

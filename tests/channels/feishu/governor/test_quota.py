@@ -79,7 +79,7 @@ def test_updates_use_what_outcomes_leave_and_never_more_than_lasts_to_the_end(
 
 MUTANTS = {
     "the rest is used at once": ("left * (share + _AT_ONCE)", "left * 2"),
-    "it is never stretched": ("used < _STRETCHED_FROM * self.monthly", "True"),
+    "it is never stretched": ("used < self.stretched_from", "True"),
     "it is stretched too late": ("_STRETCHED_FROM: Final = 0.8", "_STRETCHED_FROM: Final = 0.9"),
     "it is stretched too early": ("_STRETCHED_FROM: Final = 0.8", "_STRETCHED_FROM: Final = 0.5"),
     "updates keep coming": ("if updates else 0.0", "* 0"),

@@ -46,9 +46,10 @@ class Worker:
     clock: ManualClock
     app_id: str = "cli_1"
     told: list[int] = field(default_factory=list)
+    monthly: int = MONTHLY
 
     def __post_init__(self) -> None:
-        self.quota = Quota(MONTHLY)
+        self.quota = Quota(self.monthly)
         self.stored = StoredCalls(
             self.disk,
             self.app_id,
@@ -135,6 +136,28 @@ async def test_that_calls_run_short_is_told_once_by_whoever_sees_it_first(disk, 
     one.call(80)
     await one.stored.flush()
     assert one.told == [80, 80]
+
+
+async def test_who_has_bought_more_calls_is_told_again_and_has_what_is_left_of_those(disk, clock):
+    one = Worker(disk, clock)
+    one.call(80)
+    await one.stored.flush()
+    clock.advance(timedelta(days=10).total_seconds())
+    two = Worker(disk, clock, monthly=2 * MONTHLY)
+    await two.stored.load()
+    assert two.quota.mode(clock.now()) is Mode.NORMAL
+    two.call(79)
+    await two.stored.flush()
+    assert two.told == []
+    two.call(1)
+    await two.stored.flush()
+    assert two.told == [160]
+    restarted = Worker(disk, clock, monthly=2 * MONTHLY)
+    await restarted.stored.load()
+    assert restarted.quota.can_spare(clock.now()), "the line begins where the calls ran short, and not before"
+    restarted.call(1)
+    await restarted.stored.flush()
+    assert restarted.told == []
 
 
 async def test_a_full_disk_loses_no_call(disk, clock, caplog):

@@ -61,6 +61,11 @@ class Quota:
         self._exhausted = False
         self._updates: dict[str, tuple[int, float]] = {}
 
+    @property
+    def stretched_from(self) -> float:
+        """So many used calls, and they run short."""
+        return _STRETCHED_FROM * self.monthly
+
     def used(self, at: datetime) -> int:
         """The calls of this month, as far as this process knows."""
         self._turn_page(at)
@@ -71,7 +76,7 @@ class Quota:
         used = self.used(at)
         if self._exhausted:
             return Mode.EXHAUSTED
-        if not self.monthly or used < _STRETCHED_FROM * self.monthly:
+        if not self.monthly or used < self.stretched_from:
             return Mode.NORMAL
         if self._stretch is None:
             self._stretch = Stretch(at, used)
@@ -151,7 +156,11 @@ class Quota:
             self._unsaved[month] = self._unsaved.get(month, 0) + calls
 
     def learn(self, month: str, used: int, stretch: Stretch | None) -> None:
-        """What all processes together have used, while nothing is on its way to the storage."""
+        """What all processes together have used, while nothing is on its way to the storage.
+
+        A line that begins before calls run short was drawn when there were fewer in the month.
+        """
         if month == self._month:
             self._stored = used
-            self._stretch = stretch or self._stretch
+            if stretch is not None and stretch.used >= self.stretched_from:
+                self._stretch = stretch

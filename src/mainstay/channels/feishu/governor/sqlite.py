@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mainstay.channels.feishu.governor.model import Mode
@@ -84,7 +84,7 @@ class StoredCalls:
 
         def work(tx: Connection) -> tuple[bool, tuple[int, Stretch | None]]:
             _add(tx, self._app_id, leaving)
-            first = stretch is not None and _stretched(tx, self._app_id, month, stretch)
+            first = stretch is not None and _stretched(tx, self._app_id, month, stretch, self._quota.stretched_from)
             return first, _row(tx, self._app_id, month)
 
         try:
@@ -118,9 +118,10 @@ def _add(tx: Connection, app_id: str, leaving: Mapping[str, int]) -> None:
     tx.execute(upsert, [{"app_id": app_id, "month": month, "used": used} for month, used in leaving.items()])
 
 
-def _stretched(tx: Connection, app_id: str, month: str, stretch: Stretch) -> bool:
-    """Store where the line begins; False if another process has done so."""
-    row = (calls.c.app_id == app_id, calls.c.month == month, calls.c.stretched_at.is_(None))
+def _stretched(tx: Connection, app_id: str, month: str, stretch: Stretch, stretched_from: float) -> bool:
+    """Store where the line begins; False if another process has done so, for as many calls a month."""
+    unknown = or_(calls.c.stretched_at.is_(None), calls.c.stretched_used < stretched_from)
+    row = (calls.c.app_id == app_id, calls.c.month == month, unknown)
     values = {"stretched_at": stretch.since, "stretched_used": stretch.used}
     return tx.execute(update(calls).where(*row).values(values)).rowcount == 1
 
