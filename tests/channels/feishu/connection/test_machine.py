@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.mutants import mutant
 
 from mainstay.channels.feishu.connection import machine
-from mainstay.channels.feishu.connection.machine import Quiet, merge, read_endpoint, read_handshake
+from mainstay.channels.feishu.connection.machine import merge, read_endpoint, read_handshake
 from mainstay.channels.feishu.connection.model import (
     Ask,
     ClientConfig,
@@ -432,14 +432,3 @@ def test_a_field_that_is_missing_or_silly_keeps_what_was_there() -> None:
         if config != CONFIGS[3]:
             assert merge(known, config) == known
     assert merge(known, {"PingInterval": 20}) == ClientConfig(ping_interval_s=20.0, reconnect_interval_s=120.0)
-
-
-def test_looks_at_the_histories_become_rarer_while_they_find_nothing() -> None:
-    quiet, now_s, looks = Quiet(1800.0, 0.0), 0.0, []
-    while now_s < 86400.0:
-        now_s = quiet.due_s
-        looks.append(now_s)
-        quiet.looked(now_s)
-    assert len(looks) <= 10, "a quiet day costs calls"
-    quiet.heard(now_s)
-    assert quiet.due_s == now_s + 1800.0

@@ -129,6 +129,11 @@ class Slot:
         """For how many seconds it has been of no use; 0.0 while it is open."""
         return 0.0 if self.since else now_s - self._good_s
 
+    @property
+    def quiet_since(self) -> datetime | None:
+        """Since when it is open and has brought no event; None while it is not open."""
+        return max(self.since, self.last_event_at or self.since) if self.since else None
+
     def suspect(self, reason: str) -> None:
         """There is evidence that nothing comes over it: it is replaced."""
         self._link.suspect(reason)
@@ -231,6 +236,8 @@ class Slot:
             try:
                 data = await socket.recv()
             except ConnectionClosed as closed:
+                if closed.rcvd is not None:
+                    self._is_good()  # up to its goodbye
                 raise _Lost(_ended(closed)) from None
             match inbound.read(data):
                 case Pong(config):
