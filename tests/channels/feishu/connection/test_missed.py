@@ -347,6 +347,23 @@ async def test_threads_that_nobody_knew_are_read_where_the_history_of_their_grou
     assert [each["container_id"] for each in bot.gate.histories_asked] == ["oc_g", "omt_2", "omt_1"]
 
 
+async def test_what_one_of_several_did_not_bring_is_fetched_when_it_is_replaced(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.clock = ManualClock(datetime.now(UTC))
+    await bot.connect(connections=2, backfill_after=5.0, clock_skew=0.0)
+    await bot.until(ConnectionOpened, 2)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 1)
+    bot.gate.history = [item("om_missed", create_time=ms(-1, bot.clock.now()))]
+    pings = bot.gate.pings
+    bot.clock.advance(100)
+    await bot.gate.until(lambda: bot.gate.pings >= pings + 2)
+    for number in range(30):
+        await bot.gate.open[0].send(frame(f"f{number}", event(f"om_{number}")))
+        await bot.gate.acknowledged(f"f{number}")
+    await bot.until(HistoryRead)
+    assert "om_missed" in {message.external_id for message in bot.accepted}
+
+
 async def test_what_the_platform_has_closed_with_a_goodbye_was_good_until_then(bot):
     await heard_of(bot, ("oc_1", "p2p"))
     bot.clock = ManualClock(datetime.now(UTC))

@@ -305,6 +305,15 @@ async def test_one_of_several_over_which_nothing_comes_is_replaced_because_the_o
     assert made.status() == ("ok", "")
 
 
+async def test_of_several_the_latest_reason_is_shown(bot):
+    made = await bot.connect(connections=3)
+    await bot.until(ConnectionOpened, 3)
+    for count, code in enumerate((1001, 1011, 4000, 1012, 4001), start=4):
+        await bot.gate.open[0].close(code)
+        await bot.until(ConnectionOpened, count)
+        assert made.detail()["lastReason"] == f"closed by the platform with {code}"
+
+
 async def test_who_stops_says_goodbye(bot):
     await bot.connect(connections=2)
     await bot.until(ConnectionOpened, 2)

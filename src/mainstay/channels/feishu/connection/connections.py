@@ -112,16 +112,20 @@ class Connections:
         self._quiet.opened(number)
         is_first = not self.opened.is_set()
         self.opened.set()
-        if not self._settings.backfill_chats:
-            return
         if is_first or (good_at is not None and gap_s >= self._settings.backfill_after):
+            self._missed_since(good_at)
+
+    def _missed_since(self, at: datetime | None) -> None:
+        if self._settings.backfill_chats:
             self._chats.hold()
-            self._gaps.append(good_at)
+            self._gaps.append(at)
             self._woken.set()
 
     def _heard(self, number: int) -> None:
         for each in self._quiet.heard(number, self._open, self._clock.monotonic()):
-            self._slots[each].suspect("stale: event after event came over the other connections, and none over it")
+            slot = self._slots[each]
+            self._missed_since(slot.quiet_since)
+            slot.suspect("stale: event after event came over the other connections, and none over it")
 
     async def _fetch(self) -> NoReturn:
         if not self._settings.backfill_chats:
@@ -223,7 +227,7 @@ def _shown(slots: list[Slot]) -> Detail:
         "lastEvent": _latest(slot.last_event_at for slot in slots),
         "lastPong": _latest(slot.last_pong_at for slot in slots),
         "reconnects": sum(max(0, slot.openings - 1) for slot in slots),
-        "lastReason": next((slot.last_reason for slot in slots if slot.last_reason), None),
+        "lastReason": max((slot.last_reason for slot in slots), key=lambda each: each[0])[1] or None,
     }
 
 

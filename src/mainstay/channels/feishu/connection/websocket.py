@@ -106,7 +106,8 @@ class Slot:
         """When the platform last showed that it hears us."""
         self.last_event_at: datetime | None = None
         self.last_pong_at: datetime | None = None
-        self.last_reason = ""
+        self.last_reason = (0.0, "")
+        """When it was last closed or refused, and why."""
         self.openings = 0
 
     async def run(self) -> NoReturn:
@@ -173,7 +174,7 @@ class Slot:
     def _failed(self, failure: Failure) -> None:
         now_s, known = self._clock.monotonic(), self.failure
         self.failure = failure = self._link.failed(failure, now_s)
-        self.last_reason = failure.reason
+        self.last_reason = (now_s, failure.reason)
         if known is None or (known.kind, known.reason) != (failure.kind, failure.reason):
             retry_s = self._link.retry_at_s - now_s
             self._bus.emit(
@@ -203,7 +204,7 @@ class Slot:
             await socket.close()
         now_s = self._clock.monotonic()
         self.failure = Failure(FailureKind.TRANSIENT, reason)
-        self.last_reason = reason
+        self.last_reason = (now_s, reason)
         self._link.lost(now_s)
         lasted_s = now_s - began_s
         self._bus.emit(
