@@ -97,9 +97,12 @@ async def assert_lanes_in_order(made: Project, said_at_s: dict[str, float], lane
         assert times == sorted(times), f"{chat}: {times}"
 
 
-@pytest.mark.parametrize("step", STEPS)
-async def test_a_kill_after_each_step_leaves_one_outcome(step: str, tmp_path: Path) -> None:
-    async with project(tmp_path, CONFIGURATION, sandbox=SANDBOX) as made:
+@pytest.mark.parametrize(
+    ("step", "way"), [("message.accepted", "webhook"), *((step, "subscription") for step in STEPS)]
+)
+async def test_a_kill_after_each_step_leaves_one_outcome(step: str, way: str, tmp_path: Path) -> None:
+    """From the second step on it is the same whichever way the message came."""
+    async with project(tmp_path, f'{CONFIGURATION}mode = "{way}"\n', sandbox=SANDBOX) as made:
         await made.start("-m", "mainstay.testing.dying", step)
         await made.sandbox.say("hello")
         await made.sandbox.say("and again")

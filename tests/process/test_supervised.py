@@ -106,9 +106,10 @@ async def supervised(directory: Path, configuration: str) -> AsyncIterator[Proje
             await typed(directory, "kill", code=None)
 
 
-@pytest.fixture(scope="module")
-async def made(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Project]:
-    async with supervised(tmp_path_factory.mktemp("supervised"), SUPERVISED) as made:
+@pytest.fixture(scope="module", params=["webhook", "subscription"])
+async def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Project]:
+    way = f'\n[channels.feishu]\nmode = "{request.param}"\n'
+    async with supervised(tmp_path_factory.mktemp(request.param), SUPERVISED + way) as made:
         yield made
 
 
@@ -120,7 +121,15 @@ async def faulty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proj
         yield made
 
 
-@pytest.mark.parametrize("victim", ["the service", "the supervisor and the service"])
+@pytest.mark.parametrize(
+    ("made", "victim"),
+    [
+        ("webhook", "the service"),
+        ("subscription", "the service"),
+        ("subscription", "the supervisor and the service"),
+    ],
+    indirect=["made"],
+)
 async def test_a_kill_in_the_middle_of_three_answers_leaves_one_outcome_of_each(made: Project, victim: str) -> None:
     before = await service(made.directory)
     asked = [await made.sandbox.say(f"count to {60 + number}", sender=nobody()) for number in range(3)]

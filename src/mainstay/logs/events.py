@@ -131,7 +131,10 @@ LINES: Final[dict[type[happened.Event], Line]] = {
     ),
     happened.HistoryRefused: Line(
         logging.WARNING,
-        lambda e: f"{e.channel}: messages missed in {e.chat_type} chats can not be fetched: {e.reason}",
+        lambda e: (
+            f"{e.channel}: messages missed in {e.chat_type} chats can not be fetched: {e.reason}; allow the app "
+            "im:message:readonly, for groups im:message.group_msg too, and restart"
+        ),
     ),
     happened.TurnStarted: Line(
         logging.DEBUG, lambda e: f"turn started, attempt {e.attempt}, after a wait of {e.waited_s:.2f} s"

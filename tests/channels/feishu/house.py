@@ -124,6 +124,10 @@ class Home:
         ]
         origin = await self.stack.enter_async_context(self.serve(routes))
         for name, platform in self.platforms.items():
+            if not house.channels[name].routes:
+                await platform.subscribe_by_connection()
+                await house.channels[name].connected()
+                continue
             event, card = (origin + webhook_path(name, f"/webhook/{each}") for each in ("event", "card"))
             await platform.subscribe(event, card)
 

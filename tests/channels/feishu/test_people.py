@@ -297,7 +297,16 @@ GROUP_EVENTS = [
 ]
 
 
-async def test_who_is_answered_and_whose_memory_it_is(home):
+@pytest.fixture(params=["webhook", "subscription"])
+async def either_way(
+    request: pytest.FixtureRequest, tmp_path: Path, sandbox_process: SandboxAddress, served
+) -> AsyncIterator[Home]:
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, mode=request.param) as home:
+        yield home
+
+
+async def test_who_is_answered_and_whose_memory_it_is(either_way):
+    home = either_way
     worker, sender, group = await home.worker(), nobody(), a_group()
     private = await home.platform.say("private", sender=sender)
     said = {
@@ -328,11 +337,14 @@ async def test_everybody_is_answered_where_that_is_switched_on(tmp_path, sandbox
         assert [message.text for message in worker.asked] == ["@all lunch?"]
 
 
-@pytest.mark.parametrize("answer_threads", [True, False])
+@pytest.mark.parametrize(
+    ("answer_threads", "mode"), [(True, "webhook"), (True, "subscription"), (False, "webhook")]
+)
 async def test_in_a_thread_that_the_bot_began_to_answer_it_need_not_be_mentioned_again(
-    tmp_path, sandbox_process, served, answer_threads
+    tmp_path, sandbox_process, served, answer_threads, mode
 ):
-    async with at_home(tmp_path, {"feishu": sandbox_process}, served, answer_threads=answer_threads) as home:
+    settings = {"answer_threads": answer_threads, "mode": mode}
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, **settings) as home:
         worker = await home.worker()
         root = await home.platform.say("what is a lease?", chat=a_group(), chat_type="group")
         [reply] = (await home.snapshot(root.message_id)).replies

@@ -35,7 +35,7 @@ from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.press import Told
 from mainstay.channels.feishu.presses import Pressed
 from mainstay.channels.feishu.tables import HEAD
-from mainstay.clock import SystemClock
+from mainstay.clock import Clock, SystemClock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import Event
 from mainstay.guard import Unguarded
@@ -63,6 +63,7 @@ class Gate:
         pongs: whether pings are answered.
         open: the sockets that are open now; ``most`` is how many there ever were at once.
         came: what the bot has sent over them, but for pings.
+        history: what was said in every chat, oldest first, but for those that have their own in ``histories``.
     """
 
     url: str = ""
@@ -79,6 +80,7 @@ class Gate:
     closed_with: list[int] = field(default_factory=list)
     came: list[Frame] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
+    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     histories_asked: list[dict[str, str]] = field(default_factory=list)
     history_code: int = 0
 
@@ -98,7 +100,8 @@ class Gate:
         self.histories_asked.append(dict(request.query_params))
         if self.history_code:
             return JSONResponse({"code": self.history_code, "msg": "no"}, 400)
-        return JSONResponse({"code": 0, "data": {"has_more": False, "items": self.history}})
+        items = self.histories.get(request.query_params["container_id"], self.history)
+        return JSONResponse({"code": 0, "data": {"has_more": False, "items": items[::-1]}})
 
     async def admit(self, connection: ServerConnection, request: Handshake) -> Refusal | None:
         if not self.handshakes:
@@ -170,11 +173,14 @@ class Connected:
     answered: list[Pressed] = field(default_factory=list)
     storing: asyncio.Event | None = None
     full: bool = False
+    unstorable: set[str] = field(default_factory=set)
+    clock: Clock = field(default_factory=SystemClock)
 
     async def accept(self, message: Message) -> bool:
         if self.storing is not None:
             await self.storing.wait()
-        if self.full:
+        if self.full or message.external_id in self.unstorable:
+            self.unstorable.discard(message.external_id)
             raise StorageUnavailable("the disk is full")
         new = all(message.turn_id != known.turn_id for known in self.accepted)
         self.accepted.append(message)
@@ -189,7 +195,7 @@ class Connected:
     async def connect(self, **changes: object) -> Connections:
         """Be connected until the test ends, or until `stop`."""
         settings = replace(self.settings, **changes)
-        bus, clock, http = Bus(), SystemClock(), httpx2.AsyncClient(trust_env=False)
+        bus, clock, http = Bus(), self.clock, httpx2.AsyncClient(trust_env=False)
         self.stack.push_async_callback(http.aclose)
         bus.subscribe_all(self.events.append)
         chats = Chats(self.storage, "feishu")

@@ -97,3 +97,33 @@ async def test_with_a_wrong_secret_the_service_is_not_ready_and_never_says_conne
     assert "10014" in condition.reason
     assert process.seen(ConnectionOpened) == []
     assert await seen(connected) == []
+
+
+async def test_a_half_open_one_of_several_is_found_by_its_own_pings_whatever_the_others_bring(connected):
+    process = await connected.process(mode="subscription", connections=3, ping_interval=0.5, pong_timeout=0.2)
+    await process.until(ConnectionOpened, 3)
+    ill, *well = [line.id for line in await seen(connected)]
+    await connected.platform.half_open(ill)
+    before = {line.id: len(line.pings) for line in await seen(connected)}
+    said = set()
+
+    async def replaced():
+        told = await connected.platform.say("is anybody there?", sender=f"ou_{len(said)}")
+        said.add(told.message_id)
+        return len(process.seen(ConnectionOpened)) == 4
+
+    await connected.eventually(replaced)
+    [lost] = process.seen(ConnectionLost)
+    assert "half-open" in lost.reason
+    lines = {line.id: line for line in await seen(connected)}
+    assert [lines[each].open for each in well] == [True, True]
+    assert all(len(lines[each].pings) > before[each] for each in well)
+    assert any(lines[each].events for each in well), "there was nothing that could have hidden it"
+
+    await connected.platform.kick(1006, connection=ill)  # now the platform has noticed, too
+
+    async def all_have_come():
+        await connected.platform.advance(15)
+        return said <= {message.external_id for message in connected.accepted}
+
+    await connected.eventually(all_have_come)

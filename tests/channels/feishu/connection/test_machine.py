@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.mutants import mutant
 
 from mainstay.channels.feishu.connection import machine
-from mainstay.channels.feishu.connection.machine import Quiet, merge, read_endpoint, read_handshake
+from mainstay.channels.feishu.connection.machine import merge, read_endpoint, read_handshake
 from mainstay.channels.feishu.connection.model import (
     Ask,
     ClientConfig,
@@ -326,6 +326,44 @@ def test_a_machine_that_is_wrong_in_one_place_is_found_out(name: str) -> None:
         search()
 
 
+OTHERS = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(0, 120), st.sampled_from(["close", "refuse", "configure", "stale"])),
+    max_size=8,
+)
+LINKS: list[Any] = []
+"""Those of the world that is running; see the mutant."""
+
+
+def several(subject: Any, silent_at: int, others: list[tuple[int, int, str]]) -> None:  # noqa: ANN401
+    """Four on one timeline; the first falls silent, while this happens to the others."""
+    worlds = [World(subject) for _ in range(4)]
+    LINKS[:] = [each.link for each in worlds]
+    for second in range(200):
+        for number, world in enumerate(worlds):
+            for _, _, what in [each for each in others if each[:2] == (number, second)]:
+                getattr(world, what)(second)
+            world.run(50.0 + second)
+        if second == silent_at:
+            worlds[0].fall_silent(0)
+    assert worlds[0].losses == 1, "the others have hidden it"
+    assert worlds[0].open, "it does not come back"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 120), OTHERS)
+def test_a_half_open_one_is_found_in_two_ping_intervals_whatever_becomes_of_the_others(
+    silent_at: int, others: list[tuple[int, int, str]]
+) -> None:
+    several(machine, silent_at, others)
+
+
+def test_a_pong_that_counts_for_all_would_be_found_out() -> None:
+    own = "        if self.phase is Phase.OPEN:\n            self._awaiting = False\n            self._missed = 0\n"
+    all_ = "        for each in LINKS:\n            each._awaiting = False\n            each._missed = 0\n"
+    with pytest.raises(AssertionError, match="the others have hidden it"):
+        several(mutant(machine, own, all_, LINKS=LINKS), 40, [(1, 7, "close"), (2, 19, "close"), (3, 11, "close")])
+
+
 def test_a_flapping_connection_is_not_opened_again_and_again_at_once() -> None:
     link = machine.Link(SETTINGS, lambda: 1.0, 0.0)
     now_s, waits = 0.0, []
@@ -432,14 +470,3 @@ def test_a_field_that_is_missing_or_silly_keeps_what_was_there() -> None:
         if config != CONFIGS[3]:
             assert merge(known, config) == known
     assert merge(known, {"PingInterval": 20}) == ClientConfig(ping_interval_s=20.0, reconnect_interval_s=120.0)
-
-
-def test_looks_at_the_histories_become_rarer_while_they_find_nothing() -> None:
-    quiet, now_s, looks = Quiet(1800.0, 0.0), 0.0, []
-    while now_s < 86400.0:
-        now_s = quiet.due_s
-        looks.append(now_s)
-        quiet.looked(now_s)
-    assert len(looks) <= 10, "a quiet day costs calls"
-    quiet.heard(now_s)
-    assert quiet.due_s == now_s + 1800.0

@@ -7,12 +7,13 @@ from tests.channels.feishu.connection.conftest import event, frame
 
 from mainstay.events import ConnectionLost, ConnectionOpened, HistoryRead, HistoryRefused
 from mainstay.messages import Message
+from mainstay.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
 
-def ms(ago_s: float = 0.0) -> str:
-    return str(int((datetime.now(UTC) - timedelta(seconds=ago_s)).timestamp() * 1000))
+def ms(ago_s: float = 0.0, now: datetime | None = None) -> str:
+    return str(int(((now or datetime.now(UTC)) - timedelta(seconds=ago_s)).timestamp() * 1000))
 
 
 def item(message_id: str, *, ago_s: float = 60.0, **more: object) -> dict[str, object]:
@@ -47,9 +48,9 @@ async def heard_of(bot, *chats: tuple[str, str], ago_s: float = 5000.0, **more: 
 async def test_at_the_start_the_chats_are_asked_for_what_was_missed(bot):
     await heard_of(bot, ("oc_1", "p2p"))
     bot.gate.history = [
-        item("om_young", ago_s=10),
-        item("om_missed", ago_s=300),
         item("om_old", ago_s=3600),
+        item("om_missed", ago_s=300),
+        item("om_young", ago_s=10),
         item("om_recalled", deleted=True),
         item("om_ours", sender={"id": "cli_1", "id_type": "app_id", "sender_type": "app"}),
         item("", ago_s=5),
@@ -229,6 +230,152 @@ async def test_a_connection_that_brings_nothing_is_replaced_once_the_history_sho
     assert "stale: 1 message" in bot.seen(ConnectionLost)[0].reason
     assert {message.external_id for message in bot.accepted} == {"om_just_now", "om_missed"}
     assert made.detail()["reconnects"] == 1
+
+
+async def test_the_clock_says_when_a_history_is_looked_at_and_not_a_timer_that_was_set_before(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.clock = ManualClock(datetime.now(UTC))
+    await bot.connect(quiet_after=0.01)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 1)
+    socket = await bot.gate.connected()
+    for number in range(50):
+        await socket.send(frame(f"f{number}", event(f"om_{number}")))
+        await bot.gate.acknowledged(f"f{number}")
+    assert len(bot.gate.histories_asked) == 1
+
+
+async def test_what_is_too_old_to_be_answered_shows_all_the_same_that_nothing_came(bot):
+    await heard_of(bot, ("oc_1", "p2p"), ("oc_g", "group"))
+    start = datetime.now(UTC)
+    bot.clock = ManualClock(start)
+    before, missed = item("om_before", create_time=ms(90, start)), item("om_missed", create_time=ms(-10, start))
+    bot.gate.histories = {"oc_1": [before], "oc_g": [item("om_not_for_us", create_time=ms(-10, start))]}
+    await bot.connect(quiet_after=0.01, backfill_max_age=60.0, clock_skew=0.0)
+    for looks in (1, 2):
+        await bot.gate.until(lambda looks=looks: len(bot.gate.histories_asked) == 2 * looks)
+        bot.clock.advance(100)
+    assert bot.seen(ConnectionLost) == [], "it was not open yet, or it was said to others"
+    bot.gate.histories["oc_1"].append(missed)
+    bot.clock.advance(100)
+    await bot.until(ConnectionLost)
+    assert "stale: 1 message" in bot.seen(ConnectionLost)[0].reason
+    assert bot.accepted == []
+
+
+async def test_a_process_that_ends_before_all_is_fetched_leaves_it_to_the_next(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history_code = 99991400
+    await bot.connect()
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) >= 1)
+    socket = await bot.gate.connected(2)
+    await socket.send(frame("f1", event("om_live", create_time=ms())))
+    await bot.gate.acknowledged("f1")
+    await bot.chats.write()
+    await bot.stop()
+    bot.gate.history_code, bot.gate.history = 0, [item("om_missed"), item("om_live", ago_s=0)]
+    await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted][:2] == ["om_live", "om_missed"]
+
+    async def heard() -> datetime:
+        await bot.stop()
+        await bot.chats.load()
+        return bot.chats.heard_before("oc_1")
+
+    assert (datetime.now(UTC) - await heard()).total_seconds() < 60.0, "what is fetched is fetched again and again"
+
+
+async def test_a_platform_that_is_busy_for_long_does_not_use_up_the_calls_of_the_hour(bot):
+    await heard_of(bot, *[(f"oc_{number}", "p2p") for number in range(5)])
+    bot.gate.history_code = 99991400
+    made = await bot.connect(backfill_calls=10)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 4)
+    assert {each["container_id"] for each in bot.gate.histories_asked} == {"oc_0"}
+    bot.gate.history_code, bot.gate.histories = 0, {"oc_4": [item("om_missed")]}
+    bot.gate.history = []
+    await bot.until(HistoryRead)
+    assert [message.chat_id for message in bot.accepted] == ["oc_4"]
+    assert made.detail()["historiesNotAsked"] == 0
+
+
+async def test_of_thirty_chats_each_is_asked_once_and_what_the_hour_has_no_call_for_is_counted(bot):
+    await heard_of(bot, *[(f"oc_{number}", "p2p") for number in range(30)])
+    bot.gate.histories = {f"oc_{number}": [item(f"om_missed_{number}")] for number in range(30)}
+    made = await bot.connect(backfill_chats=40, backfill_calls=25)
+    await bot.until(HistoryRead)
+    assert len({message.chat_id for message in bot.accepted}) == len(bot.gate.histories_asked) == 25
+    assert made.detail()["historiesNotAsked"] == 5
+
+
+async def test_what_can_not_be_stored_holds_back_what_was_said_after_it_in_the_same_chat(bot):
+    await heard_of(bot, ("oc_1", "p2p"), ("oc_2", "p2p"))
+    bot.gate.histories = {
+        "oc_1": [item("om_first", ago_s=90), item("om_second", ago_s=80)],
+        "oc_2": [item("om_elsewhere", ago_s=70)],
+    }
+    bot.unstorable = {"om_first"}
+    await bot.connect()
+    await bot.until(HistoryRead, 2)
+    assert [message.external_id for message in bot.accepted] == ["om_elsewhere", "om_first", "om_second"]
+
+
+MENTIONED = [{"key": "@_user_1", "id": "ou_bot", "id_type": "open_id", "name": "Mainstay"}]
+
+
+def in_group(message_id: str, ago_s: float, **more: object) -> dict[str, object]:
+    text = {"content": '{"text":"@_user_1 well?"}'}
+    return item(message_id, ago_s=ago_s, body=text, mentions=MENTIONED, chat_id="oc_g") | more
+
+
+async def test_threads_that_nobody_knew_are_read_where_the_history_of_their_group_shows_them(bot):
+    await heard_of(bot, ("oc_g", "group"))
+    ours = {"id": bot.settings.app_id, "id_type": "app_id", "sender_type": "app"}
+    roots = [in_group("om_answered", 400, thread_id="omt_1"), in_group("om_root", 300, thread_id="omt_2")]
+    there = {"root_id": "om_root", "parent_id": "om_root", "thread_id": "omt_2"}
+    bot.gate.histories = {
+        "oc_g": [*roots, in_group("om_last", 100)],
+        "omt_1": [roots[0], item("om_answer", ago_s=390, parent_id="om_answered", sender=ours)],
+        "omt_2": [roots[1], in_group("om_further", 200, **there)],
+    }
+    await bot.connect()
+    await bot.until(HistoryRead)
+    assert [(message.external_id, message.thread_id) for message in bot.accepted] == [
+        ("om_root", "om_root"),
+        ("om_further", "om_root"),
+        ("om_last", "om_last"),
+    ], "in the order of saying, and none that another process has answered"
+    assert [each["container_id"] for each in bot.gate.histories_asked] == ["oc_g", "omt_2", "omt_1"]
+
+
+async def test_what_one_of_several_did_not_bring_is_fetched_when_it_is_replaced(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.clock = ManualClock(datetime.now(UTC))
+    await bot.connect(connections=2, backfill_after=5.0, clock_skew=0.0)
+    await bot.until(ConnectionOpened, 2)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 1)
+    bot.gate.history = [item("om_missed", create_time=ms(-1, bot.clock.now()))]
+    pings = bot.gate.pings
+    bot.clock.advance(100)
+    await bot.gate.until(lambda: bot.gate.pings >= pings + 2)
+    for number in range(30):
+        await bot.gate.open[0].send(frame(f"f{number}", event(f"om_{number}")))
+        await bot.gate.acknowledged(f"f{number}")
+    await bot.until(HistoryRead)
+    assert "om_missed" in {message.external_id for message in bot.accepted}
+
+
+async def test_what_the_platform_has_closed_with_a_goodbye_was_good_until_then(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.clock = ManualClock(datetime.now(UTC))
+    made = await bot.connect(ping_interval=60.0, backfill_after=5.0)
+    await bot.gate.until(lambda: made.detail()["lastPong"] is not None)
+    await bot.gate.until(lambda: len(bot.gate.histories_asked) == 1)
+    bot.clock.advance(50)
+    await (await bot.gate.connected()).close(1001)
+    await bot.until(ConnectionOpened, 2)
+    assert bot.seen(ConnectionOpened)[1].gap_s == 0.0
+    await bot.stop()
+    assert len(bot.gate.histories_asked) == 1, "there was nothing to be missed"
 
 
 async def test_messages_said_while_the_bot_was_away_are_answered_once_though_the_platform_repeats_them(world):

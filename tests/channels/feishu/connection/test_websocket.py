@@ -289,6 +289,31 @@ async def test_so_many_connections_as_were_asked_for_each_with_its_own_state(bot
     assert bot.gate.most == 3
 
 
+async def test_one_of_several_over_which_nothing_comes_is_replaced_because_the_others_bring_something(bot):
+    made = await bot.connect(connections=2, ping_interval=30.0)
+    await bot.until(ConnectionOpened, 2)
+    socket = bot.gate.open[0]
+    for number in range(30):
+        assert bot.seen(ConnectionLost) == []
+        await socket.send(frame(f"f{number}", event(f"om_{number}")))
+        await bot.gate.acknowledged(f"f{number}")
+    await bot.until(ConnectionOpened, 3)
+    [lost] = bot.seen(ConnectionLost)
+    assert lost.reason.startswith("stale: event after event came over the other connections")
+    assert bot.gate.open[0] is socket
+    assert (bot.gate.most, bot.gate.closed_with) == (2, [1000])
+    assert made.status() == ("ok", "")
+
+
+async def test_of_several_the_latest_reason_is_shown(bot):
+    made = await bot.connect(connections=3)
+    await bot.until(ConnectionOpened, 3)
+    for count, code in enumerate((1001, 1011, 4000, 1012, 4001), start=4):
+        await bot.gate.open[0].close(code)
+        await bot.until(ConnectionOpened, count)
+        assert made.detail()["lastReason"] == f"closed by the platform with {code}"
+
+
 async def test_who_stops_says_goodbye(bot):
     await bot.connect(connections=2)
     await bot.until(ConnectionOpened, 2)

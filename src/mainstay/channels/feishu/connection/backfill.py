@@ -8,9 +8,10 @@ asked for again.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
@@ -37,11 +38,33 @@ class Found:
 
     Attributes:
         missed: messages that were not known, and should have come by themselves long ago.
-        again: the platform or the storage could not be asked: it is worth another try.
+        again: whom it is worth to ask once more, because the platform or the storage could not be asked.
     """
 
     missed: int = 0
-    again: bool = False
+    again: Sequence[Container] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Look:
+    """One look at the histories.
+
+    Attributes:
+        since: see `Backfill.since`.
+        oldest: what was said before is not answered any more.
+        read: the containers that were asked.
+        threads: how many of them were found by the way.
+        answered: messages that a process has answered whose storage is not ours, as after a restore.
+    """
+
+    since: datetime | None
+    oldest: datetime
+    read: set[str] = field(default_factory=set)
+    threads: int = 0
+    answered: set[str] = field(default_factory=set)
+    new: int = 0
+    missed: int = 0
+    again: list[Container] = field(default_factory=list)
 
 
 class Backfill:
@@ -75,50 +98,104 @@ class Backfill:
         self._intake = intake
         self._bus = bus
         self._clock = clock
+        self._skew = timedelta(seconds=settings.clock_skew)
         self._asked_s: deque[float] = deque()
         self.refused: dict[str, str] = {}
         """Why it is not asked any more, by type of chat."""
+        self.left_out = 0
+        """How many were not asked, because the hour had no call left."""
 
-    async def since(self, at: datetime | None) -> Found:
-        """Take in what was said since then, but nothing that is too old; None: since the last process."""
+    async def since(self, at: datetime | None, containers: Sequence[Container] | None = None) -> Found:
+        """Take in what was said since then, but nothing that is too old.
+
+        Args:
+            at: None for the end of the last process.
+            containers: whom to ask; by default the latest.
+        """
         oldest = self._clock.now() - timedelta(seconds=self._settings.backfill_max_age)
-        asked = new = missed = 0
-        again = False
-        for container in self._chats.latest(self._settings.backfill_chats):
-            if container.chat_type in self.refused or not self._may_ask():
+        look = _Look(since=at, oldest=oldest)
+        left = deque(self._chats.latest(self._settings.backfill_chats) if containers is None else containers)
+        while left:
+            container = left.popleft()
+            if container.chat_type in self.refused or container.container_id in look.read:
                 continue
-            asked += 1
-            begin = max(oldest, self._begin(container, at) or oldest)
+            if not self._may_ask():
+                self.left_out += 1 + len(left)
+                break
             try:
-                items = await self._client.said_since(container.container_id, begin, in_thread=container.is_thread)
+                items = await self._read(container, look)
             except Refused as refused:
-                again = self._refused(container, refused) or again
-                continue
-            answered = {text_at(each, "parent_id") for each in items if self._is_ours(each)}
-            for item in items:
-                said_at = moment(text_at(item, "create_time"))
-                known = self._chats.has_heard(text_at(item, "message_id"))
-                if said_at is None or said_at < begin or known or item.get("deleted") is True:
+                ask = self._refused(container, refused)
+                if ask == "others":
                     continue
-                if text_at(item, "message_id") in answered:
-                    continue  # by a process whose storage is not ours, as after a restore
-                is_new = await self._take(container, item)
-                again = again or is_new is None
-                new += bool(is_new)
-                missed += bool(is_new) and said_at < self._clock.now() - _ON_ITS_WAY
-        if new:
-            self._bus.emit(HistoryRead(channel=self._name, chats=asked, messages=new))
-        return Found(missed=missed, again=again)
+                look.again += [container, *left] if ask == "again" else []
+                break
+            if not await self._take_in(container, items, look):
+                look.again.append(container)
+        if look.new:
+            self._bus.emit(HistoryRead(channel=self._name, chats=len(look.read), messages=look.new))
+        return Found(missed=look.missed, again=look.again)
+
+    async def _read(self, container: Container, look: "_Look") -> list[Json]:
+        """What was said there, oldest first; in a group also in the threads, which its history only begins."""
+        look.read.add(container.container_id)
+        start = self._start(container, look)
+        items = await self._client.said_since(container.container_id, start, in_thread=container.is_thread)
+        if container.chat_type == "p2p" or container.is_thread:
+            return items
+        threads = dict.fromkeys(text_at(each, "thread_id") for each in reversed(items))
+        for thread_id in [each for each in threads if each and each not in look.read]:
+            if look.threads == self._settings.backfill_chats or not self._may_ask():
+                self.left_out += 1
+                continue
+            look.threads += 1
+            look.read.add(thread_id)
+            try:
+                items += await self._client.said_since(thread_id, start, in_thread=True)
+            except Refused as refused:
+                if refused.refusal.action is Action.WAIT:
+                    raise
+        return sorted(items, key=lambda each: moment(text_at(each, "create_time")) or look.oldest)
+
+    async def _take_in(self, container: Container, items: list[Json], look: "_Look") -> bool:
+        """False: something could not be stored; what was said after it waits for it."""
+        look.answered |= {text_at(each, "parent_id") for each in items if self._is_ours(each)}
+        begin, now = self._begin(container, look), self._clock.now()
+        for item in items:
+            said_at, message_id = moment(text_at(item, "create_time")), text_at(item, "message_id")
+            known = self._chats.has_heard(message_id) or message_id in look.answered
+            if said_at is None or known or item.get("deleted") is True:
+                continue
+            if said_at < begin:
+                look.missed += self._is_evidence(container, item, said_at, look.since)
+                continue
+            new = await self._take(container, item)
+            if new is None:
+                return False
+            look.new += new
+            look.missed += new and said_at < now - _ON_ITS_WAY
+        return True
 
     def _is_ours(self, item: Json) -> bool:
         return text_at(item, "sender", "id") == self._settings.app_id and item.get("deleted") is not True
 
-    def _begin(self, container: Container, at: datetime | None) -> datetime | None:
+    def _is_evidence(self, container: Container, item: Json, said_at: datetime, since: datetime | None) -> bool:
+        """Whether it should have come, though it is too old to be answered: in private everything does."""
+        by_a_person = container.chat_type == "p2p" and text_at(item, "sender", "sender_type") == "user"
+        return by_a_person and since is not None and said_at > since + self._skew
+
+    def _begin(self, container: Container, look: "_Look") -> datetime:
         """By the platform's clock, which may differ from ours: what is asked for twice is recognised."""
-        if at is not None:
-            return at - timedelta(seconds=self._settings.clock_skew)
+        if look.since is not None:
+            return max(look.oldest, look.since - self._skew)
         heard_at = self._chats.heard_before(container.container_id)
-        return heard_at and heard_at + _NEXT
+        return max(look.oldest, heard_at + _NEXT) if heard_at else look.oldest
+
+    def _start(self, container: Container, look: "_Look") -> datetime:
+        """From when on is asked, which costs no more: for evidence, and for threads that began before."""
+        if container.chat_type != "p2p":
+            return look.oldest
+        return look.since - self._skew if look.since is not None else self._begin(container, look)
 
     def _may_ask(self) -> bool:
         """Whether the hour has a call left; takes it. A connection that flaps is not to eat the month's quota."""
@@ -130,15 +207,21 @@ class Backfill:
         self._asked_s.append(now_s)
         return True
 
-    def _refused(self, container: Container, refused: Refused) -> bool:
-        """Whether it is worth another try."""
+    def _refused(self, container: Container, refused: Refused) -> Literal["again", "others", "nobody"]:
+        """Whom to ask after that: this one again and all that are left, only those, or nobody."""
         refusal = refused.refusal
-        if refusal.scope:
-            self.refused[container.chat_type] = refusal.reason
-            self._bus.emit(HistoryRefused(channel=self._name, chat_type=container.chat_type, reason=refusal.reason))
-        elif refusal.action is Action.TERMINAL:
-            self._chats.forget(container.container_id)
-        return refusal.action is Action.WAIT
+        match refusal.action:
+            case Action.WAIT:
+                return "again"
+            case Action.CONFIGURE if refusal.scope:
+                kind = container.chat_type
+                self.refused[kind] = refusal.reason
+                self._bus.emit(HistoryRefused(channel=self._name, chat_type=kind, reason=refusal.reason))
+            case Action.CONFIGURE | Action.QUOTA:
+                return "nobody"
+            case Action.TERMINAL:
+                self._chats.forget(container.container_id)
+        return "others"
 
     async def _take(self, container: Container, item: Json) -> bool | None:
         """Whether it is new; None: it could not be stored."""

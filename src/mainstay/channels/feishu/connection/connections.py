@@ -1,14 +1,15 @@
 """How is a bot kept connected, how is that shown, and what is fetched after a gap?
 
-As many `Slot` as were asked for. When one is open again after a gap, and when none has brought anything for long,
-the histories are asked (`Backfill`). That is also the only evidence there is against a connection that answers
-every ping and brings no events: when the histories have messages that should have come by it, it is replaced.
+As many `Slot` as were asked for. When one is open again after a gap, and when one has brought nothing for long,
+the histories are asked (`Backfill`). One that answers every ping and brings no events is replaced where there is
+evidence of it (`Quiet`): messages in the histories that should have come by it, or many events over the others.
 Replacing it by the clock alone would cost a gap each time, and could not tell whether there was any need.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from secrets import SystemRandom
@@ -18,9 +19,9 @@ import httpx2
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient
-from mainstay.channels.feishu.connection.backfill import Backfill
-from mainstay.channels.feishu.connection.machine import Quiet
-from mainstay.channels.feishu.connection.model import FailureKind
+from mainstay.channels.feishu.connection.backfill import Backfill, Found
+from mainstay.channels.feishu.connection.model import Container, FailureKind
+from mainstay.channels.feishu.connection.quiet import Quiet
 from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.connection.websocket import Slot
 from mainstay.channels.feishu.intake import Intake
@@ -32,7 +33,6 @@ from mainstay.clock import Clock, iso
 __all__ = ["Connections"]
 
 _CHANCE: Final = SystemRandom().random
-_MOST_TRIES: Final = 6
 Detail = Mapping[str, str | int | float | bool | None]
 
 
@@ -67,8 +67,7 @@ class Connections:
         self._clock = clock
         self._chats = chats
         self._backfill = Backfill(name, settings, client=client, chats=chats, intake=intake, bus=bus, clock=clock)
-        self._quiet = Quiet(settings.quiet_after, clock.monotonic())
-        self._heard_at = clock.now()
+        self._quiet = Quiet(settings.quiet_after, settings.connections, clock.monotonic())
         self._gaps: list[datetime | None] = []
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[NoReturn]] = []
@@ -86,8 +85,8 @@ class Connections:
                 bus=bus,
                 clock=clock,
                 chance=_CHANCE,
-                opened=self._opened,
-                heard=self._heard,
+                opened=partial(self._opened, number - 1),
+                heard=partial(self._heard, number - 1),
                 rejected=self.rejected,
             )
             for number in range(1, settings.connections + 1)
@@ -105,52 +104,77 @@ class Connections:
         for task in self._tasks:
             task.cancel()
 
-    def _opened(self, good_at: datetime | None, gap_s: float) -> None:
+    @property
+    def _open(self) -> list[int]:
+        return [number for number, slot in enumerate(self._slots) if slot.since]
+
+    def _opened(self, number: int, good_at: datetime | None, gap_s: float) -> None:
+        self._quiet.opened(number)
         is_first = not self.opened.is_set()
         self.opened.set()
         if is_first or (good_at is not None and gap_s >= self._settings.backfill_after):
-            self._gaps.append(good_at)
+            self._missed_since(good_at)
+
+    def _missed_since(self, at: datetime | None) -> None:
+        if self._settings.backfill_chats:
+            self._chats.hold()
+            self._gaps.append(at)
             self._woken.set()
 
-    def _heard(self) -> None:
-        self._heard_at = self._clock.now()
-        self._quiet.heard(self._clock.monotonic())
+    def _heard(self, number: int) -> None:
+        for each in self._quiet.heard(number, self._open, self._clock.monotonic()):
+            slot = self._slots[each]
+            self._missed_since(slot.quiet_since)
+            slot.suspect("stale: event after event came over the other connections, and none over it")
 
     async def _fetch(self) -> NoReturn:
         if not self._settings.backfill_chats:
             await asyncio.Event().wait()
         while True:
-            try:
-                async with asyncio.timeout(max(0.0, self._quiet.due_s - self._clock.monotonic())):
-                    await self._woken.wait()
-            except TimeoutError:
+            self._woken.clear()
+            left_s = self._quiet.due_s(self._open) - self._clock.monotonic()
+            if self._gaps:
+                await self._catch_up()
+            elif left_s <= 0.0:
                 await self._look()
             else:
-                self._woken.clear()
-                gaps, self._gaps = self._gaps, []
-                known = [each for each in gaps if each is not None]
-                await self._ask(min(known) if len(known) == len(gaps) else None)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await self._woken.wait()
+
+    async def _catch_up(self) -> None:
+        gaps, self._gaps = self._gaps, []
+        known = [each for each in gaps if each is not None]
+        since = min(known) if len(known) == len(gaps) else None
+        found = await self._ask(since)
+        if not self._gaps:
+            self._chats.release()
+        elif found.again:
+            self._gaps.append(since)
 
     async def _look(self) -> None:
-        """Nothing has come for long: is there nothing?"""
-        self._quiet.looked(self._clock.monotonic())
-        if not any(slot.since for slot in self._slots):
+        """Some have brought nothing for long: is there nothing?"""
+        now_s = self._clock.monotonic()
+        self._quiet.looked(now_s)
+        quiet = self._quiet.quiet(self._open, now_s)
+        since = [at for at in (self._slots[each].quiet_since for each in quiet) if at is not None]
+        if not since:
             return
-        missed = await self._ask(self._heard_at)
-        if missed:
-            for slot in self._slots:
-                slot.suspect(f"stale: {missed} messages were said that it did not bring")
+        found = await self._ask(min(since))
+        for each in self._quiet.quiet(quiet, self._clock.monotonic()) if found.missed else ():
+            self._slots[each].suspect(f"stale: {found.missed} messages were said that it did not bring")
 
-    async def _ask(self, since: datetime | None) -> int:
-        """How many messages should have come by themselves."""
-        missed = 0
-        for tries in range(1, _MOST_TRIES):
-            found = await self._backfill.since(since)
-            missed += found.missed
-            if not found.again:
-                break
+    async def _ask(self, since: datetime | None) -> Found:
+        """Until all have answered, there is another gap, or what was missed is too old anyway."""
+        began_s, tries, missed = self._clock.monotonic(), 0, 0
+        containers: Sequence[Container] | None = None
+        while True:
+            found = await self._backfill.since(since, containers)
+            tries, missed, containers = tries + 1, missed + found.missed, found.again
+            late = self._clock.monotonic() - began_s >= self._settings.backfill_max_age
+            if not containers or self._gaps or late:
+                return Found(missed=missed, again=found.again)
             await asyncio.sleep(backoff(tries, base_s=self._settings.retry_base, cap_s=self._settings.retry_cap))
-        return missed
 
     def status(self) -> tuple[Literal["ok", "degraded", "down"], str]:
         """And why. Down: never connected, or not by itself again. Degraded: it is being connected again."""
@@ -178,6 +202,7 @@ class Connections:
             "connections": f"{sum(slot.since is not None for slot in self._slots)}/{len(self._slots)}",
             **_shown(self._slots),
             "leftOut": self.rejected.total(),
+            "historiesNotAsked": self._backfill.left_out,
             "historyRefused": "; ".join(f"{kind}: {why}" for kind, why in self._backfill.refused.items()) or None,
         }
 
@@ -202,7 +227,7 @@ def _shown(slots: list[Slot]) -> Detail:
         "lastEvent": _latest(slot.last_event_at for slot in slots),
         "lastPong": _latest(slot.last_pong_at for slot in slots),
         "reconnects": sum(max(0, slot.openings - 1) for slot in slots),
-        "lastReason": next((slot.last_reason for slot in slots if slot.last_reason), None),
+        "lastReason": max((slot.last_reason for slot in slots), key=lambda each: each[0])[1] or None,
     }
 
 

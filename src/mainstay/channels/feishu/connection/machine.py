@@ -38,7 +38,7 @@ from mainstay.channels.feishu.connection.model import (
     Wait,
 )
 
-__all__ = ["Link", "Phase", "Quiet", "merge", "read_endpoint", "read_handshake"]
+__all__ = ["Link", "Phase", "merge", "read_endpoint", "read_handshake"]
 
 SETTLED_S: Final = 10.0
 """A connection that lasted so long was a good one."""
@@ -46,7 +46,6 @@ SETTLED_S: Final = 10.0
 _MOST_MISSED: Final = 2
 _MOST_TICKETS: Final = 3
 _LONGEST_INTERVAL_S: Final = 600.0
-_LONGEST_QUIET: Final = 8.0
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 _REJECTED: Final = {10003, 10014, 10015}
@@ -179,25 +178,6 @@ class Link:
         if self.config.reconnect_interval_s is not None:
             cap_s = min(cap_s, max(base_s, self.config.reconnect_interval_s))
         return self._chance() * min(cap_s, base_s * 2.0 ** min(failures - 1, 30))
-
-
-class Quiet:
-    """When is a connection quiet for so long that the histories are to be looked at?"""
-
-    def __init__(self, after_s: float, now_s: float) -> None:
-        self._after_s = after_s
-        self._patience_s = after_s
-        self.due_s = now_s + after_s
-
-    def heard(self, now_s: float) -> None:
-        """An event has come."""
-        self._patience_s = self._after_s
-        self.due_s = now_s + self._after_s
-
-    def looked(self, now_s: float) -> None:
-        """The histories agreed that there was nothing: the next look can wait for longer, as each costs calls."""
-        self._patience_s = min(self._patience_s * 2, self._after_s * _LONGEST_QUIET)
-        self.due_s = now_s + self._patience_s
 
 
 def merge(known: ClientConfig, told: object) -> ClientConfig:

@@ -75,12 +75,13 @@ class ConnectionSettings:
     )
     backfill_chats: int = setting(
         20,
-        help="How many of the latest chats are asked for what was said while there was no connection; 0: none.",
+        help="How many of the latest chats are asked for what was said while there was no connection, and how many "
+        "threads that are seen in them; 0: none.",
         parse=_chats,
     )
     backfill_calls: int = setting(
         60,
-        help="How many histories are asked for in an hour at most; each costs a call of the month's quota.",
+        help="How many histories are asked for in an hour at most; each costs a call of the month's quota, or two.",
         parse=_calls,
     )
     backfill_max_age: float = duration(
@@ -91,8 +92,8 @@ class ConnectionSettings:
     )
     quiet_after: float = duration(
         "30m",
-        help="After so long without any event the histories are looked at: if they have what did not come, the "
-        "connection is replaced. While they agree, the time doubles, up to 8 times of it.",
+        help="After so long without any event over a connection the histories are looked at: if they have what did "
+        "not come, it is replaced. While they agree, the time doubles, up to 8 times of it.",
     )
 
 

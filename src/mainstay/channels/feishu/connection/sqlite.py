@@ -2,7 +2,8 @@
 
 Every message brings its chat to mind; what has changed is written down once a second, by the way. A crash loses
 that second, and a new chat of that second can not be asked for what was missed in it. A chat that nobody has heard
-of can not be asked either; of so many only the latest are kept.
+of can not be asked either; of so many only the latest are kept. While something that was missed is still being
+fetched, the time that is written is that before it was missed: the next process, too, is to ask for it.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ class Chats:
         self._before: dict[str, datetime] = {}
         self._recent: dict[str, None] = {}
         self._changed: set[str] = set()
+        self._held: dict[str, datetime] | None = None
         self._woken = asyncio.Event()
 
     async def load(self) -> None:
@@ -89,6 +91,18 @@ class Chats:
     def has_heard(self, message_id: str) -> bool:
         """Whether this process has got that message; of very many only the latest are remembered."""
         return message_id in self._recent
+
+    def hold(self) -> None:
+        """From now on something may be missing that was said before what comes."""
+        if self._held is None:
+            self._held = {key: each.heard_at for key, each in self._known.items()}
+
+    def release(self) -> None:
+        """Nothing is missing any more."""
+        if self._held is not None:
+            self._changed |= self._held.keys()
+            self._held = None
+            self._woken.set()
 
     def forget(self, container_id: str) -> None:
         """There is nothing to be had from it any more."""
@@ -146,7 +160,7 @@ class Chats:
             "is_thread": container.is_thread,
             "chat_id": container.chat_id,
             "chat_type": container.chat_type,
-            "heard_at": container.heard_at,
+            "heard_at": (self._held or {}).get(container.container_id, container.heard_at),
         }
 
 

@@ -106,7 +106,8 @@ class Slot:
         """When the platform last showed that it hears us."""
         self.last_event_at: datetime | None = None
         self.last_pong_at: datetime | None = None
-        self.last_reason = ""
+        self.last_reason = (0.0, "")
+        """When it was last closed or refused, and why."""
         self.openings = 0
 
     async def run(self) -> NoReturn:
@@ -128,6 +129,11 @@ class Slot:
     def closed_for(self, now_s: float) -> float:
         """For how many seconds it has been of no use; 0.0 while it is open."""
         return 0.0 if self.since else now_s - self._good_s
+
+    @property
+    def quiet_since(self) -> datetime | None:
+        """Since when it is open and has brought no event; None while it is not open."""
+        return max(self.since, self.last_event_at or self.since) if self.since else None
 
     def suspect(self, reason: str) -> None:
         """There is evidence that nothing comes over it: it is replaced."""
@@ -168,7 +174,7 @@ class Slot:
     def _failed(self, failure: Failure) -> None:
         now_s, known = self._clock.monotonic(), self.failure
         self.failure = failure = self._link.failed(failure, now_s)
-        self.last_reason = failure.reason
+        self.last_reason = (now_s, failure.reason)
         if known is None or (known.kind, known.reason) != (failure.kind, failure.reason):
             retry_s = self._link.retry_at_s - now_s
             self._bus.emit(
@@ -198,7 +204,7 @@ class Slot:
             await socket.close()
         now_s = self._clock.monotonic()
         self.failure = Failure(FailureKind.TRANSIENT, reason)
-        self.last_reason = reason
+        self.last_reason = (now_s, reason)
         self._link.lost(now_s)
         lasted_s = now_s - began_s
         self._bus.emit(
@@ -231,6 +237,8 @@ class Slot:
             try:
                 data = await socket.recv()
             except ConnectionClosed as closed:
+                if closed.rcvd is not None:
+                    self._is_good()  # up to its goodbye
                 raise _Lost(_ended(closed)) from None
             match inbound.read(data):
                 case Pong(config):
