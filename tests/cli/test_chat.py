@@ -69,7 +69,7 @@ def test_what_is_piped_in_is_one_message(service: Project) -> None:
 
 
 def test_what_is_no_text_is_refused_in_one_line(service: Project) -> None:
-    done = piped(service, "caf\udce9\n")
+    done = piped(service, "\udce9t\udce9\n")
     assert done.returncode == 2
     assert done.stderr == "mainstay: chat: what is said is no text: write it in UTF-8\n"
 
