@@ -140,6 +140,13 @@ def test_on_a_terminal_it_is_a_conversation_which_ctrl_d_ends(terminal: Terminal
     assert terminal.wait() == 0
 
 
+def test_several_lines_that_are_pasted_are_one_message(terminal: Terminal) -> None:
+    prompted(terminal)
+    terminal.press("\x1b[200~a plum\nand a pear\x1b[201~\n")
+    terminal.sees("You wrote: “a plum and a pear”")
+    prompted(terminal)
+
+
 def test_ctrl_c_takes_back_the_answer_and_not_the_conversation(service: Project, terminal: Terminal) -> None:
     service.run("fault", "hang")
     terminal.sees(">")
