@@ -69,7 +69,7 @@ def test_what_is_piped_in_is_one_message(service: Project) -> None:
 
 
 def test_what_is_no_text_is_refused_in_one_line(service: Project) -> None:
-    done = piped(service, "caf\udce9\n")
+    done = piped(service, "\udce9t\udce9\n")
     assert done.returncode == 2
     assert done.stderr == "mainstay: chat: what is said is no text: write it in UTF-8\n"
 
@@ -138,6 +138,13 @@ def test_on_a_terminal_it_is_a_conversation_which_ctrl_d_ends(terminal: Terminal
     prompted(terminal)
     terminal.press("\x04")
     assert terminal.wait() == 0
+
+
+def test_several_lines_that_are_pasted_are_one_message(terminal: Terminal) -> None:
+    prompted(terminal)
+    terminal.press("\x1b[200~a plum\nand a pear\x1b[201~\n")
+    terminal.sees("You wrote: “a plum and a pear”")
+    prompted(terminal)
 
 
 def test_ctrl_c_takes_back_the_answer_and_not_the_conversation(service: Project, terminal: Terminal) -> None:

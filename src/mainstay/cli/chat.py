@@ -78,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _converse(config: Config, args: argparse.Namespace) -> int:
     with suppress(ImportError):
-        import readline  # noqa: F401  lets the line be edited
+        import readline  # lets the line be edited
+
+        readline.parse_and_bind("set enable-bracketed-paste on")  # several lines at once are one message
     _token(config)
     _note(_GREETING)
     failed, reached = "", False

@@ -135,12 +135,13 @@ class Growing:
         self._shown = text
 
     def _draw(self, text: str, status: str) -> None:
-        """The end of the text that fits, so that it can be taken back whole."""
+        """The end of the text that fits, so that it can be taken back whole.
+
+        Only that is laid out: a long answer comes in many pieces.
+        """
         columns, lines = shutil.get_terminal_size()
         rows = [dim(next(_wrapped(status, columns)), self._stream)] if status else []
-        for line in reversed(
-            text.splitlines()
-        ):  # a long answer comes in many pieces: only what is seen is laid out
+        for line in reversed(text.splitlines()):
             if len(rows) >= lines - 1:
                 break
             rows[:0] = _wrapped(safe(line), columns)

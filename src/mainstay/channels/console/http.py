@@ -93,7 +93,7 @@ class Api:
         with self._place():
             found = await self._found(message_id)
             if isinstance(found, Open):
-                raise Refused(409, f"{message_id} has no outcome yet: ask for it", headers=_SOON)
+                raise Refused(409, f"{message_id} has no outcome yet: wait for it", headers=_SOON)
             if found.again is None:
                 raise Refused(
                     409, f"{message_id} can not be tried again: it has not failed, or too long ago, or for good"
