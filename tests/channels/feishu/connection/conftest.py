@@ -101,7 +101,9 @@ class Gate:
         if self.history_code:
             return JSONResponse({"code": self.history_code, "msg": "no"}, 400)
         items = self.histories.get(request.query_params["container_id"], self.history)
-        return JSONResponse({"code": 0, "data": {"has_more": False, "items": items[::-1]}})
+        start, size = (int(request.query_params.get(name, "0")) for name in ("page_token", "page_size"))
+        data = {"has_more": len(items) > start + size, "page_token": str(start + size)}
+        return JSONResponse({"code": 0, "data": data | {"items": items[::-1][start : start + size]}})
 
     async def admit(self, connection: ServerConnection, request: Handshake) -> Refusal | None:
         if not self.handshakes:

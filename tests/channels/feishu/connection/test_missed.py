@@ -295,7 +295,7 @@ async def test_a_platform_that_is_busy_for_long_does_not_use_up_the_calls_of_the
     bot.gate.history = []
     await bot.until(HistoryRead)
     assert [message.chat_id for message in bot.accepted] == ["oc_4"]
-    assert made.detail()["historiesNotAsked"] == 0
+    assert made.detail()["historiesLeftOut"] == 0
 
 
 async def test_of_thirty_chats_each_is_asked_once_and_what_the_hour_has_no_call_for_is_counted(bot):
@@ -304,7 +304,18 @@ async def test_of_thirty_chats_each_is_asked_once_and_what_the_hour_has_no_call_
     made = await bot.connect(backfill_chats=40, backfill_calls=25)
     await bot.until(HistoryRead)
     assert len({message.chat_id for message in bot.accepted}) == len(bot.gate.histories_asked) == 25
-    assert made.detail()["historiesNotAsked"] == 5
+    assert made.detail()["historiesLeftOut"] == 5
+
+
+@pytest.mark.parametrize(("said", "left_out"), [(99, 0), (130, 1)])
+async def test_of_very_much_the_latest_is_taken_in_order_and_that_there_was_more_is_counted(bot, said, left_out):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history = [item(f"om_{number}", ago_s=600 - number) for number in range(said)]
+    made = await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == [f"om_{number}" for number in range(said)][-100:]
+    assert len(bot.gate.histories_asked) == 2
+    assert made.detail()["historiesLeftOut"] == left_out
 
 
 async def test_what_can_not_be_stored_holds_back_what_was_said_after_it_in_the_same_chat(bot):
