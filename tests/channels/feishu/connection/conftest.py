@@ -176,6 +176,7 @@ class Connected:
     storing: asyncio.Event | None = None
     full: bool = False
     unstorable: set[str] = field(default_factory=set)
+    odd: str = ""
     clock: Clock = field(default_factory=SystemClock)
 
     async def accept(self, message: Message) -> bool:
@@ -184,6 +185,8 @@ class Connected:
         if self.full or message.external_id in self.unstorable:
             self.unstorable.discard(message.external_id)
             raise StorageUnavailable("the disk is full")
+        if message.external_id == self.odd:
+            raise ZeroDivisionError("a bug")
         new = all(message.turn_id != known.turn_id for known in self.accepted)
         self.accepted.append(message)
         return new

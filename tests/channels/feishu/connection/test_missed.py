@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.channels.feishu.connection.conftest import event, frame
 
-from mainstay.events import ConnectionLost, ConnectionOpened, HistoryRead, HistoryRefused
+from mainstay.events import ConnectionLost, ConnectionOpened, ErrorSeen, HistoryRead, HistoryRefused
 from mainstay.messages import Message
 from mainstay.testing.clock import ManualClock
 
@@ -336,6 +336,17 @@ MENTIONED = [{"key": "@_user_1", "id": "ou_bot", "id_type": "open_id", "name": "
 def in_group(message_id: str, ago_s: float, **more: object) -> dict[str, object]:
     text = {"content": '{"text":"@_user_1 well?"}'}
     return item(message_id, ago_s=ago_s, body=text, mentions=MENTIONED, chat_id="oc_g") | more
+
+
+async def test_a_message_that_nobody_can_take_ends_neither_the_others_nor_the_connection(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history = [item("om_odd", ago_s=90), item("om_missed", ago_s=80)]
+    bot.odd = "om_odd"
+    made = await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == ["om_missed"]
+    assert [each.message for each in bot.seen(ErrorSeen)] == ["ZeroDivisionError"]
+    assert made.status() == ("ok", "")
 
 
 async def test_threads_that_nobody_knew_are_read_where_the_history_of_their_group_shows_them(bot):

@@ -7,6 +7,7 @@ asked for again.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,10 +23,12 @@ from mainstay.channels.feishu.intake import Intake, Taken
 from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.clock import Clock
-from mainstay.events import HistoryRead, HistoryRefused
+from mainstay.errors import Category
+from mainstay.events import ErrorSeen, HistoryRead, HistoryRefused
 
 __all__ = ["Backfill", "Found"]
 
+_log = logging.getLogger(__name__)
 _ON_ITS_WAY: Final = timedelta(seconds=30)
 """A younger message may just be coming by itself."""
 _HOUR_S: Final = 3600.0
@@ -241,6 +244,14 @@ class Backfill:
         try:
             taken = await self._intake.take(envelope, deadline)
         except MalformedEvent:
+            return False
+        except Exception as error:  # noqa: BLE001  the border: it would end every start as long as it stands there
+            _log.error("a message of a history could not be taken", exc_info=error)
+            self._bus.emit(
+                ErrorSeen(
+                    category=Category.INTERNAL, message=type(error).__name__, where="feishu.backfill", logged=True
+                )
+            )
             return False
         return taken.new if isinstance(taken, Taken) else None
 
