@@ -264,7 +264,7 @@ async def test_what_is_too_old_to_be_answered_shows_all_the_same_that_nothing_ca
 
 async def test_a_process_that_ends_before_all_is_fetched_leaves_it_to_the_next(bot):
     await heard_of(bot, ("oc_1", "p2p"))
-    bot.gate.history_code = 99991400
+    bot.gate.history_code = 1500
     await bot.connect()
     await bot.gate.until(lambda: len(bot.gate.histories_asked) >= 1)
     socket = await bot.gate.connected(2)
@@ -287,7 +287,7 @@ async def test_a_process_that_ends_before_all_is_fetched_leaves_it_to_the_next(b
 
 async def test_a_platform_that_is_busy_for_long_does_not_use_up_the_calls_of_the_hour(bot):
     await heard_of(bot, *[(f"oc_{number}", "p2p") for number in range(5)])
-    bot.gate.history_code = 99991400
+    bot.gate.history_code = 1500
     made = await bot.connect(backfill_calls=10)
     await bot.gate.until(lambda: len(bot.gate.histories_asked) == 4)
     assert {each["container_id"] for each in bot.gate.histories_asked} == {"oc_0"}
