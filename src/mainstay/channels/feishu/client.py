@@ -18,12 +18,14 @@ from mainstay.channels.feishu.refused import Refused
 from mainstay.errors import Category
 from mainstay.messages import Message
 
-__all__ = ["REACTIONS", "FeishuClient", "Refused", "Reply"]
+__all__ = ["MOST_SAID", "REACTIONS", "FeishuClient", "Refused", "Reply"]
 
 REACTIONS: Final = "/reactions"
 
 _HISTORY_PAGES: Final = 10
-_MISSED_PAGES: Final = 2
+_PAGE: Final = 50
+MOST_SAID: Final = 2 * _PAGE
+"""How many messages `FeishuClient.said_since` finds at most."""
 _CARDS: Final = "/open-apis/cardkit/v1/cards"
 
 
@@ -156,7 +158,7 @@ class FeishuClient(Api):
         query = f"container_id_type={kind}&container_id={_part(container_id)}"
         if not in_thread:
             query += f"&start_time={int(since.timestamp())}"
-        return (await self._history(query, "ByCreateTimeDesc", pages=_MISSED_PAGES))[::-1]
+        return (await self._history(query, "ByCreateTimeDesc", pages=MOST_SAID // _PAGE))[::-1]
 
     async def _history(
         self, query: str, sort_type: str = "ByCreateTimeAsc", *, pages: int = _HISTORY_PAGES
@@ -164,7 +166,7 @@ class FeishuClient(Api):
         found: list[Json] = []
         page = ""
         for _ in range(pages):
-            path = f"{MESSAGES}?{query}&sort_type={sort_type}&page_size=50{page}"
+            path = f"{MESSAGES}?{query}&sort_type={sort_type}&page_size={_PAGE}{page}"
             data = mapping_at(await self._call("GET", path), "data")
             found += _objects(data.get("items"))
             if data.get("has_more") is not True or not text_at(data, "page_token"):

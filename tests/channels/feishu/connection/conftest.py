@@ -101,7 +101,9 @@ class Gate:
         if self.history_code:
             return JSONResponse({"code": self.history_code, "msg": "no"}, 400)
         items = self.histories.get(request.query_params["container_id"], self.history)
-        return JSONResponse({"code": 0, "data": {"has_more": False, "items": items[::-1]}})
+        start, size = (int(request.query_params.get(name, "0")) for name in ("page_token", "page_size"))
+        data = {"has_more": len(items) > start + size, "page_token": str(start + size)}
+        return JSONResponse({"code": 0, "data": data | {"items": items[::-1][start : start + size]}})
 
     async def admit(self, connection: ServerConnection, request: Handshake) -> Refusal | None:
         if not self.handshakes:
@@ -174,6 +176,7 @@ class Connected:
     storing: asyncio.Event | None = None
     full: bool = False
     unstorable: set[str] = field(default_factory=set)
+    odd: str = ""
     clock: Clock = field(default_factory=SystemClock)
 
     async def accept(self, message: Message) -> bool:
@@ -182,6 +185,8 @@ class Connected:
         if self.full or message.external_id in self.unstorable:
             self.unstorable.discard(message.external_id)
             raise StorageUnavailable("the disk is full")
+        if message.external_id == self.odd:
+            raise ZeroDivisionError("a bug")
         new = all(message.turn_id != known.turn_id for known in self.accepted)
         self.accepted.append(message)
         return new

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.channels.feishu.connection.conftest import event, frame
 
-from mainstay.events import ConnectionLost, ConnectionOpened, HistoryRead, HistoryRefused
+from mainstay.events import ConnectionLost, ConnectionOpened, ErrorSeen, HistoryRead, HistoryRefused
 from mainstay.messages import Message
 from mainstay.testing.clock import ManualClock
 
@@ -264,7 +264,7 @@ async def test_what_is_too_old_to_be_answered_shows_all_the_same_that_nothing_ca
 
 async def test_a_process_that_ends_before_all_is_fetched_leaves_it_to_the_next(bot):
     await heard_of(bot, ("oc_1", "p2p"))
-    bot.gate.history_code = 99991400
+    bot.gate.history_code = 1500
     await bot.connect()
     await bot.gate.until(lambda: len(bot.gate.histories_asked) >= 1)
     socket = await bot.gate.connected(2)
@@ -287,7 +287,7 @@ async def test_a_process_that_ends_before_all_is_fetched_leaves_it_to_the_next(b
 
 async def test_a_platform_that_is_busy_for_long_does_not_use_up_the_calls_of_the_hour(bot):
     await heard_of(bot, *[(f"oc_{number}", "p2p") for number in range(5)])
-    bot.gate.history_code = 99991400
+    bot.gate.history_code = 1500
     made = await bot.connect(backfill_calls=10)
     await bot.gate.until(lambda: len(bot.gate.histories_asked) == 4)
     assert {each["container_id"] for each in bot.gate.histories_asked} == {"oc_0"}
@@ -295,7 +295,7 @@ async def test_a_platform_that_is_busy_for_long_does_not_use_up_the_calls_of_the
     bot.gate.history = []
     await bot.until(HistoryRead)
     assert [message.chat_id for message in bot.accepted] == ["oc_4"]
-    assert made.detail()["historiesNotAsked"] == 0
+    assert made.detail()["historiesLeftOut"] == 0
 
 
 async def test_of_thirty_chats_each_is_asked_once_and_what_the_hour_has_no_call_for_is_counted(bot):
@@ -304,7 +304,18 @@ async def test_of_thirty_chats_each_is_asked_once_and_what_the_hour_has_no_call_
     made = await bot.connect(backfill_chats=40, backfill_calls=25)
     await bot.until(HistoryRead)
     assert len({message.chat_id for message in bot.accepted}) == len(bot.gate.histories_asked) == 25
-    assert made.detail()["historiesNotAsked"] == 5
+    assert made.detail()["historiesLeftOut"] == 5
+
+
+@pytest.mark.parametrize(("said", "left_out"), [(99, 0), (130, 1)])
+async def test_of_very_much_the_latest_is_taken_in_order_and_that_there_was_more_is_counted(bot, said, left_out):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history = [item(f"om_{number}", ago_s=600 - number) for number in range(said)]
+    made = await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == [f"om_{number}" for number in range(said)][-100:]
+    assert len(bot.gate.histories_asked) == 2
+    assert made.detail()["historiesLeftOut"] == left_out
 
 
 async def test_what_can_not_be_stored_holds_back_what_was_said_after_it_in_the_same_chat(bot):
@@ -325,6 +336,17 @@ MENTIONED = [{"key": "@_user_1", "id": "ou_bot", "id_type": "open_id", "name": "
 def in_group(message_id: str, ago_s: float, **more: object) -> dict[str, object]:
     text = {"content": '{"text":"@_user_1 well?"}'}
     return item(message_id, ago_s=ago_s, body=text, mentions=MENTIONED, chat_id="oc_g") | more
+
+
+async def test_a_message_that_nobody_can_take_ends_neither_the_others_nor_the_connection(bot):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.gate.history = [item("om_odd", ago_s=90), item("om_missed", ago_s=80)]
+    bot.odd = "om_odd"
+    made = await bot.connect()
+    await bot.until(HistoryRead)
+    assert [message.external_id for message in bot.accepted] == ["om_missed"]
+    assert [each.message for each in bot.seen(ErrorSeen)] == ["ZeroDivisionError"]
+    assert made.status() == ("ok", "")
 
 
 async def test_threads_that_nobody_knew_are_read_where_the_history_of_their_group_shows_them(bot):

@@ -7,6 +7,7 @@ asked for again.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from mainstay.bus import Bus
-from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.client import MOST_SAID, FeishuClient, Refused
 from mainstay.channels.feishu.connection.model import Container
 from mainstay.channels.feishu.connection.sqlite import Chats, moment
 from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, mapping_at, text_at
@@ -22,10 +23,12 @@ from mainstay.channels.feishu.intake import Intake, Taken
 from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.clock import Clock
-from mainstay.events import HistoryRead, HistoryRefused
+from mainstay.errors import Category
+from mainstay.events import ErrorSeen, HistoryRead, HistoryRefused
 
 __all__ = ["Backfill", "Found"]
 
+_log = logging.getLogger(__name__)
 _ON_ITS_WAY: Final = timedelta(seconds=30)
 """A younger message may just be coming by itself."""
 _HOUR_S: Final = 3600.0
@@ -103,7 +106,7 @@ class Backfill:
         self.refused: dict[str, str] = {}
         """Why it is not asked any more, by type of chat."""
         self.left_out = 0
-        """How many were not asked, because the hour had no call left."""
+        """How many were not asked, because the hour had no call left, or not to their end."""
 
     async def since(self, at: datetime | None, containers: Sequence[Container] | None = None) -> Found:
         """Take in what was said since then, but nothing that is too old.
@@ -140,7 +143,7 @@ class Backfill:
         """What was said there, oldest first; in a group also in the threads, which its history only begins."""
         look.read.add(container.container_id)
         start = self._start(container, look)
-        items = await self._client.said_since(container.container_id, start, in_thread=container.is_thread)
+        items = await self._said(container.container_id, start, in_thread=container.is_thread)
         if container.chat_type == "p2p" or container.is_thread:
             return items
         threads = dict.fromkeys(text_at(each, "thread_id") for each in reversed(items))
@@ -151,11 +154,17 @@ class Backfill:
             look.threads += 1
             look.read.add(thread_id)
             try:
-                items += await self._client.said_since(thread_id, start, in_thread=True)
+                items += await self._said(thread_id, start, in_thread=True)
             except Refused as refused:
                 if refused.refusal.action is Action.WAIT:
                     raise
         return sorted(items, key=lambda each: moment(text_at(each, "create_time")) or look.oldest)
+
+    async def _said(self, container_id: str, start: datetime, *, in_thread: bool) -> list[Json]:
+        items = await self._client.said_since(container_id, start, in_thread=in_thread)
+        first_at = moment(text_at(items[0], "create_time")) if len(items) >= MOST_SAID else None
+        self.left_out += first_at is not None and first_at > start
+        return items
 
     async def _take_in(self, container: Container, items: list[Json], look: "_Look") -> bool:
         """False: something could not be stored; what was said after it waits for it."""
@@ -235,6 +244,14 @@ class Backfill:
         try:
             taken = await self._intake.take(envelope, deadline)
         except MalformedEvent:
+            return False
+        except Exception as error:  # noqa: BLE001  the border: it would end every start as long as it stands there
+            _log.error("a message of a history could not be taken", exc_info=error)
+            self._bus.emit(
+                ErrorSeen(
+                    category=Category.INTERNAL, message=type(error).__name__, where="feishu.backfill", logged=True
+                )
+            )
             return False
         return taken.new if isinstance(taken, Taken) else None
 

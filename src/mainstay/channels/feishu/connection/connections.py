@@ -202,7 +202,7 @@ class Connections:
             "connections": f"{sum(slot.since is not None for slot in self._slots)}/{len(self._slots)}",
             **_shown(self._slots),
             "leftOut": self.rejected.total(),
-            "historiesNotAsked": self._backfill.left_out,
+            "historiesLeftOut": self._backfill.left_out,
             "historyRefused": "; ".join(f"{kind}: {why}" for kind, why in self._backfill.refused.items()) or None,
         }
 

@@ -189,9 +189,8 @@ class Slot:
 
     async def _stay(self, socket: ClientConnection, service: int) -> None:
         began_s, reason = self._clock.monotonic(), "it ended"
-        self._at_once = self._bytes_at_once = (
-            0  # of the last one nobody is left, and who never began took nothing back
-        )
+        # of the last one nobody is left, and who never began took nothing back
+        self._at_once = self._bytes_at_once = 0
         self._is_open(began_s)
         try:
             async with asyncio.TaskGroup() as tasks:
