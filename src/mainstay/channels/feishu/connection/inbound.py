@@ -142,7 +142,10 @@ class Inbound:
         except Exception as error:  # noqa: BLE001  the border: one event's bug must not end the connection
             _log.error("an event could not be taken", exc_info=error)
             seen = ErrorSeen(
-                category=Category.INTERNAL, message=type(error).__name__, where="feishu.connection", logged=True
+                category=Category.INTERNAL,
+                message=type(error).__name__,
+                where=f"{self._name}.connection",
+                logged=True,
             )
             self._bus.emit(seen)
         return Again("it can not be read")
