@@ -20,7 +20,7 @@ __all__ = ["Page", "closed", "head", "pages", "presentable", "safe", "size_of", 
 
 MAX_TABLES: Final = 4
 """In one Markdown element; the platform takes five in a card."""
-_MENTION: Final = re.compile(r"<(?=\s*(?:/\s*)?(?:at|person)\b)", re.IGNORECASE)
+_MENTION: Final = re.compile(r"<(?=[\s\x00-\x1f]*(?:/[\s\x00-\x1f]*)?(?:at|person)\b)", re.IGNORECASE)
 _TAG: Final = re.compile(
     r"<(?=/?(?:a|audio|button|form|img|input|link|local_datetime|number_tag|record|text_tag)\b)", re.IGNORECASE
 )
