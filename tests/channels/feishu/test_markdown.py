@@ -95,6 +95,9 @@ def flaws(lines: list[str], limit: int, module: object = markdown) -> str:
         return "the bodies are not the text"
     if any(size_of(page.content) > limit for page in found):
         return "a page is too long"
+    beginning = module.head(text, limit, presentable)  # type: ignore[attr-defined]
+    if size_of(presentable(beginning)) > limit:
+        return "a beginning is too long"
     end = 0
     for page in found:
         end += len(page.body)
