@@ -201,20 +201,20 @@ def _page(text: str, opening: str, limit: int) -> tuple[Page, str]:
     body = head(text, limit - _ENDING, lambda body: presentable(opening + body))
     if len(body) == len(text):
         return Page(body, opening), ""
-    page, following = _ended(text, _best_cut(opening, body), opening)
+    page, following = _ended(text, _best_cut(opening, body), opening, limit)
     while size_of(page.content) > limit and len(page.body) > 1:  # what was cut through means something else
         cut = border_before(text, len(page.body) * 3 // 4) or 1
-        page, following = _ended(text, cut, opening)
+        page, following = _ended(text, cut, opening, limit)
     return page, following
 
 
-def _ended(text: str, cut: int, opening: str) -> tuple[Page, str]:
+def _ended(text: str, cut: int, opening: str, limit: int) -> tuple[Page, str]:
     body = text[:cut]
     *_, last = _blocks(opening + body)
     rest = _LINE.findall(text[cut : cut + _ENDING])
     if last.closing and rest and body.endswith("\n") and rest[0].strip() == last.closing.strip():
         return Page(body + rest[0], opening), ""
-    short = size_of(last.opening) <= _LONGEST_OPENING
+    short = size_of(last.opening) <= min(_LONGEST_OPENING, limit // 4)  # it leaves room for the rest
     if last.closing:
         closing = ("" if body.endswith("\n") else "\n") + last.closing
         return Page(body, opening, closing), last.opening if short else last.closing + "\n"
