@@ -20,10 +20,16 @@ __all__ = ["Recalls", "all_recalled", "recalled_of"]
 
 
 def recalled_of(tx: Connection, message: Message) -> frozenset[str]:
-    """Which of the messages that are answered here were taken back, by the platform's id."""
+    """Which of the messages that are answered here were taken back, by the platform's id.
+
+    What a press has asked for can be ended by itself; the message that it refers to stays what it is.
+    """
     turns = {message.turn_id_of(external_id): external_id for external_id, _ in said_in(message)}
-    found = tx.scalars(select(turn_recalls.c.turn_id).where(turn_recalls.c.turn_id.in_(list(turns))))
-    return frozenset(turns[turn_id] for turn_id in found)
+    asked = turn_recalls.c.turn_id.in_([*turns, message.turn_id])
+    found = set(tx.scalars(select(turn_recalls.c.turn_id).where(asked)))
+    if message.kind == "callback" and message.turn_id in found:
+        return frozenset(turns.values())
+    return frozenset(turns[turn_id] for turn_id in found if turn_id in turns)
 
 
 def all_recalled(tx: Connection, message: Message) -> bool:

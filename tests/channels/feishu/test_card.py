@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainstay.channels.feishu.buttons import feedback_buttons, suggestions
 from mainstay.channels.feishu.card import (
     CARD_LIMIT,
     TEXT_LIMIT,
@@ -21,6 +22,7 @@ from mainstay.channels.feishu.card import (
 )
 from mainstay.channels.feishu.markdown import presentable, safe
 from mainstay.messages import Outcome
+from mainstay.recovery import notices
 from mainstay.sandbox.feishu import cardtext
 
 
@@ -125,6 +127,17 @@ def test_what_stands_under_an_answer_stands_under_its_end():
     assert set(shown(first)) == {"answer", "continued"}
     assert button not in json.loads(first)["body"]["elements"]
     assert json.loads(last)["body"]["elements"][-1] == button
+
+
+@pytest.mark.parametrize("length", [1, 5000, 7000, 30_000])
+def test_an_answer_to_a_hundred_messages_that_names_them_all_fits_on_its_cards(length):
+    notice = notices.together(
+        [f"问题编号{number}，请问这件事情应该怎么处理才比较好呢？" for number in range(100)], "zh"
+    )
+    buttons = [*suggestions("t" * 36, ["问" * 60] * 5), feedback_buttons("t" * 36)]
+    cards = final_cards("好" * length, notice, footer="manager · model", buttons=buttons)
+    assert max(len(card.encode()) for card in cards) <= CARD_LIMIT
+    assert shown(cards[-1])["notice"] == notice
 
 
 def test_an_answer_of_absurd_length_says_that_its_end_is_missing():

@@ -40,7 +40,9 @@ def test_what_a_card_would_take_for_something_else_is_inert(written: str, shown:
 
 
 @pytest.mark.parametrize("around", ["{}", "`{}`", "```\n{}\n```\n", "| {} |\n|---|\n"])
-@pytest.mark.parametrize("tag", ["<at id=all></at>", "< / AT >", "<person id='ou_x'/>", "<\nat user_id='all'>"])
+@pytest.mark.parametrize(
+    "tag", ["<at id=all></at>", "< / AT >", "<person id='ou_x'/>", "<\nat user_id='all'>", "<\x00at id=all>"]
+)
 def test_nobody_is_called_wherever_it_is_written(around: str, tag: str) -> None:
     assert "<" not in presentable(around.format(tag)).replace("<\u200b", "")
 
@@ -93,6 +95,9 @@ def flaws(lines: list[str], limit: int, module: object = markdown) -> str:
         return "the bodies are not the text"
     if any(size_of(page.content) > limit for page in found):
         return "a page is too long"
+    beginning = module.head(text, limit, presentable)  # type: ignore[attr-defined]
+    if size_of(presentable(beginning)) > limit:
+        return "a beginning is too long"
     end = 0
     for page in found:
         end += len(page.body)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from tests.channels.feishu.conftest import eventually
 from tests.channels.feishu.house import at_home
 
 from mainstay.clock import SystemClock
 from mainstay.events import CardUpdated, TurnFinished
 from mainstay.inbox.sqlite import Inbox
-from mainstay.messages import AnswerEvent, Message, Outcome, TextAppended, Turn
+from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Suggestions, TextAppended, Turn
 
 pytestmark = pytest.mark.anyio
 
@@ -73,3 +74,44 @@ async def test_an_answer_that_waits_to_be_gone_on_with_can_be_stopped_and_is_not
         await home.platform.options(pressable_streams=False)
         assert (snapshot.text, len(snapshot.replies)) == ("Stopped, as you asked.", 1)
         assert successor.asked == []
+
+
+async def test_to_stop_one_answer_leaves_what_is_asked_next_from_the_same_card_alone(
+    tmp_path, sandbox_process, served
+) -> None:
+    async def script(message: Message, _turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        if message.text == "first":
+            yield TextAppended("half of")
+            await asyncio.Event().wait()
+        yield Suggestions(("first", "second"))
+        yield Finished(outcome=Outcome.ANSWERED, text=f"re: {message.text}")
+
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, stop_button=True) as home:
+        await home.platform.options(pressable_streams=True)
+        await home.worker(script)
+        asked = await home.platform.say("hello", sender="ou_asker")
+        [card] = (await home.snapshot(asked.message_id)).replies
+
+        async def texts() -> list[str]:
+            record = await home.platform.record()
+            return [
+                reply.text
+                for each in record.messages
+                if each.message_id == asked.message_id
+                for reply in each.replies
+            ]
+
+        async def last_says(text: str) -> bool:
+            return (await texts())[-1] == text
+
+        await home.platform.press(card.message_id, "first", user="ou_asker")
+        await eventually(lambda: last_says("half of"))
+        record = await home.platform.record()
+        [being_written] = [
+            reply for each in record.messages if each.message_id == asked.message_id for reply in each.replies[-1:]
+        ]
+        await home.platform.press(being_written.message_id, "Stop", user="ou_asker")
+        await eventually(lambda: last_says("half of\nStopped, as you asked."))
+        await home.platform.press(card.message_id, "second", user="ou_asker")
+        await eventually(lambda: last_says("re: second"))
+        await home.platform.options(pressable_streams=False)

@@ -46,7 +46,9 @@ TEXT_LIMIT: Final = 140 * 1024
 """Bytes of JSON; a margin under the platform's 30 KB and 150 KB."""
 
 _FRAME: Final = 6 * 1024
-"""Bytes of a card that are kept free for everything but the answer."""
+"""Bytes of a card that are kept free for everything but the answer; more, where more stands under it."""
+_HEAD: Final = 1024
+"""Bytes of what is in no element: the summary, the settings."""
 _MAX_CARDS: Final = 12
 _EMPTY: Final = "…"
 _CUT: Final[Mapping[Language, str]] = {
@@ -103,11 +105,12 @@ def final_cards(
         buttons: what can be pressed.
         language: of the lines that say that there is a next card, or that the end was cut off.
     """
-    parts = [page.content for page in pages(text, CARD_LIMIT - _FRAME)] if text else []
+    ending = [("notice" if text else ANSWER, safe(notice)), (STATUS, safe(footer))]
+    frame = max(_FRAME, len(_card({}, ending, buttons).encode()) + _HEAD)
+    parts = [page.content for page in pages(text, CARD_LIMIT - frame)] if text else []
     if len(parts) > _MAX_CARDS:
         parts[_MAX_CARDS:] = []
         parts[-1] += _CUT[language]
-    ending = [("notice" if parts else ANSWER, safe(notice)), (STATUS, safe(footer))]
     cards = [_card(_config(part), [(ANSWER, part), ("continued", _CONTINUED[language])]) for part in parts[:-1]]
     last = [(ANSWER, part) for part in parts[-1:]]
     return [*cards, _card(_config(parts[-1] if parts else notice), [*last, *ending], buttons)]

@@ -20,7 +20,7 @@ __all__ = ["Page", "closed", "head", "pages", "presentable", "safe", "size_of", 
 
 MAX_TABLES: Final = 4
 """In one Markdown element; the platform takes five in a card."""
-_MENTION: Final = re.compile(r"<(?=\s*(?:/\s*)?(?:at|person)\b)", re.IGNORECASE)
+_MENTION: Final = re.compile(r"<(?=[\s\x00-\x1f]*(?:/[\s\x00-\x1f]*)?(?:at|person)\b)", re.IGNORECASE)
 _TAG: Final = re.compile(
     r"<(?=/?(?:a|audio|button|form|img|input|link|local_datetime|number_tag|record|text_tag)\b)", re.IGNORECASE
 )
@@ -201,20 +201,20 @@ def _page(text: str, opening: str, limit: int) -> tuple[Page, str]:
     body = head(text, limit - _ENDING, lambda body: presentable(opening + body))
     if len(body) == len(text):
         return Page(body, opening), ""
-    page, following = _ended(text, _best_cut(opening, body), opening)
+    page, following = _ended(text, _best_cut(opening, body), opening, limit)
     while size_of(page.content) > limit and len(page.body) > 1:  # what was cut through means something else
         cut = border_before(text, len(page.body) * 3 // 4) or 1
-        page, following = _ended(text, cut, opening)
+        page, following = _ended(text, cut, opening, limit)
     return page, following
 
 
-def _ended(text: str, cut: int, opening: str) -> tuple[Page, str]:
+def _ended(text: str, cut: int, opening: str, limit: int) -> tuple[Page, str]:
     body = text[:cut]
     *_, last = _blocks(opening + body)
     rest = _LINE.findall(text[cut : cut + _ENDING])
     if last.closing and rest and body.endswith("\n") and rest[0].strip() == last.closing.strip():
         return Page(body + rest[0], opening), ""
-    short = size_of(last.opening) <= _LONGEST_OPENING
+    short = size_of(last.opening) <= min(_LONGEST_OPENING, limit // 4)  # it leaves room for the rest
     if last.closing:
         closing = ("" if body.endswith("\n") else "\n") + last.closing
         return Page(body, opening, closing), last.opening if short else last.closing + "\n"

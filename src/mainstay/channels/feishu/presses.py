@@ -147,6 +147,9 @@ class Presses:
             return Pressed(told=Told.NOT_YOURS, dropped="press_not_theirs")
         if writer:
             writer.was_stopped = True  # before its outcome is stored
-        for turn_id in dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])):
-            await self._stop(turn_id)
+        if message.kind == "callback":  # the message that it refers to stays what it is
+            await self._stop(message.turn_id)
+        else:
+            for turn_id in dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])):
+                await self._stop(turn_id)
         return Pressed(told=Told.STOPPING)
