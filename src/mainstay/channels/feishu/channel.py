@@ -19,6 +19,7 @@ from mainstay.channels.feishu.client import REACTIONS, FeishuClient, Refused
 from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.courier import Courier
 from mainstay.channels.feishu.courtesies import Courtesies
+from mainstay.channels.feishu.edited import Edits
 from mainstay.channels.feishu.feedback import Feedback
 from mainstay.channels.feishu.governor.gate import Gate
 from mainstay.channels.feishu.governor.model import Mode
@@ -42,7 +43,7 @@ from mainstay.clock import Clock
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen, QuotaChanged
 from mainstay.guard import Guard
-from mainstay.messages import Message, Outcome
+from mainstay.messages import Message, Outcome, turn_id_of
 from mainstay.storage.sqlite import Storage
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
     return ()
 
 
+async def _unknown(_turn_id: str) -> None:
+    return None
+
+
 class FeishuChannel:
     """One bot.
 
@@ -69,6 +74,7 @@ class FeishuChannel:
         recalled: remembers the turn_id of a message that its author took back, whether or not it is being answered;
             raises StorageUnavailable.
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
+        find: what became of the turn with this id; None if it is not known. Raises StorageUnavailable.
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
         suggest: what may be said next under an answer, asked once it was shown.
@@ -92,6 +98,7 @@ class FeishuChannel:
         http: httpx2.AsyncClient,
         guard: Guard,
         suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
+        find: Callable[[str], Awaitable[object]] = _unknown,
     ) -> None:
         settings.validate(name)
         self._name = name
@@ -145,6 +152,9 @@ class FeishuChannel:
             window_s=retry_window_s,
         )
         chats = Chats(storage, name) if settings.by_connection else None
+        self._find = find
+        self._answered_before = answered_before
+        edits = Edits(settings, client=self._client, marks=self._marks, known=self._knows, clock=clock)
         self._intake = Intake(
             name,
             settings,
@@ -152,7 +162,7 @@ class FeishuChannel:
             clock=clock,
             accept=self._accepted,
             recalled=recalled,
-            edited=self._marks.edited,
+            edited=edits.edited,
             answered_before=answered_before,
             pressed=self._presses.pressed,
             answered=lambda pressed: self._withdraw(pressed.turn_id),
@@ -243,6 +253,10 @@ class FeishuChannel:
     async def read(self, message: Message) -> Message:
         """The message as it is when its answer begins, with what it refers to. Never raises."""
         return await self._reader.read(message)
+
+    async def _knows(self, message_id: str) -> bool:
+        turn_id = turn_id_of(self._name, self._settings.app_id, "message", message_id)
+        return await self._find(turn_id) is not None or await self._answered_before(turn_id)
 
     async def _accepted(self, message: Message) -> bool:
         new = await self._accept(message)

@@ -19,6 +19,7 @@ def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChan
         recalled=service.cancel,
         answered_before=service.answered_before,
         suggest=service.suggest,
+        find=service.find,
         retry_window_s=service.retry_window_s,
         http=service.http,
         guard=service.guard,

@@ -36,6 +36,13 @@ def _rate(value: str | float) -> float:
     return rate
 
 
+def _calls(written: object) -> int:
+    count = int(str(written))
+    if not 0 <= count <= 3600:
+        raise ValueError(f"{count} calls an hour: write a number from 0 to 3600")
+    return count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeishuSettings(ConnectionSettings):
     """One bot on Feishu or Lark."""
@@ -77,6 +84,12 @@ class FeishuSettings(ConnectionSettings):
     quote_timeout: float = duration(
         "3s",
         help="How long an answer waits for a quoted or edited message to be looked up, before it begins without.",
+    )
+    edit_calls: int = setting(
+        60,
+        help="How many edited messages of groups are looked up in an hour, to see whether they mention the bot now, "
+        "a call each. 0: none.",
+        parse=_calls,
     )
     receipts: str = setting(
         "off",
