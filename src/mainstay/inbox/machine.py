@@ -40,6 +40,7 @@ __all__ = [
     "ready_in",
     "release",
     "renew",
+    "said",
 ]
 
 H = TypeVar("H", bound=Head)
@@ -111,6 +112,17 @@ def answered_in(row: Row) -> tuple[str, ...]:
         return Message.from_json(row.message).turn_ids
     except (ValueError, TypeError, KeyError):
         return (row.turn_id,)
+
+
+def said(rows: Iterable[Row]) -> list[Message]:
+    """The messages of open rows, but for those that can not be read."""
+    messages = []
+    for row in rows:
+        try:
+            messages.append(Message.from_json(row.message))
+        except (ValueError, TypeError, KeyError):  # whoever claims it buries it
+            continue
+    return messages
 
 
 def beside(aside: Message, host: Row) -> Message:

@@ -65,6 +65,10 @@ async def _unknown(_turn_id: str) -> None:
     return None
 
 
+async def _none(_chat: str) -> tuple[Message, ...]:
+    return ()
+
+
 class FeishuChannel:
     """One bot.
 
@@ -74,6 +78,7 @@ class FeishuChannel:
         recalled: remembers the turn_id of a message that its author took back, whether or not it is being answered;
             raises StorageUnavailable.
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
+        unanswered: what has no outcome yet in a chat (`Message.chat`). Raises StorageUnavailable.
         find: what became of the turn with this id; None if it is not known. Raises StorageUnavailable.
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
@@ -99,6 +104,7 @@ class FeishuChannel:
         guard: Guard,
         suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
         find: Callable[[str], Awaitable[object]] = _unknown,
+        unanswered: Callable[[str], Awaitable[Sequence[Message]]] = _none,
     ) -> None:
         settings.validate(name)
         self._name = name
@@ -167,6 +173,7 @@ class FeishuChannel:
             pressed=self._presses.pressed,
             answered=lambda pressed: self._withdraw(pressed.turn_id),
             bot=lambda: self._bot,
+            unanswered=unanswered,
             heard=chats.note if chats else lambda _: None,
         )
         self._webhook = Webhook(name, settings, bus=bus, clock=clock, intake=self._intake)

@@ -9,7 +9,7 @@ __all__ = ["as_event"]
 
 
 def as_event(item: Json, *, chat_id: str, chat_type: str) -> Json:
-    """A message of the API as the ``event`` of an ``im.message.receive_v1``; it does not say the type of its chat."""
+    """A message of the API as the ``event`` of an ``im.message.receive_v1``; the API leaves out ``chat_type``."""
     sender, mentions = mapping_at(item, "sender"), item.get("mentions")
     message: dict[str, object] = {
         name: item[name]

@@ -6,7 +6,7 @@ stored, or that it is to be delivered again. Nobody is answered here.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,11 +18,14 @@ from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.parse import Following, Ignored, parse_legacy, parse_message
 from mainstay.channels.feishu.press import PRESSES, Told, answer
 from mainstay.channels.feishu.presses import Pressed
+from mainstay.channels.feishu.stopping import asks_to_stop, recalled_with, stopped_by
 from mainstay.channels.feishu.welcome import ARRIVALS, welcome
+from mainstay.channels.feishu.wording import stopped
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import MessageRefused
 from mainstay.messages import Message, turn_id_of
+from mainstay.recovery.notices import language_of
 
 __all__ = ["Again", "Intake", "Taken"]
 
@@ -55,6 +58,10 @@ class Again:
     reason: str
 
 
+async def _nothing(_chat: str) -> Sequence[Message]:
+    return ()
+
+
 class Intake:
     """Takes the events of one bot.
 
@@ -68,6 +75,7 @@ class Intake:
         edited: remembers by its id that a message was changed; the event of it, if it may be for the bot only now.
             Raises StorageUnavailable, and Refused where the platform can not say that now.
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
+        unanswered: what has no outcome yet in a chat (`Message.chat`); raises StorageUnavailable.
         pressed: decides what comes of a press; raises StorageUnavailable.
         answered: told what came of a press once the platform has our answer.
         bot: who the bot is, once that is known.
@@ -88,6 +96,7 @@ class Intake:
         pressed: Callable[[Json], Awaitable[Pressed]],
         answered: Callable[[Pressed], object],
         bot: Callable[[], Bot | None],
+        unanswered: Callable[[str], Awaitable[Sequence[Message]]] = _nothing,
         heard: Callable[[Json], object] = lambda _: None,
     ) -> None:
         self._name = name
@@ -101,6 +110,7 @@ class Intake:
         self._pressed = pressed
         self._answered = answered
         self._bot = bot
+        self._unanswered = unanswered
         self._heard = heard
         self.dropped: Counter[str] = Counter()
         """What was not answered, by event type or reason."""
@@ -133,19 +143,37 @@ class Intake:
                 return Taken()
             envelope = replace(envelope, type=_RECEIVED, event=event)
         parsed = self._parse(envelope)
-        if isinstance(parsed, Following):
-            ours = not is_change and await self._follows(parsed.message)
-            parsed = parsed.message if ours else Ignored("not_mentioned")
         if parsed is None:
             self._count(envelope.type)
             return Taken()
-        new = isinstance(parsed, Message) and await self._accept(parsed)
+        ended = await self._ended_by(parsed)
+        if isinstance(parsed, Following):
+            ours = ended or (not is_change and await self._follows(parsed.message))
+            parsed = parsed.message if ours else Ignored("not_mentioned")
+        new = isinstance(parsed, Message) and await self._taken(parsed, ended)
         if isinstance(parsed, Ignored):
             self._count(parsed.reason)
             if parsed.later:
                 return self._refuse("the bot's own open_id is not known yet, so a mention can not be told")
         self._heard(envelope.event)
         return Taken(new=new)
+
+    async def _ended_by(self, parsed: Message | Following | Ignored) -> Sequence[Message]:
+        """What has no answer yet, and is to get none because this says so."""
+        message = parsed.message if isinstance(parsed, Following) else parsed
+        if isinstance(message, Ignored) or not asks_to_stop(message, self._settings.stop_words):
+            return ()
+        return stopped_by(message, await self._unanswered(message.chat))
+
+    async def _taken(self, message: Message, ended: Sequence[Message]) -> bool:
+        """First it is accepted: if the process dies then, it is delivered again, and ends what it has to."""
+        if ended:
+            message = replace(message, notice=stopped(language_of(message.text)))
+        new = await self._accept(message)
+        for each in ended:
+            for turn_id in recalled_with(each):
+                await self._recalled(turn_id)
+        return new
 
     async def _change(self, envelope: Envelope) -> Json | None:
         """A message was taken back or edited, also one that was never for us, or that has not come yet.

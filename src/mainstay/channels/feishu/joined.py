@@ -20,6 +20,7 @@ def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChan
         answered_before=service.answered_before,
         suggest=service.suggest,
         find=service.find,
+        unanswered=service.unanswered,
         retry_window_s=service.retry_window_s,
         http=service.http,
         guard=service.guard,

@@ -23,6 +23,7 @@ from mainstay.channels.feishu.press import (
     vote_of,
 )
 from mainstay.channels.feishu.sqlite import Outbox
+from mainstay.channels.feishu.stopping import recalled_with
 from mainstay.clock import Clock
 from mainstay.events import FeedbackGiven
 from mainstay.messages import Message
@@ -136,6 +137,6 @@ class Presses:
             return Pressed(told=Told.OVER, dropped="press_elsewhere")
         if press.person != message.sender_id:
             return Pressed(told=Told.NOT_YOURS, dropped="press_not_theirs")
-        for turn_id in dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])):
+        for turn_id in recalled_with(message):
             await self._stop(turn_id)
         return Pressed(told=Told.STOPPING)

@@ -8,7 +8,7 @@ from typing import Final
 
 from mainstay.recovery.notices import Language
 
-__all__ = ["NOT_READ", "marker", "unreadable", "unreadable_context"]
+__all__ = ["NOT_READ", "marker", "stopped", "unreadable", "unreadable_context"]
 
 _THINGS: Final[Mapping[str, tuple[str, str]]] = {
     "image": ("images", "图片"),
@@ -30,6 +30,11 @@ NOT_READ: Final = "[In reply to an earlier message, which could not be read.]"
 def marker(kind: str, name: str = "") -> str:
     """What stands in a text in the place of something that can not be read."""
     return f"[{kind or 'unknown'}: {name}]" if name else f"[{kind or 'unknown'}]"
+
+
+def stopped(language: Language) -> str:
+    """Somebody has said that an answer is to be stopped, and it is."""
+    return "已停止。" if language == "zh" else "Stopped."
 
 
 def unreadable(kind: str, language: Language | None) -> str:
