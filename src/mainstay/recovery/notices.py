@@ -102,6 +102,7 @@ _ADVICE: Final[Mapping[Advice, tuple[str, str]]] = {
     "none": ("", ""),
 }
 _NAMED_CHARS: Final = 24
+_INNER_QUOTES: Final = str.maketrans("“”", "‘’")
 _NAMED_FROM_S: Final = 5.0  # a shorter wait is "in a moment"
 
 
@@ -154,7 +155,7 @@ def together(others: Sequence[str], language: Language) -> str:
 
 
 def _beginning(text: str) -> str:
-    words = " ".join(text.split())
+    words = " ".join(text.split()).translate(_INNER_QUOTES)
     return words if len(words) <= _NAMED_CHARS else f"{words[:_NAMED_CHARS].rstrip()}…"
 
 

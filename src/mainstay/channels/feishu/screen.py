@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from mainstay.channels.feishu.card import ANSWER, STATUS, streamed
-from mainstay.channels.feishu.markdown import safe, well_formed
+from mainstay.channels.feishu.markdown import literal, well_formed
 from mainstay.messages import (
     AnswerEvent,
     Finished,
@@ -79,7 +79,7 @@ class Screen:
 
     def status_line(self) -> str:
         """What is going on, as a card takes it."""
-        status = safe(well_formed(self.status))
+        status = literal(well_formed(self.status))
         return f"{status} {self.lasting_s} s" if status and self.lasting_s else status
 
     def answer(self) -> str:
