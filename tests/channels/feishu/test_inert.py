@@ -1,6 +1,6 @@
 """Whatever anybody writes calls nobody, imitates nothing and is no card, in whichever form it is shown.
 
-The judge is a reader of Markdown that is not ours. It is not asked about code in lists and about blocks of HTML, where
+The judge is a reader of Markdown that is not ours. It is not asked about code in lists and blocks of HTML, where
 readers disagree.
 """
 
