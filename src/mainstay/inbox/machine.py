@@ -94,10 +94,12 @@ def join(waiting: Sequence[Row], message: Message, settings: InboxSettings) -> R
 
 
 def _plain(message: Message) -> bool:
-    """Whether it may be joined, and its text is all that there is to it."""
-    return (
-        message.may_join and message.kind == "message" and not (message.notice or message.quotes or message.context)
-    )
+    """Whether it may be joined, and its text is all that there is to it.
+
+    What is said in a thread refers to the message that the thread began with, as all of its lane does.
+    """
+    alone = message.quotes in ("", message.thread_id) and not (message.notice or message.context)
+    return message.may_join and message.kind == "message" and alone
 
 
 def joined(row: Row, into: str, now: datetime) -> Row:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.channels.feishu.card import (
@@ -105,6 +105,7 @@ def test_a_text_that_is_too_long_for_a_message_says_that_its_end_is_missing():
     assert json.loads(text_message("短"))["text"] == "短"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='好a"\\\n\x00🙂|`', max_size=30), st.integers(1, 1500))
 def test_whatever_its_length_each_card_of_an_answer_is_one_that_the_platform_takes(text, times):
     text = text * times or "?"

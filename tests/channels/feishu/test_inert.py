@@ -100,7 +100,7 @@ def flaw(written: str, subject: object = card) -> str:
     return ""
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(WRITTEN)
 @example("\\`<button>pay</button>`")
 @example("> ```\n<button>pay</button>\n")
@@ -148,6 +148,7 @@ def test_a_way_to_show_it_that_is_wrong_is_noticed(name: str) -> None:
     assert any(flaw(each, subject) for each in known)
 
 
+@settings(deadline=None)
 @given(WRITTEN, WRITTEN)
 def test_a_name_stays_on_its_line_and_is_read_once(name: str, file_name: str) -> None:
     content = json.dumps({"text": "ask @_user_1"})

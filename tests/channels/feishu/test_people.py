@@ -9,7 +9,7 @@ import pytest
 from tests.channels.feishu.conftest import eventually
 from tests.channels.feishu.house import Home, at_home
 
-from mainstay.events import MessageJoined, MessageRefused, TurnFinished
+from mainstay.events import MessageRefused, TurnFinished
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, TextAppended, Turn
 from mainstay.sandbox.model import SandboxAddress
 
@@ -296,29 +296,6 @@ async def test_nobody_is_welcomed_where_there_is_nothing_to_say(tmp_path, sandbo
         await eventually(taken)
         assert await home.rows("select seq from inbox") == []
         assert worker.house.channels["feishu"]._intake.dropped.total() == 1
-
-
-async def test_fifty_messages_at_once_have_their_outcomes_in_order_and_one_notice(home):
-    held, sender = Held(), nobody()
-    worker = await home.worker(held)
-    before = len((await home.platform.record()).unprompted)
-    said = [await home.platform.say(f"question {number:02}", sender=sender) for number in range(50)]
-
-    async def all_in() -> bool:
-        return len(await home.rows("select seq from inbox where lane like '%main'")) == 50
-
-    await eventually(all_in)
-    held.released.set()
-    for each in said:
-        await home.snapshot(each.message_id)
-    verdicts = [await home.verdict(each.message_id) for each in said]
-    assert [(verdict.outcomes, verdict.unfinished) for verdict in verdicts] == [(1, 0)] * 50
-    lines = [line for message in worker.asked for line in message.text.split("\n\n")]
-    assert lines == [f"question {number:02}" for number in range(50)]
-    assert len(worker.asked) == 6
-    assert sum(isinstance(event, MessageJoined) for event in worker.events) == 44
-    notices = (await home.platform.record()).unprompted[before:]
-    assert [notice.text.partition(".")[0] for notice in notices] == ["These are many messages at once"]
 
 
 async def test_of_messages_that_are_answered_together_one_that_was_taken_back_is_not_read(home):

@@ -284,7 +284,7 @@ def _named_by(reply: Reply) -> list[str]:
 
 def _ways_to_quote(message: StoredMessage) -> tuple[str, str]:
     """What it says, with names in it, and without who is mentioned first."""
-    text = _text(message)
+    text = _text(message).replace("@_all", "@all")
     for number, each in enumerate(message.mentions, start=1):
         text = text.replace(f"@_user_{number}", f"@{each['name']}", 1)
     said = " ".join(text.split()).translate(_INNER_QUOTES)
