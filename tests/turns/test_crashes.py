@@ -43,9 +43,9 @@ T = TypeVar("T")
 QUICK = InboxSettings(merge_after=2, backoff=0.001, max_backoff=0.001)
 AFTERNOON = [
     *(("say", "x"), ("say", "y"), ("say", "x"), ("say", "x"), ("say", "x"), ("take back", "0"), ("take back", "4")),
-    *(("go on", ""), ("say", "x")),
+    *(("go on", ""), ("say", "x"), ("take back", "3"), ("say", "y")),
 ]
-"""Whoever is asked first answers only after people have gone on, so that things wait, and are joined."""
+"""Nobody answers before people have gone on, so that things wait, and are joined, in the same order each time."""
 
 
 class Mortal(Storage):
@@ -111,10 +111,14 @@ class Afternoon:
         turns = mutant(runner, "Which messages", "Which messages", Attempt=self.attempts.Attempt).Turns(rooms)
         turns.answer_through("test", Writing)
 
+        async def work() -> None:
+            await self.going.wait()
+            await turns.run(ScriptedResponder(self.answer), failed=lambda _: None)
+
         async def live() -> None:
             await box.recover(lambda _: False)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(turns.run(ScriptedResponder(self.answer), failed=lambda _: None))
+                tasks.create_task(work())
                 while self.steps:
                     await self.happen(*self.steps[0], box, turns)
                     self.steps.pop(0)
@@ -151,7 +155,6 @@ class Afternoon:
 
     async def answer(self, asked: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
         yield TextAppended("re")
-        await self.going.wait()
         if not turn.steps.recorded:
             step = Step(step_id="s", agent="a", tool="t", arguments="", effects=True, checkpoint=b"")
             await turn.steps.intend(step)
