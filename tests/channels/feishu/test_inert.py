@@ -106,6 +106,7 @@ def flaw(written: str, subject: object = card) -> str:
 @example("> ```\n<button>pay</button>\n")
 @example("```\n> ```\n```\n<button>pay</button>\n")
 @example("- ```\n  x\n  ```\n\n<button>pay</button>\n")
+@example("```\n- ```\n```\n<button>pay</button>\n")
 @example("~~~ `\nx\n~~~\n<button>pay</button>\n")
 @example("\u2028```\n<button>pay</button>\n")
 @example("![x](https://e.org/i.png)")
@@ -118,7 +119,7 @@ def test_whatever_is_written_is_shown_as_text(written: str) -> None:
 MUTANTS = {
     "an escaped backtick opens code": ("(?<![`\\\\])(`+)", "(?<!`)(`+)"),
     "code in a quote outlives the quote": ("if depth < quoted:", "if False:"),
-    "a fence in a quote ends code that is not in it": ("if depth == quoted else None", "if True else None"),
+    "a fence in a quote ends code that is not in it": ("if depth == quoted and line", "if line"),
     "lines end at other characters": ("lines = _LINE.findall(text)", "lines = text.splitlines(keepends=True)"),
     "a call in code is left": ('return "".join(_shown(safe(text)))', 'return "".join(_shown(text))'),
     "pictures stay": (

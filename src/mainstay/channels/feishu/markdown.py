@@ -30,7 +30,6 @@ _FENCE: Final = re.compile(
     r"(?P<before>(?:[ \t>]|[-+*][ \t]|\d{1,9}[.)][ \t]){0,16})(?P<fence>`{3,32}|~{3,32})(?P<info>.*)", re.DOTALL
 )
 _BULLET: Final = re.compile(r"[-+*](?=[ \t])|\d{1,9}[.)]")
-_QUOTE: Final = re.compile(r"[ \t>]*")
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _TABLE_RULE: Final = re.compile(r"\|?\s*:?-+:?(\s*\|\s*:?-+:?)+\s*\|?|\|\s*:?-+:?\s*\|")
 _LONGEST_OPENING: Final = 1024
@@ -138,11 +137,11 @@ def _code_end(lines: list[str], position: int, fence: re.Match[str]) -> tuple[in
     """The line after the code that starts here, and whether the text ends it, as the end of a quote does."""
     quoted = fence["before"].count(">")
     for number in range(position + 1, len(lines)):
-        before = _QUOTE.match(lines[number])
-        depth = before[0].count(">") if before else 0
+        line = lines[number].lstrip(" \t>")
+        depth = lines[number].count(">", 0, len(lines[number]) - len(line))
         if depth < quoted:
             return number, True
-        end = _FENCE.fullmatch(lines[number]) if depth == quoted else None
+        end = _FENCE.fullmatch(line) if depth == quoted and line[:1] in "`~" else None
         if end and end["fence"].startswith(fence["fence"]) and not end["info"].strip():
             return number + 1, True
     return len(lines), False
