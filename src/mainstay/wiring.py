@@ -226,6 +226,7 @@ def _channels(
             accept=lambda message: _accept(inbox, bus, message),
             cancel=turns.recall,
             find=inbox.find,
+            unanswered=inbox.unanswered,
             depth=inbox.depth,
             answered_before=memory.remembers,
             retry_window_s=config.turns.retry_window,

@@ -100,6 +100,7 @@ class Running:
             accept=self.inbox.put,
             cancel=self.turns.recall,
             find=self.inbox.find,
+            unanswered=self.inbox.unanswered,
             depth=self.inbox.depth,
             answered_before=self.memory.remembers,
             suggest=no_suggestions,

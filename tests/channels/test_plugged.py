@@ -59,6 +59,7 @@ def service() -> Service:
         accept=nothing,
         cancel=nothing,
         find=nothing,
+        unanswered=nothing,
         depth=nothing,
         answered_before=nothing,
         suggest=nothing,

@@ -317,6 +317,16 @@ async def test_depth_tells_states_and_the_oldest_age(post) -> None:
     assert await inbox.next_due() == 0
 
 
+async def test_what_has_no_outcome_yet_in_a_chat_is_told_in_order_whatever_its_thread(post) -> None:
+    inbox = post.open("one")
+    for name, chat, thread in (("a", "x", "main"), ("b", "x", "om_1"), ("c", "xy", "main"), ("d", "x%", "main")):
+        await inbox.put(replace(post.message(name, chat), thread_id=thread))
+    [first, *_] = await inbox.claim(1)
+    assert [each.external_id for each in await inbox.unanswered(first.message.chat)] == ["a", "b"]
+    await post.finish(inbox, first)
+    assert await inbox.unanswered(first.message.chat) == [replace(post.message("b", "x"), thread_id="om_1")]
+
+
 async def test_putting_and_giving_back_announce_a_change(post) -> None:
     inbox = post.open("one")
     await inbox.put(post.message("a"))

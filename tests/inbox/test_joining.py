@@ -145,13 +145,14 @@ def test_what_waits_beyond_the_setting_is_answered_together():
     ("before", "after"),
     [
         ("first.sender_id != message.sender_id or", ""),
-        ("message.notice or message.quotes or message.context", "message.context"),
+        ("not (message.notice or message.context)", "not message.context"),
+        ('message.quotes in ("", message.thread_id) and ', ""),
         ("first.joined((*parts, (message.external_id, message.text)))", "first.joined(parts)"),
         ("((first.external_id, first.text),)", "()"),
         ("closed_at=now, state=State.FINISHED)", "closed_at=now)"),
         ("last = waiting[-1]", "last = waiting[0]"),
     ],
-    ids=["others", "all kinds", "lost", "first lost", "answered twice", "out of order"],
+    ids=["others", "notices", "quotes", "lost", "first lost", "answered twice", "out of order"],
 )
 def test_the_world_notices_a_machine_that_is_wrong(before, after):
     same = "that makes the same decisions"
@@ -180,3 +181,14 @@ def test_what_a_channel_shows_one_by_one_is_never_joined() -> None:
     assert machine.join(waiting, replace(message(3, "ann"), may_join=False), SETTINGS) is None
     waiting[-1] = row_of(replace(message(1, "ann"), may_join=False))
     assert machine.join(waiting, message(3, "ann"), SETTINGS) is None
+
+
+def test_what_is_said_in_a_thread_is_joined_and_what_quotes_something_else_is_not() -> None:
+    def in_thread(number: int, quotes: str) -> Message:
+        return replace(message(number, "ann", quotes=quotes), thread_id="m0", chat_type="group")
+
+    waiting = [row_of(in_thread(number, "m0")) for number in (1, 2)]
+    together = machine.join(waiting, in_thread(3, "m0"), SETTINGS)
+    assert together is not None
+    assert Message.from_json(together.message).parts == (("m2", "text 2"), ("m3", "text 3"))
+    assert machine.join(waiting, in_thread(3, "m1"), SETTINGS) is None

@@ -43,6 +43,7 @@ class Service:
             Raises StorageUnavailable.
         find: what became of a message, by its turn_id; None if it was never accepted, or is forgotten. Raises
             StorageUnavailable.
+        unanswered: what has no outcome yet in a chat (`Message.chat`), oldest first. Raises StorageUnavailable.
         depth: how many messages wait for their answers, those of other channels too. Raises StorageUnavailable.
         answered_before: whether this turn was answered, as far as that is not forgotten. Raises StorageUnavailable.
         suggest: what may be said next, after a message and its answer; empty if nothing is suggested.
@@ -57,6 +58,7 @@ class Service:
     accept: Callable[[Message], Awaitable[bool]]
     cancel: Callable[[str], Awaitable[object]]
     find: Callable[[str], "Awaitable[Entry | None]"]
+    unanswered: Callable[[str], Awaitable[Sequence[Message]]]
     depth: Callable[[], "Awaitable[Depth]"]
     answered_before: Callable[[str], Awaitable[bool]]
     suggest: Callable[[Message, str], Awaitable[Sequence[str]]]

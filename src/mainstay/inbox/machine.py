@@ -40,6 +40,7 @@ __all__ = [
     "ready_in",
     "release",
     "renew",
+    "said",
 ]
 
 H = TypeVar("H", bound=Head)
@@ -93,10 +94,12 @@ def join(waiting: Sequence[Row], message: Message, settings: InboxSettings) -> R
 
 
 def _plain(message: Message) -> bool:
-    """Whether it may be joined, and its text is all that there is to it."""
-    return (
-        message.may_join and message.kind == "message" and not (message.notice or message.quotes or message.context)
-    )
+    """Whether it may be joined, and its text is all that there is to it.
+
+    What is said in a thread refers to the message that the thread began with, as all of its lane does.
+    """
+    alone = message.quotes in ("", message.thread_id) and not (message.notice or message.context)
+    return message.may_join and message.kind == "message" and alone
 
 
 def joined(row: Row, into: str, now: datetime) -> Row:
@@ -111,6 +114,17 @@ def answered_in(row: Row) -> tuple[str, ...]:
         return Message.from_json(row.message).turn_ids
     except (ValueError, TypeError, KeyError):
         return (row.turn_id,)
+
+
+def said(rows: Iterable[Row]) -> list[Message]:
+    """The messages of open rows, but for those that can not be read."""
+    messages = []
+    for row in rows:
+        try:
+            messages.append(Message.from_json(row.message))
+        except (ValueError, TypeError, KeyError):  # whoever claims it buries it
+            continue
+    return messages
 
 
 def beside(aside: Message, host: Row) -> Message:

@@ -233,6 +233,11 @@ class Inbox:
             oldest_age_s=max(0.0, age_s),
         )
 
+    async def unanswered(self, chat: str) -> list[Message]:
+        """What has no outcome yet in a chat (`Message.chat`), oldest first."""
+        there = select(*_ROW).where(_OPEN, inbox.c.lane.startswith(f"{chat}:", autoescape=True))
+        return machine.said(await self._storage.read(lambda tx: _read(tx, there.order_by(inbox.c.seq))))
+
     async def next_due(self, *, but: Collection[str] = ()) -> float | None:
         """Seconds until a message, none of the turns ``but``, may become claimable if nobody does anything.
 

@@ -102,6 +102,11 @@ _ADVICE: Final[Mapping[Advice, tuple[str, str]]] = {
     "none": ("", ""),
 }
 _NAMED_CHARS: Final = 24
+_INSIDE: Final = re.compile(
+    "\u200d|.[\u200d\ufe0e\ufe0f\u20e3\u0300-\u036f\U0001f3fb-\U0001f3ff]|[\U0001f1e6-\U0001f1ff]{2}", re.DOTALL
+)
+"""Two code points of one character, as people see it: an emoji that is put together, an accent, a flag."""
+_INNER_QUOTES: Final = str.maketrans("“”", "‘’")
 _NAMED_FROM_S: Final = 5.0  # a shorter wait is "in a moment"
 
 
@@ -154,8 +159,13 @@ def together(others: Sequence[str], language: Language) -> str:
 
 
 def _beginning(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _NAMED_CHARS else f"{words[:_NAMED_CHARS].rstrip()}…"
+    words = " ".join(text.split()).translate(_INNER_QUOTES)
+    if len(words) <= _NAMED_CHARS:
+        return words
+    end = _NAMED_CHARS
+    while end and _INSIDE.match(words, end - 1):
+        end -= 1
+    return f"{words[: end or _NAMED_CHARS].rstrip()}…"
 
 
 def over_budget(language: Language) -> str:

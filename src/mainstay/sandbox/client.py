@@ -132,9 +132,9 @@ class SandboxClient:
         """Take back what was said."""
         await self._post("recall", message_id=message_id)
 
-    async def edit(self, message_id: str, text: str) -> None:
-        """Change what was said."""
-        await self._post("edit", message_id=message_id, text=text)
+    async def edit(self, message_id: str, text: str, *, mentions: Sequence[str] | None = None) -> None:
+        """Change what was said, and whom it mentions, if that changes; ``"bot"`` is the bot."""
+        await self._post("edit", message_id=message_id, text=text, mentions=mentions and list(mentions))
 
     async def enter(self, sender: str = "ou_u1") -> str:
         """Open the private chat of a person with the bot; returns the event_id."""

@@ -23,7 +23,13 @@ def people_verbs(tenant: Tenant, pusher: Pusher, clock: PlatformClock) -> dict[s
         return tenant.messages.new_id("", 32)
 
     async def edit(given: dict[str, Any]) -> object:
-        message = tenant.edit(str(given["message_id"]), str(given["text"]), clock.moment())
+        mentions = given.get("mentions")
+        message = tenant.edit(
+            str(given["message_id"]),
+            str(given["text"]),
+            clock.moment(),
+            mentions=[str(each) for each in mentions] if isinstance(mentions, list) else None,
+        )
         body = events.edited(tenant.app, message, event_id(), clock.moment())
         return {"event_id": pusher.push(body, message_id=f"edit:{message.message_id}", chat_id=message.chat_id)}
 

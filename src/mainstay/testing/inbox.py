@@ -164,6 +164,10 @@ class InboxInMemory:
             oldest_age_s=max([0.0, *ages]),
         )
 
+    async def unanswered(self, chat: str) -> list[Message]:
+        """What has no outcome yet in a chat, oldest first."""
+        return machine.said(row for row in self._rows.open() if row.lane.startswith(f"{chat}:"))
+
     async def next_due(self, *, but: Collection[str] = ()) -> float | None:
         """Seconds until something may become claimable."""
         heads, now = [head for head in self._rows.heads() if head.turn_id not in but], self._clock.now()

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 
 from mainstay.bus import Bus
+from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.channels.feishu.webhook import webhook_path
 from mainstay.clock import SystemClock
@@ -117,6 +118,14 @@ class Home:
         return worker
 
     async def _listen(self, house: House) -> None:
+        bots = [channel for channel in house.channels.values() if isinstance(channel, FeishuChannel)]
+        if any(bot.connections for bot in bots):
+            for platform in self.platforms.values():
+                await platform.subscribe_by_connection()
+            async with asyncio.timeout(DEADLINE_S):
+                for bot in bots:
+                    await bot.connected()
+            return
         routes = [
             (webhook_path(name, path), app)
             for name, channel in house.channels.items()

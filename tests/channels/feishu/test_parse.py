@@ -291,6 +291,14 @@ def test_what_a_person_writes_stays_text(text):
     assert Message.from_json(parsed.to_json()) == parsed
 
 
+@pytest.mark.parametrize("half", ["\\ud83d", "\\udc69"])
+def test_half_of_a_character_costs_that_character_and_not_the_message(half):
+    said = event() | {"message": event()["message"] | {"content": f'{{"text":"cut {half}"}}'}}
+    assert parse(said).text == "cut \ufffd"
+    body = f'{{"schema":"2.0","header":{{"event_type":"x {half}"}},"event":{{}}}}'
+    assert open_envelope(read_object(body.encode())).type == "x \ufffd"
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -9,7 +9,7 @@ import pytest
 from tests.channels.feishu.conftest import eventually
 from tests.channels.feishu.house import Home, at_home
 
-from mainstay.events import MessageJoined, TurnFinished
+from mainstay.events import MessageRefused, TurnFinished
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, TextAppended, Turn
 from mainstay.sandbox.model import SandboxAddress
 
@@ -160,6 +160,63 @@ async def test_an_edit_before_the_answer_begins_counts_and_one_after_it_does_not
     assert (await home.rows("select user_text from memory_exchanges order by seq"))[1] == ("two, corrected",)
 
 
+async def test_an_edit_that_is_the_first_to_mention_the_bot_is_answered_once(home):
+    worker, group = await home.worker(), a_group()
+    said = await home.platform.say("what is a lease?", chat=group, chat_type="group", mention=False)
+    other = await home.platform.say("what is a fence?", chat=group, chat_type="group", mention=False)
+    await home.platform.edit(other.message_id, "and a fence?", mentions=["ou_tom"])
+    await home.platform.edit(said.message_id, "do you know what a lease is?", mentions=["bot"])
+    [reply] = (await home.snapshot(said.message_id)).replies
+    assert (reply.text, reply.in_thread) == ("re: do you know what a lease is?", True)
+    looked_up = len([call for call in await home.platform.calls() if call["path"].endswith(said.message_id)])
+    await home.platform.edit(said.message_id, "do you really?", mentions=["bot"])
+    await worker.kill()
+    worker = await home.worker()
+    await home.platform.edit(said.message_id, "well?", mentions=["bot"])
+    last = await home.platform.say("thanks", chat=group, chat_type="group")
+    await home.snapshot(last.message_id)
+    assert [message.text for each in home.workers for message in each.asked] == [reply.text[4:], "thanks"]
+    assert [message.sender_id for message in home.workers[0].asked] == ["ou_u1"]
+    assert looked_up == len([c for c in await home.platform.calls() if c["path"].endswith(said.message_id)])
+    assert (await home.verdict(other.message_id)).outcomes == 0
+
+
+async def test_an_edit_that_can_not_be_looked_up_now_is_told_again_and_answered_then(home):
+    worker = await home.worker()
+    said = await home.platform.say("one", chat=a_group(), chat_type="group", mention=False)
+    await home.platform.platform_fault(f"GET /im/v1/messages/{said.message_id}", code=5000, status=500)
+    await home.platform.edit(said.message_id, "two", mentions=["bot"])
+
+    async def refused() -> bool:
+        return any(isinstance(event, MessageRefused) for event in worker.events)
+
+    await eventually(refused)
+    await home.platform.advance(16)
+    await home.snapshot(said.message_id)
+    assert [message.text for message in worker.asked] == ["two"]
+
+
+@pytest.mark.parametrize(("changes", "lookups"), [({"edit_calls": 2}, 2), ({"edit_calls": 0}, 0), ({}, 1)])
+async def test_edits_in_groups_cost_no_more_calls_than_is_set_and_none_once_they_are_forbidden(
+    tmp_path, sandbox_process, served, changes, lookups
+):
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, **changes) as home:
+        worker = await home.worker()
+        if not changes:
+            await home.platform.platform_fault("GET /im/v1/messages/", code=99991672, times=9)
+        before = len(await home.platform.calls())
+
+        async def all_taken() -> bool:
+            return all(each.state == "acknowledged" for each in await home.platform.deliveries())
+
+        for _ in range(3):
+            said = await home.platform.say("one", chat=a_group(), chat_type="group", mention=False)
+            await home.platform.edit(said.message_id, "one", mentions=["bot"] if lookups == 1 else ["ou_tom"])
+            await eventually(all_taken)
+        asked = [call for call in (await home.platform.calls())[before:] if call["method"] == "GET"]
+        assert (len(asked), worker.asked) == (lookups, [])
+
+
 async def test_what_was_taken_back_is_not_answered_by_the_next_worker_either(home):
     held, sender = Held(), nobody()
     worker = await home.worker(held)
@@ -239,29 +296,6 @@ async def test_nobody_is_welcomed_where_there_is_nothing_to_say(tmp_path, sandbo
         await eventually(taken)
         assert await home.rows("select seq from inbox") == []
         assert worker.house.channels["feishu"]._intake.dropped.total() == 1
-
-
-async def test_fifty_messages_at_once_have_their_outcomes_in_order_and_one_notice(home):
-    held, sender = Held(), nobody()
-    worker = await home.worker(held)
-    before = len((await home.platform.record()).unprompted)
-    said = [await home.platform.say(f"question {number:02}", sender=sender) for number in range(50)]
-
-    async def all_in() -> bool:
-        return len(await home.rows("select seq from inbox where lane like '%main'")) == 50
-
-    await eventually(all_in)
-    held.released.set()
-    for each in said:
-        await home.snapshot(each.message_id)
-    verdicts = [await home.verdict(each.message_id) for each in said]
-    assert [(verdict.outcomes, verdict.unfinished) for verdict in verdicts] == [(1, 0)] * 50
-    lines = [line for message in worker.asked for line in message.text.split("\n\n")]
-    assert lines == [f"question {number:02}" for number in range(50)]
-    assert len(worker.asked) == 6
-    assert sum(isinstance(event, MessageJoined) for event in worker.events) == 44
-    notices = (await home.platform.record()).unprompted[before:]
-    assert [notice.text.partition(".")[0] for notice in notices] == ["These are many messages at once"]
 
 
 async def test_of_messages_that_are_answered_together_one_that_was_taken_back_is_not_read(home):

@@ -1,117 +1,219 @@
-"""Who asked can end an answer: what was written stays, with a word about it, and is the one outcome."""
+"""A word that stops an answer: whose, which, and what becomes of either."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from tests.channels.feishu.conftest import eventually
-from tests.channels.feishu.house import at_home
+from tests.channels.feishu.house import Home, at_home
+from tests.channels.feishu.test_parse import event
+from tests.channels.feishu.test_people import Held, a_group, nobody
 
-from mainstay.clock import SystemClock
-from mainstay.events import CardUpdated, TurnFinished
-from mainstay.inbox.sqlite import Inbox
-from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Suggestions, TextAppended, Turn
+from mainstay.bus import Bus
+from mainstay.channels.feishu.envelope import Envelope
+from mainstay.channels.feishu.intake import Again, Intake, Taken
+from mainstay.channels.feishu.model import Bot, FeishuSettings
+from mainstay.channels.feishu.stopping import asks_to_stop, recalled_with, stopped_by
+from mainstay.errors import StorageUnavailable
+from mainstay.inbox.model import InboxSettings
+from mainstay.messages import Message
+from mainstay.sandbox.model import SandboxAddress
+from mainstay.testing.clock import ManualClock
+from mainstay.testing.inbox import InboxInMemory, Rows
 
 pytestmark = pytest.mark.anyio
 
+SAID_AT = datetime(2026, 1, 1, tzinfo=UTC)
+WORDS = FeishuSettings().stop_words
+
+
+@pytest.fixture
+async def home(tmp_path: Path, sandbox_process: SandboxAddress, served):
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served) as home:
+        yield home
+
+
+def said(number: int, text: str = "stop", **how: object) -> Message:
+    known = {
+        "channel": "feishu",
+        "bot_id": "cli_1",
+        "external_id": f"om_{number}",
+        "chat_id": "oc_1",
+        "sender_id": "ou_1",
+        "text": text,
+        "sent_at": SAID_AT + timedelta(seconds=number),
+    }
+    return Message(**known | how)
+
+
+@pytest.mark.parametrize("text", ["stop", "Stop!", "STOP …", "停", "停止。", "取消！", "cancel"])
+async def test_a_word_alone_asks_to_stop(text):
+    assert asks_to_stop(said(1, text), WORDS)
+
 
 @pytest.mark.parametrize(
-    ("question", "said", "word"),
-    [("hello", "half of", "Stopped, as you asked."), ("你好", "一半", "已按您的要求停止。")],
+    "message",
+    [
+        said(1, "stop it"),
+        said(1, "don't stop"),
+        said(1, ""),
+        said(1, "..."),
+        said(1, "停车"),
+        said(1, notice="I can not read images."),
+        said(1, context="[What is marked [image] can not be shown to you.]"),
+        said(1, kind="callback", external_id="ask:1:0"),
+    ],
 )
-async def test_an_answer_that_is_stopped_keeps_what_was_written(
-    tmp_path, sandbox_process, served, question: str, said: str, word: str
-) -> None:
-    async def endless(_message: Message, _turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
-        yield TextAppended(said)
-        await asyncio.Event().wait()
-
-    async with at_home(tmp_path, {"feishu": sandbox_process}, served, stop_button=True) as home:
-        await home.platform.options(pressable_streams=True)
-        worker = await home.worker(endless)
-        asked = await home.platform.say(question, sender="ou_asker")
-        async with asyncio.timeout(60):
-            async for snapshot in home.platform.watch(asked.message_id):
-                if snapshot.text == said:
-                    break
-        [reply] = snapshot.replies
-        _, answer = await home.platform.press(reply.message_id, reply.actions[0], user="ou_asker")
-        assert answer["toast"]["type"] == "success"
-        snapshot = await home.snapshot(asked.message_id)
-        await home.platform.options(pressable_streams=False)
-        [reply] = snapshot.replies
-        assert (reply.text, reply.parts["notice"], reply.actions) == (f"{said}\n{word}", word, ())
-        [finished] = [event for event in worker.events if isinstance(event, TurnFinished)]
-        assert finished.outcome is Outcome.CANCELLED
-        assert any(isinstance(event, CardUpdated) for event in worker.events)
-        verdict = await home.verdict(asked.message_id)
-        assert (verdict.outcomes, verdict.unfinished) == (1, 0)
+async def test_nothing_else_asks_to_stop(message):
+    assert not asks_to_stop(message, WORDS)
 
 
-async def test_an_answer_that_waits_to_be_gone_on_with_can_be_stopped_and_is_not_gone_on_with(
-    tmp_path, sandbox_process, served
-) -> None:
-    async def endless(_message: Message, _turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
-        yield TextAppended("half of")
-        await asyncio.Event().wait()
-
-    async with at_home(tmp_path, {"feishu": sandbox_process}, served, stop_button=True) as home:
-        await home.platform.options(pressable_streams=True)
-        worker = await home.worker(endless)
-        asked = await home.platform.say("hello", sender="ou_asker")
-        async with asyncio.timeout(60):
-            async for snapshot in home.platform.watch(asked.message_id):
-                if snapshot.text == "half of":
-                    break
-        await worker.kill()
-        successor = await home.worker(endless, beside=True)  # the dead one's lease holds for a while
-        [reply] = snapshot.replies
-        for person, kind in (("ou_other", "warning"), ("ou_asker", "success")):
-            _, answer = await home.platform.press(reply.message_id, "Stop", user=person)
-            assert answer["toast"]["type"] == kind
-        await Inbox(home.storage, home.config.inbox, clock=SystemClock(), worker="test").recover(lambda _: False)
-        snapshot = await home.snapshot(asked.message_id)
-        await home.platform.options(pressable_streams=False)
-        assert (snapshot.text, len(snapshot.replies)) == ("Stopped, as you asked.", 1)
-        assert successor.asked == []
+STOPPED = [
+    ("what was asked before", {}, True),
+    ("what somebody else asked", {"sender_id": "ou_2"}, False),
+    ("what was asked later", {"sent_at": SAID_AT + timedelta(hours=1)}, False),
+    ("what was asked in another conversation", {"thread_id": "om_0"}, False),
+    ("a question that was suggested", {"kind": "callback", "sent_at": SAID_AT + timedelta(hours=1)}, True),
+    ("what is told without an agent", {"notice": "I can not read images."}, False),
+    ("a welcome", {"kind": "event", "notice": "Hello."}, False),
+]
 
 
-async def test_to_stop_one_answer_leaves_what_is_asked_next_from_the_same_card_alone(
-    tmp_path, sandbox_process, served
-) -> None:
-    async def script(message: Message, _turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
-        if message.text == "first":
-            yield TextAppended("half of")
-            await asyncio.Event().wait()
-        yield Suggestions(("first", "second"))
-        yield Finished(outcome=Outcome.ANSWERED, text=f"re: {message.text}")
+@pytest.mark.parametrize(("how", "is_stopped"), [each[1:] for each in STOPPED], ids=[each[0] for each in STOPPED])
+async def test_what_is_stopped(how, is_stopped):
+    asked = said(1, "a question", **how)
+    assert stopped_by(said(9), [asked, said(9)]) == ([asked] if is_stopped else [])
 
-    async with at_home(tmp_path, {"feishu": sandbox_process}, served, stop_button=True) as home:
-        await home.platform.options(pressable_streams=True)
-        await home.worker(script)
-        asked = await home.platform.say("hello", sender="ou_asker")
-        [card] = (await home.snapshot(asked.message_id)).replies
 
-        async def texts() -> list[str]:
-            record = await home.platform.record()
-            return [
-                reply.text
-                for each in record.messages
-                if each.message_id == asked.message_id
-                for reply in each.replies
-            ]
+async def test_said_in_a_group_outside_of_threads_it_means_all_that_the_person_asked_there():
+    in_thread, elsewhere = said(1, thread_id="om_1"), said(2, thread_id="om_2", chat_id="oc_2")
+    assert stopped_by(said(9, thread_id="om_9"), [in_thread, elsewhere]) == [in_thread]
+    assert stopped_by(said(9, thread_id="om_3"), [in_thread, elsewhere]) == []
 
-        async def last_says(text: str) -> bool:
-            return (await texts())[-1] == text
 
-        await home.platform.press(card.message_id, "first", user="ou_asker")
-        await eventually(lambda: last_says("half of"))
-        record = await home.platform.record()
-        [being_written] = [
-            reply for each in record.messages if each.message_id == asked.message_id for reply in each.replies[-1:]
-        ]
-        await home.platform.press(being_written.message_id, "Stop", user="ou_asker")
-        await eventually(lambda: last_says("half of\nStopped, as you asked."))
-        await home.platform.press(card.message_id, "second", user="ou_asker")
-        await eventually(lambda: last_says("re: second"))
-        await home.platform.options(pressable_streams=False)
+async def test_of_messages_that_are_answered_together_all_are_taken_back():
+    together = said(1).joined((("om_1", "one"), ("om_2", "two")))
+    assert recalled_with(together) == [said(1).turn_id, said(2).turn_id]
+    assert recalled_with(together.joined(together.parts[1:])) == [said(2).turn_id]
+    assert recalled_with(said(1).again()) == [said(1).turn_id]
+
+
+async def until_rows(home: Home, count: int, statement: str) -> None:
+    async def there() -> bool:
+        return len(await home.rows(statement)) == count
+
+    await eventually(there)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"), [("stop", "Stopped."), ("Stop!", "Stopped."), ("停。", "已停止。"), ("取消", "已停止。")]
+)
+async def test_a_word_stops_what_the_same_person_asked_before_and_has_an_outcome_of_its_own(home, word, told):
+    held, sender = Held(), nobody()
+    worker = await home.worker(held)
+    first = await home.platform.say("one", sender=sender)
+    await held.begun.wait()
+    waiting = await home.platform.say("two", sender=sender)
+    word_said = await home.platform.say(word, sender=sender)
+    after = await home.platform.say("three", sender=sender)
+    [stopped] = (await home.snapshot(first.message_id)).replies
+    [never_begun] = (await home.snapshot(waiting.message_id)).replies
+    [reply] = (await home.snapshot(word_said.message_id)).replies
+    held.released.set()
+    await home.snapshot(after.message_id)
+    assert (stopped.text, never_begun.text) == ("Stopped, as you asked.", "Stopped, as you asked.")
+    assert (reply.kind, reply.text) == ("text", told)
+    assert [message.text for message in worker.asked] == ["one", "three"]
+    said = [first, waiting, word_said, after]
+    assert [(await home.verdict(each.message_id)).outcomes for each in said] == [1] * 4
+    assert await home.rows("select user_text from memory_exchanges order by seq") == [(word,), ("three",)]
+    await home.platform.deliver_again(word_said.message_id, new_event_id=True)
+    assert (await home.verdict(word_said.message_id)).outcomes == 1
+
+
+async def test_where_nothing_of_theirs_is_to_be_stopped_the_word_is_a_question_like_others(home):
+    held, group = Held(), a_group()
+    worker = await home.worker(held)
+    asked = await home.platform.say("one", sender=nobody(), chat=group, chat_type="group")
+    await held.begun.wait()
+    other = await home.platform.say("stop", sender=nobody(), thread=asked.message_id)
+    alone = await home.platform.say("stop", sender=nobody())
+    longer = await home.platform.say("stop that", sender=asked.sender_id, thread=asked.message_id)
+    held.released.set()
+    for each in (asked, other, alone, longer):
+        await home.snapshot(each.message_id)
+    assert sorted(message.text for message in worker.asked) == ["one", "stop", "stop", "stop that"]
+
+
+@pytest.mark.parametrize("where", ["in the thread, to nobody", "in the group, to the bot"])
+async def test_in_a_group_it_is_enough_to_say_stop_in_the_thread_or_to_the_bot(home, where):
+    held, group, sender = Held(), a_group(), nobody()
+    worker = await home.worker(held)
+    others = await home.platform.say("zero", sender=nobody(), chat=group, chat_type="group")
+    asked = await home.platform.say("one", sender=sender, chat=group, chat_type="group")
+    await until_rows(home, 2, "select seq from inbox where state = 'running'")
+    if where.startswith("in the thread"):
+        stop = await home.platform.say("stop", sender=sender, thread=asked.message_id, mention=False)
+    else:
+        stop = await home.platform.say("stop", sender=sender, chat=group, chat_type="group")
+    [stopped] = (await home.snapshot(asked.message_id)).replies
+    [reply] = (await home.snapshot(stop.message_id)).replies
+    held.released.set()
+    await home.snapshot(others.message_id)
+    assert (stopped.text, reply.text) == ("Stopped, as you asked.", "Stopped.")
+    assert reply.in_thread
+    assert {message.text for message in worker.asked} <= {"zero", "one"}
+
+
+async def test_a_stop_that_was_accepted_and_then_could_not_stop_is_told_again_and_stops():
+    box = InboxInMemory(Rows(), InboxSettings(), clock=ManualClock(), worker="w")
+    failures, recalled = [StorageUnavailable("the disk is full")], []
+
+    async def stop(message: Message) -> None:
+        if failures:
+            raise failures.pop()
+        recalled.append(message.turn_id)
+
+    async def nothing(_: str) -> None:
+        return None
+
+    intake = Intake(
+        "feishu",
+        FeishuSettings(app_id="cli_1"),
+        bus=Bus(),
+        clock=ManualClock(),
+        accept=box.put,
+        recalled=nothing,
+        edited=nothing,
+        answered_before=nothing,
+        pressed=nothing,
+        answered=nothing,
+        bot=lambda: Bot(open_id="ou_bot", name="Mainstay"),
+        unanswered=box.unanswered,
+        stop=stop,
+    )
+
+    async def take(message_id: str, text: str) -> object:
+        said = event(text, message_id=message_id)
+        envelope = Envelope(type="im.message.receive_v1", token="", event=said)
+        return await intake.take(envelope, asyncio.get_running_loop().time() + 5)
+
+    await take("om_1", "a question")
+    assert isinstance(await take("om_2", "stop"), Again)
+    assert isinstance(await take("om_2", "stop"), Taken)
+    first, second = await box.unanswered("feishu:cli_1:oc_1")
+    assert recalled == [first.turn_id]
+    assert (first.notice, second.notice) == ("", "Stopped.")
+
+
+async def test_no_word_stops_anything_where_none_is_set(tmp_path, sandbox_process, served):
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, stop_words=()) as home:
+        held, sender = Held(), nobody()
+        worker = await home.worker(held)
+        await home.platform.say("one", sender=sender)
+        await held.begun.wait()
+        stop = await home.platform.say("stop", sender=sender)
+        held.released.set()
+        await home.snapshot(stop.message_id)
+        assert [message.text for message in worker.asked] == ["one", "stop"]

@@ -16,7 +16,7 @@ import orjson
 
 from mainstay.channels.feishu.envelope import Json
 from mainstay.channels.feishu.graphemes import border_before
-from mainstay.channels.feishu.markdown import closed, head, pages, presentable, safe
+from mainstay.channels.feishu.markdown import closed, head, literal, pages, presentable, safe
 from mainstay.messages import Outcome
 from mainstay.recovery.notices import Language
 
@@ -183,7 +183,7 @@ def outcome_text(
     if apologise:
         return "", _POLICY[language]
     if text or notice:
-        return text, notice
+        return text, literal(notice)
     match outcome:
         case Outcome.CANCELLED:
             return "", _STOPPED[language]

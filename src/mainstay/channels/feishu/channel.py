@@ -19,6 +19,7 @@ from mainstay.channels.feishu.client import REACTIONS, FeishuClient, Refused
 from mainstay.channels.feishu.connection.sqlite import Chats
 from mainstay.channels.feishu.courier import Courier
 from mainstay.channels.feishu.courtesies import Courtesies
+from mainstay.channels.feishu.edited import Edits
 from mainstay.channels.feishu.feedback import Feedback
 from mainstay.channels.feishu.governor.gate import Gate
 from mainstay.channels.feishu.governor.model import Mode
@@ -36,6 +37,7 @@ from mainstay.channels.feishu.receipts import Receipts
 from mainstay.channels.feishu.replier import FeishuReplier
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.standing import standing
+from mainstay.channels.feishu.stopping import recalled_with
 from mainstay.channels.feishu.webhook import Webhook, webhook_path
 from mainstay.channels.feishu.writer import CardWriter
 from mainstay.channels.feishu.writers import Writers
@@ -44,7 +46,7 @@ from mainstay.clock import Clock
 from mainstay.errors import Category, StorageUnavailable
 from mainstay.events import DeadLettered, ErrorSeen, QuotaChanged
 from mainstay.guard import Guard
-from mainstay.messages import Message
+from mainstay.messages import Message, turn_id_of
 from mainstay.storage.sqlite import Storage
 
 if TYPE_CHECKING:
@@ -70,6 +72,10 @@ async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
     return ()
 
 
+async def _none(_chat: str) -> tuple[Message, ...]:
+    return ()
+
+
 class FeishuChannel:
     """One bot.
 
@@ -79,6 +85,8 @@ class FeishuChannel:
         recalled: remembers the turn_id of a message that its author took back, whether or not it is being answered;
             raises StorageUnavailable.
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
+        unanswered: what has no outcome yet in a chat (`Message.chat`). Raises StorageUnavailable.
+        find: what became of the turn with this id; None if it is not known. Raises StorageUnavailable.
         retry_window_s: how long after its failure a turn may be tried again.
         guard: of the platform, see `FeishuClient`.
         suggest: what may be said next under an answer, asked once it was shown.
@@ -106,6 +114,8 @@ class FeishuChannel:
         suggest: Callable[[Message, str], Awaitable[Sequence[str]]] = _nothing,
         waiting: Callable[[str], Awaitable[Message | None]] = _unknown,
         has_ended: Callable[[str], Awaitable[bool]] = _never,
+        find: Callable[[str], Awaitable[object]] = _unknown,
+        unanswered: Callable[[str], Awaitable[Sequence[Message]]] = _none,
     ) -> None:
         settings.validate(name)
         self._name = name
@@ -159,10 +169,14 @@ class FeishuChannel:
             accept=accept,
             writer=self._writers.get,
             waiting=waiting,
-            stop=recalled,
+            stop=self._stop,
             window_s=retry_window_s,
         )
         chats = Chats(storage, name) if settings.by_connection else None
+        self._find = find
+        self._recalled = recalled
+        self._answered_before = answered_before
+        edits = Edits(settings, client=self._client, marks=self._marks, known=self._knows, clock=clock)
         self._intake = Intake(
             name,
             settings,
@@ -170,11 +184,13 @@ class FeishuChannel:
             clock=clock,
             accept=self._accepted,
             recalled=recalled,
-            edited=self._marks.edited,
+            edited=edits.edited,
             answered_before=answered_before,
             pressed=self._presses.pressed,
             answered=lambda pressed: self._courtesies.withdraw(pressed.turn_id),
             bot=lambda: self._bot,
+            unanswered=unanswered,
+            stop=self._stop,
             heard=chats.note if chats else lambda _: None,
         )
         self._webhook = Webhook(name, settings, bus=bus, clock=clock, intake=self._intake)
@@ -259,6 +275,18 @@ class FeishuChannel:
     async def read(self, message: Message) -> Message:
         """The message as it is when its answer begins, with what it refers to. Never raises."""
         return await self._reader.read(message)
+
+    async def _stop(self, message: Message) -> None:
+        """End the answer to it, as whoever asked wants: what was written stays. Raises StorageUnavailable."""
+        writer = self._writers.get(message.turn_id)
+        if writer is not None:
+            writer.was_stopped = True  # before its outcome is stored
+        for turn_id in recalled_with(message):
+            await self._recalled(turn_id)
+
+    async def _knows(self, message_id: str) -> bool:
+        turn_id = turn_id_of(self._name, self._settings.app_id, "message", message_id)
+        return await self._find(turn_id) is not None or await self._answered_before(turn_id)
 
     async def _accepted(self, message: Message) -> bool:
         new = await self._accept(message)

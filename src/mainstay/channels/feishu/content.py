@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-import orjson
-
-from mainstay.channels.feishu.envelope import MalformedEvent, mapping_at, text_at
-from mainstay.channels.feishu.wording import marker
+from mainstay.channels.feishu.envelope import mapping_at, read_json, text_at
+from mainstay.channels.feishu.wording import marker, on_one_line
 
 __all__ = ["FORWARDED", "Said", "read_content"]
 
@@ -55,6 +53,7 @@ class _Names:
             self.to_all = True
             return "@all"
         open_id, name = self._mentions.get(key, ("", ""))
+        name = on_one_line(name)
         if self._own_id and open_id == self._own_id:
             return ""
         return f"@{name}" if name else key
@@ -76,10 +75,7 @@ def read_content(kind: str, content: str, mentions: dict[str, tuple[str, str]], 
     Raises:
         MalformedEvent: if it is no JSON.
     """
-    try:
-        data = orjson.loads(content or "{}")
-    except orjson.JSONDecodeError:
-        raise MalformedEvent("the content of a message is not JSON") from None
+    data = read_json(content or "{}", "the content of a message")
     names = _Names(mentions, own_id)
     markers: list[tuple[str, str]] = []
 
@@ -167,7 +163,7 @@ def _runs(paragraph: object, names: _Names, unreadable: Callable[[str, str], str
             case "at":
                 key = text_at(run, "user_id")
                 said = names.of("@_all" if key == "all" else key)
-                yield said if said != key else f"@{text_at(run, 'user_name') or key}"
+                yield said if said != key else f"@{on_one_line(text_at(run, 'user_name')) or key}"
             case "a":
                 href = text_at(run, "href")
                 yield f"[{text}]({href})" if text and text != href else href

@@ -6,25 +6,30 @@ stored, or that it is to be delivered again. Nobody is answered here.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from mainstay.bus import Bus
+from mainstay.channels.feishu.client import Refused
 from mainstay.channels.feishu.envelope import Envelope, Json, text_at
 from mainstay.channels.feishu.model import Bot, FeishuSettings
 from mainstay.channels.feishu.parse import Following, Ignored, parse_legacy, parse_message
 from mainstay.channels.feishu.press import PRESSES, Told, answer
 from mainstay.channels.feishu.presses import Pressed
+from mainstay.channels.feishu.stopping import asks_to_stop, stopped_by
 from mainstay.channels.feishu.welcome import ARRIVALS, welcome
+from mainstay.channels.feishu.wording import stopped
 from mainstay.clock import Clock
 from mainstay.errors import StorageUnavailable
 from mainstay.events import MessageRefused
 from mainstay.messages import Message, turn_id_of
+from mainstay.recovery.notices import language_of
 
 __all__ = ["Again", "Intake", "Taken"]
 
+_RECEIVED: Final = "im.message.receive_v1"
 _RECALLED: Final = "im.message.recalled_v1"
 _CHANGES: Final = (_RECALLED, "im.message.updated_v1")
 """The second one is not documented; where it comes, all that is relied on is which message it names."""
@@ -53,6 +58,10 @@ class Again:
     reason: str
 
 
+async def _nothing(_: object) -> Sequence[Message]:
+    return ()
+
+
 class Intake:
     """Takes the events of one bot.
 
@@ -63,8 +72,11 @@ class Intake:
         clock: tells when a message came that does not say it.
         accept: stores a message; raises StorageUnavailable.
         recalled: remembers by turn_id that a message was taken back; raises StorageUnavailable.
-        edited: remembers by its id that a message was changed; raises StorageUnavailable.
+        edited: remembers by its id that a message was changed; the event of it, if it may be for the bot only now.
+            Raises StorageUnavailable, and Refused where the platform can not say that now.
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
+        unanswered: what has no outcome yet in a chat (`Message.chat`); raises StorageUnavailable.
+        stop: ends the answer to one of these; raises StorageUnavailable.
         pressed: decides what comes of a press; raises StorageUnavailable.
         answered: told what came of a press once the platform has our answer.
         bot: who the bot is, once that is known.
@@ -80,11 +92,13 @@ class Intake:
         clock: Clock,
         accept: Callable[[Message], Awaitable[bool]],
         recalled: Callable[[str], Awaitable[object]],
-        edited: Callable[[str], Awaitable[object]],
+        edited: Callable[[str], Awaitable[Json | None]],
         answered_before: Callable[[str], Awaitable[bool]],
         pressed: Callable[[Json], Awaitable[Pressed]],
         answered: Callable[[Pressed], object],
         bot: Callable[[], Bot | None],
+        unanswered: Callable[[str], Awaitable[Sequence[Message]]] = _nothing,
+        stop: Callable[[Message], Awaitable[object]] = _nothing,
         heard: Callable[[Json], object] = lambda _: None,
     ) -> None:
         self._name = name
@@ -98,6 +112,8 @@ class Intake:
         self._pressed = pressed
         self._answered = answered
         self._bot = bot
+        self._unanswered = unanswered
+        self._stop = stop
         self._heard = heard
         self.dropped: Counter[str] = Counter()
         """What was not answered, by event type or reason."""
@@ -113,6 +129,8 @@ class Intake:
                 return await self._take(envelope)
         except StorageUnavailable:
             refused = self._refuse("it could not be stored")
+        except Refused:
+            refused = self._refuse("the platform can not say what an edited message says now")
         except TimeoutError:
             refused = self._refuse(f"not stored within {self._settings.ack_timeout:g} s")
         # a press comes once: nobody but the person can repeat it
@@ -121,16 +139,21 @@ class Intake:
     async def _take(self, envelope: Envelope) -> Taken | Again:
         if envelope.type in PRESSES:
             return await self._press(envelope)
-        if envelope.type in _CHANGES:
-            await self._change(envelope)
-            return Taken()
+        is_change = envelope.type in _CHANGES
+        if is_change:
+            event = await self._change(envelope)
+            if not event:
+                return Taken()
+            envelope = replace(envelope, type=_RECEIVED, event=event)
         parsed = self._parse(envelope)
-        if isinstance(parsed, Following):
-            parsed = parsed.message if await self._follows(parsed.message) else Ignored("not_mentioned")
         if parsed is None:
             self._count(envelope.type)
             return Taken()
-        new = isinstance(parsed, Message) and await self._accept(parsed)
+        ended = await self._ended_by(parsed)
+        if isinstance(parsed, Following):
+            ours = ended or (not is_change and await self._follows(parsed.message))
+            parsed = parsed.message if ours else Ignored("not_mentioned")
+        new = isinstance(parsed, Message) and await self._taken(parsed, ended)
         if isinstance(parsed, Ignored):
             self._count(parsed.reason)
             if parsed.later:
@@ -138,8 +161,27 @@ class Intake:
         self._heard(envelope.event)
         return Taken(new=new)
 
-    async def _change(self, envelope: Envelope) -> None:
-        """A message was taken back or edited, also one that was never for us, or that has not come yet."""
+    async def _ended_by(self, parsed: Message | Following | Ignored) -> Sequence[Message]:
+        """What has no answer yet, and is to get none because this says so."""
+        message = parsed.message if isinstance(parsed, Following) else parsed
+        if isinstance(message, Ignored) or not asks_to_stop(message, self._settings.stop_words):
+            return ()
+        return stopped_by(message, await self._unanswered(message.chat))
+
+    async def _taken(self, message: Message, ended: Sequence[Message]) -> bool:
+        """First it is accepted: if the process dies then, it is delivered again, and ends what it has to."""
+        if ended:
+            message = replace(message, notice=stopped(language_of(message.text)))
+        new = await self._accept(message)
+        for each in ended:
+            await self._stop(each)
+        return new
+
+    async def _change(self, envelope: Envelope) -> Json | None:
+        """A message was taken back or edited, also one that was never for us, or that has not come yet.
+
+        Returns the event of one that may be for us only now.
+        """
         event = envelope.event
         message_id = text_at(event, "message_id") or text_at(event, "message", "message_id")
         if not message_id:
@@ -147,7 +189,8 @@ class Intake:
         elif envelope.type == _RECALLED:
             await self._recalled(self._turn_of(message_id))
         else:
-            await self._edited(message_id)
+            return await self._edited(message_id)
+        return None
 
     def _turn_of(self, message_id: str) -> str:
         return turn_id_of(self._name, self._settings.app_id, "message", message_id)
@@ -166,7 +209,7 @@ class Intake:
         """None: nothing that leads to anything."""
         settings, now = self._settings, self._clock.now()
         match envelope.type:
-            case "im.message.receive_v1":
+            case kind if kind == _RECEIVED:
                 return parse_message(
                     envelope.event,
                     channel=self._name,

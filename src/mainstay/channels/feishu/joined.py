@@ -34,6 +34,8 @@ def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChan
         suggest=service.suggest,
         waiting=waiting,
         has_ended=has_ended,
+        find=service.find,
+        unanswered=service.unanswered,
         retry_window_s=service.retry_window_s,
         http=service.http,
         guard=service.guard,

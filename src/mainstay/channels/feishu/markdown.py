@@ -16,7 +16,7 @@ import orjson
 
 from mainstay.channels.feishu.graphemes import border_before
 
-__all__ = ["Page", "closed", "head", "pages", "presentable", "safe", "size_of", "well_formed"]
+__all__ = ["Page", "closed", "head", "literal", "pages", "presentable", "safe", "size_of", "well_formed"]
 
 MAX_TABLES: Final = 4
 """In one Markdown element; the platform takes five in a card."""
@@ -25,10 +25,13 @@ _TAG: Final = re.compile(
     r"<(?=/?(?:a|audio|button|form|img|input|link|local_datetime|number_tag|record|text_tag)\b)", re.IGNORECASE
 )
 _PICTURE: Final = re.compile(r"!\[(?P<words>[^\]\n]{0,200})\](?P<address>\(\s*<?https?://)", re.IGNORECASE)
-_CODE_SPAN: Final = re.compile(r"((?<!`)(`+)(?!`).*?(?<!`)\2(?!`))")
-_LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
+_CODE_SPAN: Final = re.compile(r"((?<![`\\])(`+)(?!`).*?(?<!`)\2(?!`))")
+_FENCE: Final = re.compile(
+    r"(?P<before>(?:[ \t>]|[-+*][ \t]|\d{1,9}[.)][ \t]){0,16})(?P<fence>`{3,32}|~{3,32})(?P<info>.*)", re.DOTALL
+)
+_BULLET: Final = re.compile(r"[-+*](?=[ \t])|\d{1,9}[.)]")
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 """What else Unicode takes for the end of a line is none in Markdown: what follows it is not the start of code."""
-_FENCE: Final = re.compile(r"(?P<before>[ \t>]{0,16})(?P<fence>`{3,32}|~{3,32})(?P<info>.*)", re.DOTALL)
 _TABLE_RULE: Final = re.compile(r"\|?\s*:?-+:?(\s*\|\s*:?-+:?)+\s*\|?|\|\s*:?-+:?\s*\|")
 _LONGEST_OPENING: Final = 1024
 """Bytes; a longer first line of code, or head of a table, is not repeated on the next page."""
@@ -50,13 +53,18 @@ def safe(text: str) -> str:
     return _MENTION.sub("<\u200b", text)
 
 
+def literal(text: str) -> str:
+    """A line of ours that may name what somebody wrote: it is shown as it is, with tags and pictures inert."""
+    return _TAG.sub("<\u200b", safe(text)).replace("![", "!\u200b[")
+
+
 def presentable(text: str) -> str:
     """What of a Markdown text one element of a card takes; from the fifth on its tables are shown as code."""
     return "".join(_shown(safe(text)))
 
 
 def _shown(text: str) -> Iterator[str]:
-    tables = 0
+    tables, in_doubt = 0, False
     for block in _blocks(text):
         tables += block.kind == "table"
         if block.kind == "table" and tables > MAX_TABLES:
@@ -64,14 +72,21 @@ def _shown(text: str) -> Iterator[str]:
         elif block.kind == "code":
             yield block.text
         else:
-            yield _inert(block.text)
+            is_line = block.kind == "text"
+            yield _inert(block.text, spans=is_line and not in_doubt)
+            in_doubt = is_line and bool(block.text.strip()) and (in_doubt or _leaves_code_open(block.text))
 
 
-def _inert(text: str) -> str:
-    """Tags and pictures outside of spans of code."""
+def _leaves_code_open(line: str) -> bool:
+    """Whether a span of code may begin in this line, and end in a later one of the same paragraph."""
+    return "`" in line and any("`" in part for part in _CODE_SPAN.split(line)[::3])
+
+
+def _inert(text: str, *, spans: bool) -> str:
+    """Tags and pictures, outside of spans of code where it is certain which these are."""
     if "<" not in text and "![" not in text:
         return text
-    parts = _CODE_SPAN.split(text)  # text, span, its backticks, text, …
+    parts = _CODE_SPAN.split(text) if spans else [text]  # text, span, its backticks, text, …
     for index in range(0, len(parts), 3):
         parts[index] = _TAG.sub("<\u200b", _PICTURE.sub(_link, parts[index]).replace("![", "!\u200b["))
     del parts[2::3]
@@ -103,10 +118,11 @@ def _blocks(text: str) -> Iterator[_Block]:
     while position < len(lines):
         line = lines[position]
         fence = _FENCE.fullmatch(line) if "```" in line or "~~~" in line else None
-        if fence and "`" not in fence["info"]:
-            end, is_ended = _code_end(lines, position, fence["fence"])
+        if fence and ("`" not in fence["info"] or fence["fence"].startswith("~")):
+            end, is_ended = _code_end(lines, position, fence)
             code, opening = "".join(lines[position:end]), line
-            closing = "" if is_ended else fence["before"] + fence["fence"]
+            before = _BULLET.sub(lambda bullet: " " * len(bullet[0]), fence["before"])
+            closing = "" if is_ended else before + fence["fence"]
             yield _Block("code", code, opening if opening.endswith("\n") else opening + "\n", closing)
         else:
             end = _table_end(lines, position)
@@ -118,11 +134,16 @@ def _blocks(text: str) -> Iterator[_Block]:
         position = end
 
 
-def _code_end(lines: list[str], position: int, fence: str) -> tuple[int, bool]:
-    """The line after the code that starts here, and whether the text ends it."""
+def _code_end(lines: list[str], position: int, fence: re.Match[str]) -> tuple[int, bool]:
+    """The line after the code that starts here, and whether the text ends it, as the end of a quote does."""
+    quoted = fence["before"].count(">")
     for number in range(position + 1, len(lines)):
-        end = _FENCE.fullmatch(lines[number])
-        if end and end["fence"].startswith(fence) and not end["info"].strip():
+        line = lines[number].lstrip(" \t>")
+        depth = lines[number].count(">", 0, len(lines[number]) - len(line))
+        if depth < quoted:
+            return number, True
+        end = _FENCE.fullmatch(line) if depth == quoted and line[:1] in "`~" else None
+        if end and end["fence"].startswith(fence["fence"]) and not end["info"].strip():
             return number + 1, True
     return len(lines), False
 

@@ -36,6 +36,20 @@ def _rate(value: str | float) -> float:
     return rate
 
 
+def _calls(written: object) -> int:
+    count = int(str(written))
+    if not 0 <= count <= 3600:
+        raise ValueError(f"{count} calls an hour: write a number from 0 to 3600")
+    return count
+
+
+def _words(written: object) -> tuple[str, ...]:
+    words = tuple(written) if isinstance(written, list | tuple) else ("",)
+    if not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError('write a list of words, like ["stop", "停"]')
+    return tuple(word.strip().casefold() for word in words)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeishuSettings(ConnectionSettings):
     """One bot on Feishu or Lark."""
@@ -77,6 +91,18 @@ class FeishuSettings(ConnectionSettings):
     quote_timeout: float = duration(
         "3s",
         help="How long an answer waits for a quoted or edited message to be looked up, before it begins without.",
+    )
+    edit_calls: int = setting(
+        60,
+        help="How many edited messages of groups are looked up in an hour, with a call each, to see whether they "
+        "mention the bot now. 0: none.",
+        parse=_calls,
+    )
+    stop_words: tuple[str, ...] = setting(
+        ("stop", "cancel", "停", "停止", "取消"),
+        help="A message of nothing but one of these stops what the same person has asked before in the same "
+        "conversation, while it has no answer yet. []: no word does.",
+        parse=_words,
     )
     receipts: str = setting(
         "off",

@@ -59,7 +59,7 @@ class Presses:
         accept: stores a message; raises StorageUnavailable.
         writer: what writes the answer to the turn of that id, if this process does.
         waiting: the message of the turn of that id, if it has no outcome yet; raises StorageUnavailable.
-        stop: ends the answer to the turn of that id; raises StorageUnavailable.
+        stop: ends the answer to a message; raises StorageUnavailable.
         window_s: how long after its failure a turn may be tried again.
     """
 
@@ -73,7 +73,7 @@ class Presses:
         accept: Callable[[Message], Awaitable[bool]],
         writer: Callable[[str], CardWriter | None],
         waiting: Callable[[str], Awaitable[Message | None]],
-        stop: Callable[[str], Awaitable[object]],
+        stop: Callable[[Message], Awaitable[object]],
         window_s: float,
     ) -> None:
         self._outbox = outbox
@@ -145,11 +145,5 @@ class Presses:
             return Pressed(told=Told.OVER, dropped="press_elsewhere")
         if press.person != message.sender_id:
             return Pressed(told=Told.NOT_YOURS, dropped="press_not_theirs")
-        if writer:
-            writer.was_stopped = True  # before its outcome is stored
-        if message.kind == "callback":  # the message that it refers to stays what it is
-            await self._stop(message.turn_id)
-        else:
-            for turn_id in dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])):
-                await self._stop(turn_id)
+        await self._stop(message)
         return Pressed(told=Told.STOPPING)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from mainstay.channels.feishu.card import ANSWER, STATUS, streamed
-from mainstay.channels.feishu.markdown import safe, well_formed
+from mainstay.channels.feishu.markdown import literal, well_formed
 from mainstay.messages import (
     AnswerEvent,
     Finished,
@@ -110,7 +110,7 @@ class Screen:
         agent = "" if self.status == _ROUTING[self.language].format(self._agent) else self._agent
         names = (agent, self._model) if self.names else ()
         lasting = _SECONDS[self.language].format(max(1, int(self.lasting_s))) if self.lasting_s else ""
-        return safe(well_formed(" · ".join(part for part in (self.status, *names, lasting) if part)))
+        return literal(well_formed(" · ".join(part for part in (self.status, *names, lasting) if part)))
 
     def answer(self) -> str:
         """The answer so far, as a streaming card takes it."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from mainstay.recovery.notices import Language
 
-__all__ = ["NOTHING_MORE", "NOT_READ", "marker", "unreadable", "unreadable_context"]
+__all__ = ["NOTHING_MORE", "NOT_READ", "marker", "on_one_line", "stopped", "unreadable", "unreadable_context"]
 
 _THINGS: Final[Mapping[str, tuple[str, str]]] = {
     "image": ("images", "图片"),
@@ -31,9 +31,20 @@ NOTHING_MORE: Final = (
 NOT_READ: Final = "[In reply to an earlier message, which could not be read.]"
 
 
+def on_one_line(name: str) -> str:
+    """A name as it is put into a text: of people, of files. It is not to look like the text around it."""
+    return " ".join(name.split())
+
+
 def marker(kind: str, name: str = "") -> str:
     """What stands in a text in the place of something that can not be read."""
+    name = on_one_line(name)
     return f"[{kind or 'unknown'}: {name}]" if name else f"[{kind or 'unknown'}]"
+
+
+def stopped(language: Language) -> str:
+    """Somebody has said that an answer is to be stopped, and it is."""
+    return "已停止。" if language == "zh" else "Stopped."
 
 
 def unreadable(kind: str, language: Language | None) -> str:

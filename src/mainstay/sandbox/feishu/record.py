@@ -16,7 +16,8 @@ whoever does, asks for nothing more.
 
 Several messages of one person may be answered together: a message that has no reply of its own has its outcome in
 a reply to an earlier one of theirs in the same chat, if that quotes how it begins, “like this”, in an element whose
-``element_id`` starts with "notice", or in the last paragraph of a plain message.
+``element_id`` starts with "notice", or in the last paragraph of a plain message. What is quoted may lack the
+mention that it begins with, may have spaces of no width in it, and has ‘single’ quotes in place of its own.
 """
 
 import json
@@ -34,6 +35,7 @@ from mainstay.sandbox.model import Reply, Shown, Snapshot, Verdict
 
 __all__ = ["Press", "Record"]
 
+_INNER_QUOTES = str.maketrans("“”", "‘’")
 _QUOTED = re.compile("“([^”]*)”")
 _TOGETHER = 200  # messages before it in which one is looked for
 _DOTS = " .…。·⏳\n\u200b"
@@ -188,8 +190,10 @@ class Record:
         spoken = self._spoken[message.chat_id, message.sender_id]
         earlier = spoken[: spoken.index(message.message_id)][-_TOGETHER:]
         outcomes = (reply for each in earlier for reply in self._visible_to(each, now) if reply.final)
-        said = " ".join(_text(message).split())
-        return [reply for reply in outcomes if any(_begins(said, quoted) for quoted in _named_by(reply))]
+        ways = _ways_to_quote(message)
+        return [
+            reply for reply in outcomes if any(_begins(said, each) for each in _named_by(reply) for said in ways)
+        ]
 
     def _visible_to(self, message_id: str, now: Moment) -> tuple[Reply, ...]:
         return self._visible(self._messages.messages[message_id], now, history=False)
@@ -275,7 +279,17 @@ def _named_by(reply: Reply) -> list[str]:
     notices = [text for name, text in reply.parts.items() if name.startswith("notice")]
     if reply.kind != "card":
         notices = reply.text.rsplit("\n\n", 1)[1:]
-    return _QUOTED.findall("\n".join(notices))
+    return _QUOTED.findall("\n".join(notices).replace("\u200b", ""))
+
+
+def _ways_to_quote(message: StoredMessage) -> tuple[str, str]:
+    """What it says, with names in it, and without who is mentioned first."""
+    text = _text(message).replace("@_all", "@all")
+    for number, each in enumerate(message.mentions, start=1):
+        text = text.replace(f"@_user_{number}", f"@{each['name']}", 1)
+    said = " ".join(text.split()).translate(_INNER_QUOTES)
+    first = f"@{message.mentions[0]['name']}" if message.mentions else ""
+    return said, said.removeprefix(first).strip()
 
 
 def _begins(said: str, quoted: str) -> bool:

@@ -128,14 +128,20 @@ class Tenant:
             for number, each in enumerate((each for each in who if each != "all"), start=1)
         ]
 
-    def edit(self, message_id: str, text: str, now: Moment) -> StoredMessage:
-        """A person changes what they said. Raises Refusal when it is not there, and KeyError when it is no text."""
+    def edit(
+        self, message_id: str, text: str, now: Moment, *, mentions: Sequence[str] | None = None
+    ) -> StoredMessage:
+        """A person changes what they said, and whom it mentions (None: whom it did; ``"bot"`` is the bot).
+
+        Raises Refusal when it is not there, and KeyError when it is no text.
+        """
         message = self.messages.living(message_id)
         if message.sender_type != "user" or message.msg_type != "text":
             raise KeyError(f"no text of a person: {message_id}")
-        keys = " ".join(str(each["key"]) for each in message.mentions)
-        content = json.dumps({"text": f"{keys} {text}".strip()}, ensure_ascii=False)
-        changed = replace(message, content=content, updated=True, updated_ms=now.ms)
+        mentioned = message.mentions if mentions is None else tuple(self._mentioned(mentions))
+        keys = [str(each["key"]) for each in mentioned]
+        content = json.dumps({"text": " ".join([*keys, text])}, ensure_ascii=False)
+        changed = replace(message, content=content, mentions=mentioned, updated=True, updated_ms=now.ms)
         self.messages.messages[message_id] = changed
         self.record.touch(message_id)
         return changed

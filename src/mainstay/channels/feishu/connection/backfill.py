@@ -18,7 +18,8 @@ from mainstay.bus import Bus
 from mainstay.channels.feishu.client import MOST_SAID, FeishuClient, Refused
 from mainstay.channels.feishu.connection.model import Container
 from mainstay.channels.feishu.connection.sqlite import Chats, moment
-from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, mapping_at, text_at
+from mainstay.channels.feishu.envelope import Envelope, Json, MalformedEvent, text_at
+from mainstay.channels.feishu.history import as_event
 from mainstay.channels.feishu.intake import Intake, Taken
 from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.model import FeishuSettings
@@ -238,7 +239,7 @@ class Backfill:
             type="im.message.receive_v1",
             token="",
             app_id=self._settings.app_id,
-            event=_as_event(container, item),
+            event=as_event(item, chat_id=container.chat_id, chat_type=container.chat_type),
         )
         deadline = asyncio.get_running_loop().time() + self._settings.ack_timeout
         try:
@@ -254,29 +255,3 @@ class Backfill:
             )
             return False
         return taken.new if isinstance(taken, Taken) else None
-
-
-def _as_event(container: Container, item: Json) -> Json:
-    """A message of the history in the form in which the platform tells of a new one."""
-    sender, mentions = mapping_at(item, "sender"), item.get("mentions")
-    message: dict[str, object] = {
-        name: item[name]
-        for name in ("message_id", "root_id", "parent_id", "thread_id", "create_time", "update_time")
-        if name in item
-    }
-    message |= {
-        "chat_id": container.chat_id,
-        "chat_type": container.chat_type,
-        "message_type": text_at(item, "msg_type"),
-        "content": text_at(item, "body", "content"),
-        "mentions": [
-            {"key": text_at(each, "key"), "name": text_at(each, "name"), "id": _ids(each)}
-            for each in (mentions if isinstance(mentions, list) else [])
-        ],
-    }
-    said_by = {"sender_id": _ids(sender), "sender_type": text_at(sender, "sender_type")}
-    return {"sender": said_by, "message": message}
-
-
-def _ids(person: object) -> Json:
-    return {text_at(person, "id_type") or "open_id": text_at(person, "id")}
