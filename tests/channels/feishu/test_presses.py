@@ -146,7 +146,7 @@ async def stoppable(world):
         stopped.append(turn_id)
 
     process = await world.process(stop_button=True)
-    process.channel._presses._stop = stop
+    process.channel._recalled = stop
     await world.listen(process)
     yield process, stopped
     await world.platform.options(pressable_streams=False)

@@ -96,7 +96,7 @@ async def test_of_messages_that_are_answered_together_all_are_taken_back():
     together = said(1).joined((("om_1", "one"), ("om_2", "two")))
     assert recalled_with(together) == [said(1).turn_id, said(2).turn_id]
     assert recalled_with(together.joined(together.parts[1:])) == [said(2).turn_id]
-    assert recalled_with(said(1).again()) == [said(1).turn_id]
+    assert recalled_with(said(1).again()) == [said(1).again().turn_id]
 
 
 async def until_rows(home: Home, count: int, statement: str) -> None:
@@ -122,7 +122,7 @@ async def test_a_word_stops_what_the_same_person_asked_before_and_has_an_outcome
     [reply] = (await home.snapshot(word_said.message_id)).replies
     held.released.set()
     await home.snapshot(after.message_id)
-    assert (stopped.text, never_begun.text) == ("Stopped, as you asked.", "Stopped, as you asked.")
+    assert (stopped.text, never_begun.text) == ("well\nStopped, as you asked.", "Stopped, as you asked.")
     assert (reply.kind, reply.text) == ("text", told)
     assert [message.text for message in worker.asked] == ["one", "three"]
     said = [first, waiting, word_said, after]
@@ -161,7 +161,7 @@ async def test_in_a_group_it_is_enough_to_say_stop_in_the_thread_or_to_the_bot(h
     [reply] = (await home.snapshot(stop.message_id)).replies
     held.released.set()
     await home.snapshot(others.message_id)
-    assert (stopped.text, reply.text) == ("Stopped, as you asked.", "Stopped.")
+    assert (stopped.text, reply.text) == ("well\nStopped, as you asked.", "Stopped.")
     assert reply.in_thread
     assert {message.text for message in worker.asked} <= {"zero", "one"}
 
