@@ -21,7 +21,7 @@ def anyio_backend() -> str:
 
 
 def pytest_configure() -> None:
-    """Each client reads the certificates of the machine, for longer than many a test lasts: here it is done once."""
+    """Each client reads the certificates of the machine, for longer than many a test lasts: here one does."""
     httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 

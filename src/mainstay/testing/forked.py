@@ -1,7 +1,7 @@
 """How does a process of ours start in a test without importing everything anew?
 
 To import a service takes more than a second of processor time, and tests from outside start hundreds. So there is
-one process that has imported it and does nothing: it has no loop, no thread, no file. A start is a fork of that one.
+one process that has imported it and does nothing: it has no loop, no thread, no file. A start is a fork of that.
 What is forked is a process like any other: it has its own directory, environment and output, is killed by real
 signals, and leaves an exit status. What a start from nothing does is for the tests of the commands.
 """
