@@ -47,7 +47,8 @@ class Project:
         """Start the service and wait until it accepts messages.
 
         Args:
-            command: what to run in place of ``mainstay.testing.dying``, as arguments of the interpreter.
+            command: what to run in place of ``-m mainstay.testing.dying``, as arguments of the interpreter. What
+                begins with these two is forked (see `mainstay.testing.forked`), all else is started from nothing.
         """
         self._service = await self._begun(command or _LIVING)
         async with asyncio.timeout(_READY_S), httpx2.AsyncClient(trust_env=False) as http:
