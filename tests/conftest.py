@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import functools
 import os
 import types
 from collections.abc import Generator
@@ -8,6 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+import httpcore2
 import pytest
 
 from mainstay.notify import MARKER
@@ -16,6 +18,11 @@ from mainstay.notify import MARKER
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def pytest_configure() -> None:
+    """Each client reads the certificates of the machine, for longer than many a test lasts: here one does."""
+    httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,11 @@
 
 import inspect
 import types
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.strategies import SearchStrategy
 
 
 def mutant(
@@ -16,3 +21,25 @@ def mutant(
     exec(compile(source, f"{module.__name__} mutant", "exec"), wrong.__dict__)
     wrong.__dict__.update(instead)
     return wrong
+
+
+def assert_noticed(
+    lived: Callable[..., None],
+    *drawn: SearchStrategy,
+    examples: int = 1500,
+    by: type[Exception] | tuple[type[Exception], ...] = AssertionError,
+) -> None:
+    """Of so many lives in a world with a mutant one fails: the same lives each time, and the first is enough.
+
+    They follow from a number and not from the test's own source, so that a change of its words changes no life.
+    """
+    search = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    with pytest.raises(by):
+        seed(0)(search(given(*drawn)(lived)))()

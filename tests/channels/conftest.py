@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx2
+from tests.databases import migrated
 
 from mainstay.bus import Bus
 from mainstay.channels.kinds import ChannelSettings
@@ -21,7 +22,6 @@ from mainstay.inbox.sqlite import Inbox
 from mainstay.memory.model import MemorySettings
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, TextAppended, Turn
-from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 from mainstay.testing.answers import ScriptedResponder
@@ -72,7 +72,7 @@ class Running:
         clock, self.bus = SystemClock(), Bus()
         self.bus.subscribe_all(self._saw)
         url = f"sqlite:///{self.home}/mainstay.db"
-        upgrade(url, ROOMS)
+        migrated(url, ROOMS)
         self.storage = Storage(StorageSettings(url=url, synchronous="normal"), clock=clock)
         await self.storage.open({})
         self._stack.push_async_callback(self.storage.close)

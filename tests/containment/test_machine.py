@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.mutants import mutant
+from tests.mutants import assert_noticed, mutant
 
 from mainstay.containment import machine
 from mainstay.containment.model import Contained, ContainmentSettings, Fatal, Origin, Uncaught
@@ -239,19 +239,8 @@ MUTANTS = {
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
     wrong = mutant(machine, *MUTANTS[name])
 
-    @settings(
-        max_examples=1500,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(happenings, limits, shares)
-    def property_of_the_mutant(steps: list[Step], some: ContainmentSettings, share: float) -> None:
+    def lived(steps: list[Step], some: ContainmentSettings, share: float) -> None:
         live(wrong, steps)
         stay_up_or_end(wrong, some, share)
 
-    with pytest.raises(AssertionError):
-        property_of_the_mutant()
+    assert_noticed(lived, happenings, limits, shares)

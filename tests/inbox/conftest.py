@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.databases import migrated
 
 from mainstay.inbox.model import Claim, InboxSettings
 from mainstay.inbox.sqlite import Inbox
 from mainstay.inbox.tables import HEAD
 from mainstay.messages import Message, Outcome
-from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 from mainstay.testing.clock import ManualClock
@@ -72,7 +72,7 @@ async def post(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         )
         return
     url = f"sqlite:///{tmp_path / 'inbox.db'}"
-    upgrade(url, ["mainstay.inbox"])
+    migrated(url, ["mainstay.inbox"])
     storage = Storage(StorageSettings(url=url), clock=clock)
     await storage.open({"inbox": HEAD})
     yield Post(

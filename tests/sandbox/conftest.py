@@ -16,14 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import SandboxAddress, SandboxSettings
-from mainstay.sandbox.process import start, stop
+from mainstay.sandbox.process import stop
+from mainstay.testing.project import forked_sandbox
 
 FAST = SandboxSettings(time_scale=0.01, tokens_per_second=0, start_timeout=30, owner_grace=0.2)
 
 
 @pytest.fixture
 async def address(tmp_path: Path) -> AsyncIterator[SandboxAddress]:
-    address = await start(tmp_path, FAST, owner=os.getpid())
+    address = await forked_sandbox(tmp_path, FAST, owner=os.getpid())
     yield address
     await stop(address)
 

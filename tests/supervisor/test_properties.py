@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.mutants import mutant
+from tests.mutants import assert_noticed, mutant
 
 from mainstay.supervisor import machine
 from mainstay.supervisor.app import AppSettings
@@ -929,19 +929,4 @@ SLOWLY_FOUND = frozenset(
 )
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
     wrong = mutant(machine, *MUTANTS[name])
-
-    @settings(
-        max_examples=1500,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(apps, happenings)
-    def property_of_the_mutant(app: AppSettings, steps: list[tuple[str, int]]) -> None:
-        live(wrong, app, steps)
-
-    with pytest.raises(AssertionError):
-        property_of_the_mutant()
+    assert_noticed(lambda app, steps: live(wrong, app, steps), apps, happenings)

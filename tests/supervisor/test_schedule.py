@@ -7,9 +7,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.mutants import mutant
+from tests.mutants import assert_noticed, mutant
 
 from mainstay.supervisor import schedule
 from mainstay.supervisor.schedule import check, next_due
@@ -178,22 +178,7 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_world_notices_a_schedule_that_is_wrong(name: str) -> None:
     wrong = mutant(schedule, *MUTANTS[name])
-
-    @settings(
-        max_examples=100,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(worlds, happenings)
-    def property_of_the_mutant(world: tuple[str, Any, datetime], steps: list[tuple[str, float]]) -> None:
-        live(wrong, world, steps)
-
-    with pytest.raises(AssertionError):
-        property_of_the_mutant()
+    assert_noticed(lambda world, steps: live(wrong, world, steps), worlds, happenings, examples=400)
 
 
 LOCAL = """

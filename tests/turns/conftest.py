@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
+from tests.databases import migrated
 
 from mainstay.bus import Bus
 from mainstay.clock import SystemClock
@@ -19,7 +20,6 @@ from mainstay.inbox.sqlite import Inbox
 from mainstay.memory.model import MemorySettings
 from mainstay.memory.sqlite import Memory
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, TextAppended, Turn
-from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 from mainstay.testing.answers import RecordingReplier, ScriptedResponder
@@ -127,7 +127,7 @@ async def world(
     worker: str = "here",
 ) -> AsyncIterator[World]:
     url = f"sqlite:///{path}/mainstay.db"
-    upgrade(url, ROOMS)
+    migrated(url, ROOMS)
     clock = SystemClock()
     storage = kind(StorageSettings(url=url), clock=clock)
     await storage.open({})

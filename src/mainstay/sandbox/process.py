@@ -20,7 +20,7 @@ from mainstay.notify import MARKER
 from mainstay.sandbox.client import SandboxClient, SandboxError
 from mainstay.sandbox.model import ADDRESS_FILE, USUAL_MODELS, SandboxAddress, SandboxSettings
 
-__all__ = ["SandboxFailed", "find", "last_address", "start", "stop"]
+__all__ = ["LOG", "SandboxFailed", "arguments", "find", "last_address", "start", "stop"]
 
 _POLL_S = 0.02
 _INHERITED = (
@@ -34,7 +34,7 @@ _INHERITED = (
     "TZ",
     "VIRTUAL_ENV",
 )
-_LOG = "sandbox.log"
+LOG = "sandbox.log"
 
 
 class SandboxFailed(MainstayError):
@@ -83,13 +83,13 @@ async def start(
                     _reap_last(home)
                     pid = _spawn(home, settings, owner, wanted or USUAL_MODELS)
                 elif _has_ended(pid):
-                    raise SandboxFailed(f"the sandbox ended while it was starting; see {home / _LOG}")
+                    raise SandboxFailed(f"the sandbox ended while it was starting; see {home / LOG}")
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         if pid and not _has_ended(pid):
             _kill(pid)
         raise SandboxFailed(
-            f"the sandbox was not ready within {settings.start_timeout:g} s; see {home / _LOG}"
+            f"the sandbox was not ready within {settings.start_timeout:g} s; see {home / LOG}"
         ) from None
 
 
@@ -114,14 +114,21 @@ async def stop(address: SandboxAddress, *, within_s: float = 5.0) -> None:
     _has_ended(address.pid)
 
 
+def arguments(
+    home: Path, settings: SandboxSettings, owner: int = 0, models: Iterable[str] = USUAL_MODELS
+) -> list[str]:
+    """What has to be typed after ``python -m mainstay.sandbox`` for one like this."""
+    scale, tokens = str(settings.time_scale), str(settings.tokens_per_second)
+    words = ["--home", str(home), "--time-scale", scale, "--tokens-per-second", tokens]
+    return [*words, "--owner", str(owner), "--grace", str(settings.owner_grace), "--models", ",".join(models)]
+
+
 def _spawn(home: Path, settings: SandboxSettings, owner: int, models: tuple[str, ...]) -> int:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [sys.executable, "-P", "-m", "mainstay.sandbox", "--home", str(home)]
-    command += ["--time-scale", str(settings.time_scale), "--tokens-per-second", str(settings.tokens_per_second)]
-    command += ["--owner", str(owner), "--grace", str(settings.owner_grace), "--models", ",".join(models)]
+    command = [sys.executable, "-P", "-m", "mainstay.sandbox", *arguments(home, settings, owner, models)]
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment[MARKER] = f"sandbox@{home}"  # it does not end with a supervised service
-    log = str(home / _LOG)
+    log = str(home / LOG)
     # Not subprocess: its object would have to be kept, and a sandbox that outlives it is the intention.
     return os.posix_spawn(
         sys.executable,

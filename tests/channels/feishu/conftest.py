@@ -14,6 +14,7 @@ import httpx2
 import pytest
 import uvicorn
 from sqlalchemy import Connection
+from tests.databases import migrated
 
 from mainstay.asgi import ASGIApp, Receive, Scope, Send
 from mainstay.bus import Bus
@@ -31,7 +32,6 @@ from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import Reply, SandboxAddress, Verdict
 from mainstay.sandbox.process import start, stop
 from mainstay.settings import Secret
-from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 
@@ -286,7 +286,7 @@ async def world(tmp_path: Path, sandbox_process: SandboxAddress) -> AsyncIterato
         deliver_wait=10.0,
     )
     url = f"sqlite:///{tmp_path / 'feishu.db'}"
-    upgrade(url, ["mainstay.channels.feishu"])
+    migrated(url, ["mainstay.channels.feishu"])
     async with AsyncExitStack() as stack:
         storage = FailingStorage(StorageSettings(url=url, synchronous="normal"), clock=SystemClock())
         await storage.open({"feishu": HEAD})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx2
+from tests.databases import migrated
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.channel import FeishuChannel
@@ -26,7 +27,6 @@ from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import SandboxAddress, Snapshot, Verdict
 from mainstay.schema import heads
 from mainstay.settings import Secret
-from mainstay.storage.migrate import upgrade
 from mainstay.storage.model import StorageSettings
 from mainstay.storage.sqlite import Storage
 from mainstay.testing.answers import ScriptedResponder
@@ -170,7 +170,7 @@ async def at_home(
 ) -> AsyncIterator[Home]:
     """A home with a bot in each of these sandboxes; ``changes`` to the settings of all of them."""
     url = f"sqlite:///{path / 'mainstay.db'}"
-    upgrade(url, list(heads()))
+    migrated(url, heads())
     config = Config(
         home=path,
         channels={name: bot_of(address, **changes) for name, address in addresses.items()},

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.mutants import mutant
+from tests.mutants import assert_noticed, mutant
 
 from mainstay.errors import Category
 from mainstay.recovery.breaker import machine
@@ -417,19 +417,4 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_world_notices_a_machine_that_is_wrong(name: str) -> None:
     wrong = mutant(machine, *MUTANTS[name])
-
-    @settings(
-        max_examples=1500,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(happenings)
-    def property_of_the_mutant(steps: list[tuple[str, int]]) -> None:
-        live(wrong, steps)
-
-    with pytest.raises((AssertionError, IndexError)):
-        property_of_the_mutant()
+    assert_noticed(lambda steps: live(wrong, steps), happenings, by=(AssertionError, IndexError))

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.mutants import mutant
+from tests.mutants import assert_noticed, mutant
 
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.events import RestartAsked, SaidReady, Trouble, Well
@@ -258,19 +258,4 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_world_notices_verdicts_that_are_wrong(name: str) -> None:
     wrong = mutant(machine, *MUTANTS[name])
-
-    @settings(
-        max_examples=1000,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.sampled_from(APPS), happenings)
-    def property_of_the_mutant(app: AppSettings, steps: list[tuple[str, Kind, bool | None]]) -> None:
-        live(wrong, app, steps)
-
-    with pytest.raises(AssertionError):
-        property_of_the_mutant()
+    assert_noticed(lambda app, steps: live(wrong, app, steps), st.sampled_from(APPS), happenings, examples=1000)
