@@ -242,6 +242,16 @@ async def test_much_is_forgotten_as_well_as_little(desk):
     assert [len(await desk.ours.cards(turn_id)) for turn_id in turn_ids] == [0] * 249 + [1]
 
 
+async def test_what_could_not_be_shown_is_kept_for_longer_and_not_for_ever(desk):
+    turn_id = await desk.post("one")
+    [delivery] = await desk.take(desk.ours, turn_id)
+    await desk.ours.settle(delivery.seq, shown=False, error="refused")
+    desk.clock.advance(200.0)
+    assert (await desk.ours.prune(100.0), await desk.ours.prune_dead(300.0)) == (0, 0)
+    desk.clock.advance(200.0)
+    assert (await desk.ours.prune_dead(300.0), await desk.ours.prune_dead(300.0)) == (1, 0)
+
+
 async def test_a_card_that_was_retired_is_not_said_to_be_shown_by_who_was_late(desk):
     first = await desk.ours.add_card("turn", "card-1")
     await desk.ours.card_sent(first, "om_1")

@@ -176,6 +176,9 @@ class FeishuSettings(ConnectionSettings):
     retry_cap: float = duration("1m", help="The longest delay between two tries.")
     max_age: float = duration("6h", help="How long an outcome is tried before it becomes a dead letter.")
     keep: float = duration("1d", help="How long a delivered outcome and its card stay in the database.")
+    keep_undelivered: float = duration(
+        "30d", help="How long an outcome that could not be shown stays in the database, to be looked into."
+    )
 
     @property
     def by_connection(self) -> bool:

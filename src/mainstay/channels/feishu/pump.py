@@ -96,6 +96,7 @@ class Pump:
                     wait_s = await self._start_due(tasks)
                     if self._clock.monotonic() >= prune_at:
                         await self._outbox.prune(self._settings.keep)
+                        await self._outbox.prune_dead(self._settings.keep_undelivered)
                         prune_at = self._clock.monotonic() + _PRUNE_EVERY_S
                 except StorageUnavailable as error:
                     self._saw(Category.DATABASE, str(error), "")

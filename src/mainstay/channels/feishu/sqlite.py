@@ -256,6 +256,12 @@ class Outbox(Lanes[Delivery]):
         await self._forget(feedback.c.turn_id, select(feedback.c.turn_id).where(*late).distinct())
         return gone
 
+    async def prune_dead(self, keep_s: float) -> int:
+        """Forget what could not be shown, longer ago than this; returns how many."""
+        before = self._clock.now() - timedelta(seconds=keep_s)
+        dead = outbox.c.channel == self._channel, outbox.c.state == "dead", outbox.c.ended_at < before
+        return await self._forget(outbox.c.seq, select(outbox.c.seq).where(*dead))
+
 
 def _key(turn_id: str, part: int) -> str:
     """What names a card, so that a part is sent once, however often it is tried."""
