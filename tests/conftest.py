@@ -58,7 +58,7 @@ def nobody_is_left(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest begin first, so that no core has to wait for another one's at the end."""
-    items.sort(key=lambda item: "process" not in item.path.parts)
+    items.sort(key=lambda item: ("process" not in item.path.parts, "supervisor" not in item.path.parts))
 
 
 @pytest.hookimpl(wrapper=True)
