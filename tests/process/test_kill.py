@@ -31,8 +31,6 @@ TOGETHER = """
 [inbox]
 lease = "2s"
 """
-ANEW = ("-P", "-m", "mainstay.testing.dying")
-"""A start that is no fork takes seconds: when it begins to answer, all of a flood is there."""
 SANDBOX = SandboxSettings(time_scale=0.03, tokens_per_second=400)
 
 STEPS = [
@@ -198,18 +196,18 @@ async def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -
 async def test_a_flood_in_the_middle_of_which_it_is_killed_has_one_outcome_for_each_message(tmp_path: Path) -> None:
     """Some in an answer of their own, in order, the last of them together in one that names each."""
     async with project(tmp_path, TOGETHER, sandbox=SANDBOX) as made:
-        await made.start(*ANEW)
+        await made.start()
         said = [await made.sandbox.say(f"question {number:02}") for number in range(50)]
         async with asyncio.timeout(SETTLED_WITHIN_S):
             async for snapshot in made.sandbox.watch(said[1].message_id):
                 if snapshot.replies:
                     break
         await made.kill()
-        await made.start(*ANEW)
+        await made.start()
         await assert_one_outcome_each(made, 50)
         record = await made.sandbox.record()
         assert len(record.unprompted) == 1
-        assert sum(bool(snapshot.replies) for snapshot in record.messages) <= 6
+        assert sum(bool(snapshot.replies) for snapshot in record.messages) < 25
         await made.end()
 
 

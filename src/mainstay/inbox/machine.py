@@ -46,6 +46,7 @@ __all__ = [
 H = TypeVar("H", bound=Head)
 _MOST_JOINED = 100  # in one answer, which names each of them
 _MOST_TEXT = 20_000  # characters
+_TOLD_AGAIN_S = 600
 
 
 def accept(known: Row | None, message: Message, now: datetime) -> Row | None:
@@ -127,9 +128,14 @@ def said(rows: Iterable[Row]) -> list[Message]:
     return messages
 
 
-def beside(aside: Message, host: Row) -> Message:
-    """What is told once about that many messages are answered together: its id derives from theirs."""
-    return replace(aside, external_id=f"{aside.external_id}:{host.turn_id}")
+def beside(aside: Message, now: datetime) -> tuple[Message, Message]:
+    """What is told beside an answer to many messages, as of now and of the ten minutes before these.
+
+    The first is told, unless one of them is known: a flood of an hour is not told about with every answer in it.
+    """
+    place = int(now.timestamp() // _TOLD_AGAIN_S)
+    this, before = (f"{aside.external_id}:{aside.chat_id}:{each}" for each in (place, place - 1))
+    return replace(aside, external_id=this), replace(aside, external_id=before)
 
 
 def heads(rows: Iterable[H]) -> list[H]:

@@ -86,8 +86,8 @@ class Inbox:
 
         Args:
             message: what was said.
-            aside: accepted with it when it is the first that is answered together with another one: that so many
-                wait is told once.
+            aside: accepted with it when it is answered together with another one, unless the same was told in this
+                chat within the last ten minutes or so.
         """
         new, into = await self._storage.write(lambda tx: self._put(tx, message, aside))
         if new:
@@ -109,11 +109,14 @@ class Inbox:
         _save(tx, waiting[-1], host)
         tx.execute(_ADD, _values(machine.joined(accepted, host.turn_id, now)))
         if aside is not None:
-            aside = machine.beside(aside, host)
-            told = machine.accept(_row(tx, aside.turn_id), aside, now)
-            if told is not None:
-                tx.execute(_ADD, _values(told))
+            self._tell_beside(tx, aside, now)
         return True, host.turn_id
+
+    def _tell_beside(self, tx: Connection, aside: Message, now: datetime) -> None:
+        this, before = machine.beside(aside, now)
+        told = machine.accept(_row(tx, before.turn_id) or _row(tx, this.turn_id), this, now)
+        if told is not None:
+            tx.execute(_ADD, _values(told))
 
     def _waiting(self, tx: Connection, lane: str) -> list[Row]:
         """As many of the newest that nobody has begun as are needed to decide."""

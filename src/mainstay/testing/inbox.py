@@ -88,8 +88,8 @@ class InboxInMemory:
             self._save(host)
             self._on_joined(message, host.turn_id)
             if aside is not None:
-                aside = machine.beside(aside, host)
-                told = machine.accept(known.get(aside.turn_id), aside, now)
+                this, before = machine.beside(aside, now)
+                told = machine.accept(known.get(before.turn_id) or known.get(this.turn_id), this, now)
                 if told is not None:
                     self._save(told)
         self.changed.set()
