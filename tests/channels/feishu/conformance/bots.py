@@ -131,15 +131,19 @@ class Bot:
         return [self.platform.origin, APP.app_id, APP.app_secret]
 
 
-def _ours() -> tuple[list[str], dict[str, str], bool]:
+Program = tuple[list[str], dict[str, str], bool]
+"""Its command, what is added to its environment, and whether it forks a bot for each line of arguments."""
+
+
+def _ours() -> Program:
     return [sys.executable, str(_HERE / "our_bot.py")], {}, False
 
 
-def _lark() -> tuple[list[str], dict[str, str], bool]:
+def _lark() -> Program:
     return [sys.executable, str(_HERE / "lark_bot.py")], {}, True
 
 
-def _node() -> tuple[list[str], dict[str, str], bool]:
+def _node() -> Program:
     node, modules = node_modules(_NODE_SDK)
     return [node, str(_HERE / "node_bot.js")], {"NODE_PATH": str(modules)}, False
 
@@ -148,9 +152,9 @@ BOTS = {"ours": _ours, "lark-oapi": _lark, "node-sdk": _node}
 
 
 @asynccontextmanager
-async def bot(kind: str, platform: Connected) -> AsyncIterator[Bot]:
-    """A bot of that kind; it begins with the first `Bot.restore`."""
-    command, environment, forks = BOTS[kind]()
+async def bot(program: Program, platform: Connected) -> AsyncIterator[Bot]:
+    """A bot of that program; it begins with the first `Bot.restore`."""
+    command, environment, forks = program
     async with asyncio.TaskGroup() as tasks:
         made = Bot(platform, tasks, command, environment, forks)
         try:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.channels.feishu.conformance.bots import BOTS, Bot, bot
+from tests.channels.feishu.conformance.bots import BOTS, Bot, Program, bot
 from tests.sandbox.feishu.conftest import APP
 from tests.sandbox.feishu.connected import platform
 
@@ -33,12 +33,18 @@ def kept_by_all(*, lark: str = "", node: str = "") -> pytest.MarkDecorator:
         )
         for kind in BOTS
     ]
-    return pytest.mark.parametrize("running", kinds, indirect=True, scope="module")
+    return pytest.mark.parametrize("program", kinds, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
-async def running(request: pytest.FixtureRequest) -> AsyncIterator[Bot]:
-    async with platform() as connected, bot(request.param, connected) as made:
+def program(request: pytest.FixtureRequest) -> Program:
+    """Of the bot; where it is not installed the tests are skipped."""
+    return BOTS[request.param]()
+
+
+@pytest.fixture(scope="module")
+async def running(program: Program) -> AsyncIterator[Bot]:
+    async with platform() as connected, bot(program, connected) as made:
         yield made
 
 
