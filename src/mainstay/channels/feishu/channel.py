@@ -150,7 +150,7 @@ class FeishuChannel:
         self._courier = Courier(settings, self._client, self._outbox, bus=bus, clock=clock)
         self._writers = Writers(self._broke)
         self._courtesies = Courtesies(settings, self._courier, suggest, broke=self._broke)
-        self._leftovers = Leftovers(outbox=self._outbox, courier=self._courier, bus=bus, has_ended=has_ended)
+        self._leftovers = Leftovers(name, outbox=self._outbox, courier=self._courier, bus=bus, has_ended=has_ended)
         self._pump = Pump(
             name,
             settings,

@@ -30,12 +30,20 @@ class Leftovers:
     """Closes what is left of one channel's cards, until it is cancelled.
 
     Args:
+        name: of the channel.
         has_ended: whether nobody works on the turn of this id, nor will; raises StorageUnavailable.
     """
 
     def __init__(
-        self, *, outbox: Outbox, courier: Courier, bus: Bus, has_ended: Callable[[str], Awaitable[bool]]
+        self,
+        name: str,
+        *,
+        outbox: Outbox,
+        courier: Courier,
+        bus: Bus,
+        has_ended: Callable[[str], Awaitable[bool]],
     ) -> None:
+        self._name = name
         self._outbox = outbox
         self._courier = courier
         self._bus = bus
@@ -51,7 +59,9 @@ class Leftovers:
                 for turn_id in await self._outbox.turns_with_cards_left():
                     await self._look(turn_id)
             except StorageUnavailable as error:
-                self._bus.emit(ErrorSeen(category=Category.DATABASE, message=str(error), where="feishu.cards"))
+                self._bus.emit(
+                    ErrorSeen(category=Category.DATABASE, message=str(error), where=f"{self._name}.cards")
+                )
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await self._wake.wait()

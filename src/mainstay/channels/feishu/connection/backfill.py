@@ -250,7 +250,10 @@ class Backfill:
             _log.error("a message of a history could not be taken", exc_info=error)
             self._bus.emit(
                 ErrorSeen(
-                    category=Category.INTERNAL, message=type(error).__name__, where="feishu.backfill", logged=True
+                    category=Category.INTERNAL,
+                    message=type(error).__name__,
+                    where=f"{self._name}.backfill",
+                    logged=True,
                 )
             )
             return False
