@@ -34,7 +34,7 @@ ANSWERS = 40
 AT_ONCE = 8
 _HERE = Path(__file__).resolve().parents[1]
 _READY_S = 60.0
-_SETTLED_S = 60.0
+_SETTLED_S = 120.0
 _UNLIMITED = {"api_per_s": 100_000, "api_per_min": 1_000_000, "chat_per_s": 1000}
 
 CONFIGURATION = """
@@ -46,7 +46,6 @@ mode = "subscription"
 domain = "{feishu_url}"
 app_id = "{app_id}"
 app_secret = "{app_secret}"
-calls_per_second = 50
 """
 RESPONDER = """
 from bench.bots.script import ECHO, TEXT, is_streamed, pieces
@@ -113,6 +112,8 @@ def tables(*, quick: bool = False) -> Iterator[Matrix]:
             "its frame to ours; each is answered by a line of text, too. Answered: those with their one outcome,",
             "when nothing moved any more.",
             f"Streamed: {ANSWERS} answers, {AT_ONCE} at once, {len(TEXT)} characters each, 4 of them each 10 ms.",
+            "Mainstay keeps to what the live platform allows (15 calls/s of each API), the others call as",
+            "fast as they can; this platform takes it all.",
             "Mainstay stores every message and every outcome on the disk before it says so; the others keep",
             "them in memory. Exact: the card says the text in the end.",
             f"Load average at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",

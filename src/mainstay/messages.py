@@ -12,10 +12,11 @@ conversation whose messages are answered one at a time, in order.
 import json
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from mainstay.errors import Category
@@ -52,6 +53,7 @@ __all__ = [
 _TURNS = uuid.UUID("6d61696e-7374-4179-8000-7475726e7300")  # "mainstay turns": the namespace of turn ids
 
 
+@lru_cache(4096)
 def turn_id_of(channel: str, bot_id: str, kind: str, external_id: str) -> str:
     """The id of the one turn that this message can ever have: UUIDv5 of its inbox key."""
     return str(uuid.uuid5(_TURNS, json.dumps([channel, bot_id, kind, external_id])))
@@ -174,7 +176,8 @@ class Message:
 
     def to_json(self) -> str:
         """The form that is stored; `from_json` reads it back."""
-        return json.dumps(asdict(self) | {"sent_at": self.sent_at.timestamp()}, ensure_ascii=False)
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return json.dumps(plain | {"sent_at": self.sent_at.timestamp()}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Message":
