@@ -121,6 +121,8 @@ class Supervisor:
         self._said_early: deque[tuple[int, Mapping[str, str]]] = deque(maxlen=_EARLY)
         self._turns: dict[str, asyncio.Lock] = {}
         self._time, self._moved = asyncio.Event(), asyncio.Event()
+        self.has_taken_over = asyncio.Event()
+        """Set once it is known of each instance whether it is to run."""
         self._wanted_at_end: tuple[str, ...] = ()
         self._tasks = asyncio.TaskGroup()
         self._channels = Channels(keeper, self._said_ready)
@@ -209,6 +211,7 @@ class Supervisor:
             async with self._tasks as tasks:
                 tasks.create_task(self._keeper.stay())
                 await self._take_over()
+                self.has_taken_over.set()
                 tasks.create_task(self._hear_of_ends())
                 tasks.create_task(self._keep_time())
                 tasks.create_task(self._keep_order())

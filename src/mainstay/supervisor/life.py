@@ -125,6 +125,7 @@ async def supervise(
             lifecycle.write("daemon", pid=os.getpid(), keeper=keeper.pid, code=code.decode())
             if started or (boot and kept is None):
                 await verbs.handle({"do": "start", "wait": False})
+            await supervisor.has_taken_over.wait()
             notifier.say("READY=1", f"MAINPID={os.getpid()}")
             if handed is not None:
                 lifecycle.write("updated", **await report(handed, failed, keeper, code))

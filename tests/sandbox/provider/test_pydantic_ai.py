@@ -52,7 +52,8 @@ async def test_tools_run_once_and_their_results_are_in_the_answer(
 
     text = 'use add with {"a": 20, "b": 22} and weather with {"city": "巴黎"}, then add {"a": 1, "b": 1}'
     answer = await run(agent, text, stream=stream)
-    assert ran == [(20, 22), "巴黎", (1, 1)]
+    assert ran[2:] == [(1, 1)]
+    assert set(ran[:2]) == {(20, 22), "巴黎"}  # each in a thread of its own
     assert "工具 add 返回：42" in answer
     assert "工具 weather 返回：sunny in 巴黎" in answer
     assert provider.record.total == 3
