@@ -47,10 +47,10 @@ run: $(BOT) ## start the service with its sandbox, supervised, in the foreground
 	@exec $(BIN)/mainstay run
 
 .PHONY: test
-# Four workers, also on two cores: tests from outside mostly wait for other processes. What is compiled is kept, whatever
+# Three workers, also on two cores: tests from outside mostly wait for other processes. What is compiled is kept, whatever
 # the environment says: each worker, and each of hundreds of processes, reads all of it.
 test: $(DEV) ## run the tests (a few minutes)
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: check
 check: $(DEV) ## lint, types, import contracts, spelling, generated references

@@ -99,6 +99,7 @@ def test_a_readiness_that_fails_is_shown_and_is_no_restart(web: Web) -> None:
     kill(web.home.daemon())
     web.home.run("start", "--no-wait")
     web.until("unhealthy", "readiness: HTTP status 503")
+    web.home.until(lambda now: now["web:0"]["probes"][0]["passes"] is False)  # asked by the new daemon, too
     described = web.home.run("describe", "web").stdout
     assert re.search(r"^ +readiness +fails since", described, re.MULTILINE)
     web.says("readiness", 200)
