@@ -32,6 +32,7 @@ _OPEN = inbox.c.closed_at.is_(None)
 
 # Made once: for those of every message, making them takes longer than the database does.
 _KNOWN = select(*_ROW).where(inbox.c.turn_id == bindparam("turn_id"))
+_THESE = select(*_ROW).where(inbox.c.turn_id.in_(bindparam("turn_ids", expanding=True))).order_by(inbox.c.seq)
 _NEWEST = (
     select(*_ROW)
     .where(inbox.c.lane == bindparam("lane"), _OPEN, inbox.c.state == State.QUEUED, inbox.c.attempt == 0)
@@ -44,6 +45,7 @@ _HEADS = (
     .order_by(inbox.c.seq)
 )
 _ADD = insert(inbox)
+_CHANGE = update(inbox).where(inbox.c.turn_id == bindparam("this"))
 
 
 def _ignore(_: object, __: str) -> None:
@@ -310,7 +312,7 @@ def _row(tx: Connection, turn_id: str) -> Row | None:
 def _rows(tx: Connection, turn_ids: Sequence[str]) -> list[Row]:
     if not turn_ids:
         return []
-    return _read(tx, select(*_ROW).where(inbox.c.turn_id.in_(turn_ids)).order_by(inbox.c.seq))
+    return _read(tx, _THESE, turn_ids=list(turn_ids))
 
 
 def _read(tx: Connection, rows: Select[*tuple[object, ...]], **given: object) -> list[Row]:
@@ -330,4 +332,4 @@ def _save(tx: Connection, before: Row | None, after: Row) -> None:
     assert before is not None
     changed = {name: value for name, value in _values(after).items() if value != getattr(before, name)}
     if changed:
-        tx.execute(update(inbox).where(inbox.c.turn_id == after.turn_id).values(changed))
+        tx.execute(_CHANGE, {"this": after.turn_id, **changed})

@@ -8,7 +8,18 @@ for byte.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, LargeBinary, Select, Table, cast, delete, func, insert, select
+from sqlalchemy import (
+    Connection,
+    LargeBinary,
+    Select,
+    Table,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+)
 
 from mainstay.clock import Clock
 from mainstay.memory import machine
@@ -19,6 +30,14 @@ from mainstay.storage.sqlite import Storage
 
 __all__ = ["Memory", "StoredNotebook"]
 
+_NEWEST = (
+    select(exchanges)
+    .where(exchanges.c.lane == bindparam("lane"))
+    .order_by(exchanges.c.seq.desc())
+    .limit(bindparam("most"))
+)
+_KNOWN = select(exchanges.c.seq).where(exchanges.c.turn_id == bindparam("turn_id"))
+_ADD = insert(exchanges)
 _PRUNED_AT_ONCE = 200  # rows of one transaction: a message must not wait for a clean-up
 
 
@@ -33,15 +52,9 @@ class Memory:
 
     async def history(self, lane: str) -> tuple[Exchange, ...]:
         """The conversation so far, oldest first, within the limits of the settings."""
-        newest = (
-            select(exchanges)
-            .where(exchanges.c.lane == lane)
-            .order_by(exchanges.c.seq.desc())
-            .limit(self._settings.history)
-        )
 
         def work(tx: Connection) -> tuple[Exchange, ...]:
-            rows = tx.execute(newest)
+            rows = tx.execute(_NEWEST, {"lane": lane, "most": self._settings.history})
             return machine.recall(
                 (
                     Exchange(
@@ -60,25 +73,23 @@ class Memory:
 
     async def remembers(self, turn_id: str) -> bool:
         """Whether this turn was answered, as far as that is not forgotten."""
-        known = select(exchanges.c.seq).where(exchanges.c.turn_id == turn_id)
-        return await self._storage.read(lambda tx: tx.scalar(known) is not None)
+        return await self._storage.read(lambda tx: tx.scalar(_KNOWN, {"turn_id": turn_id}) is not None)
 
     def append(self, tx: Connection, lane: str, exchange: Exchange) -> None:
         """Remember an exchange, in the transaction that finishes its turn; a turn that is known changes nothing."""
-        if tx.scalar(select(exchanges.c.seq).where(exchanges.c.turn_id == exchange.turn_id)) is not None:
+        if tx.scalar(_KNOWN, {"turn_id": exchange.turn_id}) is not None:
             return
         kept = machine.admit(exchange, self._settings)
-        tx.execute(
-            insert(exchanges).values(
-                turn_id=kept.turn_id,
-                lane=lane,
-                user_text=kept.user_text,
-                answer_text=kept.answer_text,
-                record=kept.record,
-                size_bytes=machine.size_of(kept),
-                at=kept.at,
-            )
-        )
+        values = {
+            "turn_id": kept.turn_id,
+            "lane": lane,
+            "user_text": kept.user_text,
+            "answer_text": kept.answer_text,
+            "record": kept.record,
+            "size_bytes": machine.size_of(kept),
+            "at": kept.at,
+        }
+        tx.execute(_ADD, values)
 
     async def notebook(self, person: str) -> "StoredNotebook":
         """What is remembered about a person."""

@@ -7,7 +7,7 @@ platform may tell it before the message itself. In a group most of what is taken
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from mainstay.clock import Clock
@@ -18,6 +18,8 @@ from mainstay.turns.tables import turn_recalls
 
 __all__ = ["Recalls", "all_recalled", "recalled_of"]
 
+_OF_THESE = select(turn_recalls.c.turn_id).where(turn_recalls.c.turn_id.in_(bindparam("these", expanding=True)))
+
 
 def recalled_of(tx: Connection, message: Message) -> frozenset[str]:
     """Which of the messages that are answered here were taken back, by the platform's id.
@@ -25,8 +27,7 @@ def recalled_of(tx: Connection, message: Message) -> frozenset[str]:
     What a press has asked for can be ended by itself; the message that it refers to stays what it is.
     """
     turns = {message.turn_id_of(external_id): external_id for external_id, _ in said_in(message)}
-    asked = turn_recalls.c.turn_id.in_([*turns, message.turn_id])
-    found = set(tx.scalars(select(turn_recalls.c.turn_id).where(asked)))
+    found = set(tx.scalars(_OF_THESE, {"these": [*turns, message.turn_id]}))
     if message.kind == "callback" and message.turn_id in found:
         return frozenset(turns.values())
     return frozenset(turns[turn_id] for turn_id in found if turn_id in turns)

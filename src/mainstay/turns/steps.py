@@ -10,7 +10,7 @@ the turn that tries it again. So a tool with effects that has run is not run onc
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mainstay.clock import Clock
@@ -21,6 +21,10 @@ from mainstay.storage.sqlite import Storage
 from mainstay.turns.tables import turn_steps
 
 __all__ = ["StoredSteps", "prune_steps", "settle_steps"]
+
+_OWN = turn_steps.c.turn_id == bindparam("this")
+_STEPS = select(turn_steps).where(_OWN).order_by(turn_steps.c.position)
+_DROP, _KEEP = delete(turn_steps).where(_OWN), update(turn_steps).where(_OWN)
 
 
 class StoredSteps:
@@ -96,7 +100,7 @@ class StoredSteps:
 
 
 def _read(tx: Connection, turn_id: str) -> tuple[Step, ...]:
-    rows = tx.execute(select(turn_steps).where(turn_steps.c.turn_id == turn_id).order_by(turn_steps.c.position))
+    rows = tx.execute(_STEPS, {"this": turn_id})
     return tuple(
         Step(
             step_id=row.step_id,
@@ -128,11 +132,10 @@ def settle_steps(tx: Connection, message: Message, *, keep_from: datetime | None
     """
     if message.retry_of:  # it may have come to its outcome without being begun
         _take_over(tx, message)
-    own = turn_steps.c.turn_id == message.turn_id
     if keep_from is None:
-        tx.execute(delete(turn_steps).where(own))
+        tx.execute(_DROP, {"this": message.turn_id})
     else:
-        tx.execute(update(turn_steps).where(own).values(kept_at=keep_from))
+        tx.execute(_KEEP, {"this": message.turn_id, "kept_at": keep_from})
 
 
 async def prune_steps(storage: Storage, before: datetime) -> int:

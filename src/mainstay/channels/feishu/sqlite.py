@@ -15,8 +15,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    Select,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -38,6 +38,17 @@ _PARTS = UUID("6d61696e-7374-4179-8000-706172747300")  # "mainstay parts": the n
 
 _turn = case((cards.c.part_of == "", cards.c.turn_id), else_=cards.c.part_of)
 """The turn that a card belongs to."""
+
+_CARD = select(cards).where(cards.c.turn_id == bindparam("key"))
+_CARDS = (
+    select(cards)
+    .where(or_(cards.c.turn_id == bindparam("turn_id"), cards.c.part_of == bindparam("turn_id")))
+    .order_by(cards.c.part)
+)
+_THIS_CARD = update(cards).where(cards.c.turn_id == bindparam("key"), cards.c.card_id == bindparam("this"))
+_ADD_CARD, _ADD_OUTCOME = insert(cards), insert(outbox)
+_OUTCOME = select(outbox).where(outbox.c.turn_id == bindparam("turn_id"), outbox.c.channel == bindparam("channel"))
+_ENDED = select(outbox.c.seq).where(outbox.c.turn_id == bindparam("turn_id"))
 
 Standing = Literal["free", "held_up", "ended"]
 """``held_up``: an earlier outcome of the lane is not shown yet. ``ended``: the turn has its outcome already."""
@@ -73,7 +84,7 @@ class Outbox(Lanes[Delivery]):
             if known is None:
                 values = {"turn_id": key, "channel": self._channel, "card_id": card_id, "message_id": ""}
                 parts = {"part_of": turn_id if part else "", "part": part}
-                tx.execute(insert(cards).values(**values, **parts, created_at=now))
+                tx.execute(_ADD_CARD, {**values, **parts, "created_at": now})
                 return Card(turn_id=turn_id, card_id=card_id, message_id="", created_at=now, key=key, part=part)
             if known.card_id:
                 return known
@@ -84,10 +95,10 @@ class Outbox(Lanes[Delivery]):
 
     async def retire_card(self, card: Card) -> None:
         """It can not be written any more: another one is made in its place, and shown by another message."""
-        this = cards.c.turn_id == card.key, cards.c.card_id == card.card_id
+        this = {"key": card.key, "this": card.card_id}
         values = {"card_id": "", "message_id": "", "generation": card.generation + 1}
-        statement = update(cards).where(*this).values(**values, retired=card.message_id or card.retired)
-        await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+        retired = {**values, "retired": card.message_id or card.retired}
+        await self._storage.write(lambda tx: tx.execute(_THIS_CARD, {**this, **retired}).rowcount)
 
     async def taken_back(self, card: Card) -> None:
         """Nobody sees the message any more that showed the card before this one."""
@@ -101,9 +112,8 @@ class Outbox(Lanes[Delivery]):
 
     async def card_sent(self, card: Card, message_id: str) -> None:
         """Remember the message that shows the card."""
-        this = cards.c.turn_id == card.key, cards.c.card_id == card.card_id
-        statement = update(cards).where(*this).values(message_id=message_id)
-        await self._storage.write(lambda tx: tx.execute(statement).rowcount)
+        this = {"key": card.key, "this": card.card_id}
+        await self._storage.write(lambda tx: tx.execute(_THIS_CARD, {**this, "message_id": message_id}).rowcount)
 
     async def turns_with_cards_left(self) -> list[str]:
         """The turns, oldest first, whose cards no outcome has closed, and none will that is there already."""
@@ -137,34 +147,33 @@ class Outbox(Lanes[Delivery]):
     ) -> None:
         """Insert an outcome in the caller's transaction, leased to this process, which is about to show it."""
         now = self._clock.now()
-        tx.execute(
-            insert(outbox).values(
-                turn_id=turn_id,
-                channel=self._channel,
-                lane=message.lane,
-                attempt=attempt,
-                message=message.to_json(),
-                outcome=final.outcome.value,
-                text=well_formed(final.text),
-                notice=well_formed(final.notice),
-                state=self.waiting,
-                via=(Via.TEXT if message.notice else Via.CARD).value,
-                apologise=False,
-                tries=0,
-                error="",
-                created_at=now,
-                due_at=self._leased_until(),
-                offer=(Offer.MADE if final.offers_retry else Offer.NONE).value,
-                footer=well_formed(footer),
-                suggestions=json.dumps(suggestions),
-            )
-        )
+        values = {
+            "turn_id": turn_id,
+            "channel": self._channel,
+            "lane": message.lane,
+            "attempt": attempt,
+            "message": message.to_json(),
+            "outcome": final.outcome.value,
+            "text": well_formed(final.text),
+            "notice": well_formed(final.notice),
+            "state": self.waiting,
+            "via": (Via.TEXT if message.notice else Via.CARD).value,
+            "apologise": False,
+            "tries": 0,
+            "error": "",
+            "created_at": now,
+            "due_at": self._leased_until(),
+            "offer": (Offer.MADE if final.offers_retry else Offer.NONE).value,
+            "footer": well_formed(footer),
+            "suggestions": json.dumps(suggestions),
+        }
+        tx.execute(_ADD_OUTCOME, values)
 
     async def offered(self, turn_id: str) -> Offered | None:
         """What this channel has stored about a turn's outcome; None if there is nothing (any more) to be read."""
 
         def work(tx: Connection) -> Offered | None:
-            row = tx.execute(self._outcome_of(turn_id)).one_or_none()
+            row = self._outcome_of(tx, turn_id)
             if row is None:
                 return None
             return Offered(
@@ -188,7 +197,7 @@ class Outbox(Lanes[Delivery]):
         """
 
         def work(tx: Connection) -> Delivery | None:
-            row = tx.execute(self._outcome_of(turn_id)).one_or_none()
+            row = self._outcome_of(tx, turn_id)
             if row is None or row.offer not in (Offer.MADE, Offer.TAKEN):
                 return None
             taken = {"offer": Offer.TAKEN.value, "tries": row.tries + 1}
@@ -207,7 +216,7 @@ class Outbox(Lanes[Delivery]):
         """Have these offered under an answer; what is returned is to be written as `take_offer` has it."""
 
         def work(tx: Connection) -> Delivery | None:
-            row = tx.execute(self._outcome_of(turn_id)).one_or_none()
+            row = self._outcome_of(tx, turn_id)
             if row is None:
                 return None
             values = {"suggestions": json.dumps(suggestions), "tries": row.tries + 1}
@@ -216,8 +225,8 @@ class Outbox(Lanes[Delivery]):
 
         return await self._storage.write(work)
 
-    def _outcome_of(self, turn_id: str) -> Select[*tuple[Any, ...]]:
-        return select(outbox).where(outbox.c.turn_id == turn_id, outbox.c.channel == self._channel)
+    def _outcome_of(self, tx: Connection, turn_id: str) -> Row[Any] | None:
+        return tx.execute(_OUTCOME, {"turn_id": turn_id, "channel": self._channel}).one_or_none()
 
     async def make_due(self) -> None:
         """Whatever an earlier process left, whenever it meant to go on: now."""
@@ -235,13 +244,11 @@ class Outbox(Lanes[Delivery]):
 
     async def standing(self, lane: str, turn_id: str) -> Standing:
         """Whether a card of this turn may appear or be streamed to."""
-        ended = select(outbox.c.seq).where(outbox.c.turn_id == turn_id)
-        ahead = select(outbox.c.seq).where(self._waiting(), outbox.c.lane == lane).limit(1)
 
         def work(tx: Connection) -> Standing:
-            if tx.execute(ended).first() is not None:
+            if tx.execute(_ENDED, {"turn_id": turn_id}).first() is not None:
                 return "ended"
-            return "free" if tx.execute(ahead).first() is None else "held_up"
+            return "free" if tx.execute(self._ahead, {"lane": lane}).first() is None else "held_up"
 
         return await self._storage.read(work)
 
@@ -269,13 +276,12 @@ def _key(turn_id: str, part: int) -> str:
 
 
 def _card(tx: Connection, key: str) -> Card | None:
-    row = tx.execute(select(cards).where(cards.c.turn_id == key)).one_or_none()
+    row = tx.execute(_CARD, {"key": key}).one_or_none()
     return _read_card(row) if row is not None else None
 
 
 def _cards(tx: Connection, turn_id: str) -> list[Card]:
-    of_turn = or_(cards.c.turn_id == turn_id, cards.c.part_of == turn_id)
-    return [_read_card(row) for row in tx.execute(select(cards).where(of_turn).order_by(cards.c.part))]
+    return [_read_card(row) for row in tx.execute(_CARDS, {"turn_id": turn_id})]
 
 
 def _read_card(row: Row[Any]) -> Card:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -73,6 +74,22 @@ class Lanes(ABC, Generic[Read]):
         self._clock = clock
         self._lease_s = lease_s
         self._on_buried = on_buried
+        # Made once: to put them together takes longer than to run them.
+        columns, waiting, oldest = self.table.c, self._waiting(), self._oldest_of_lane()
+        self._count = select(func.count(), func.count().filter(columns.tries > 1)).where(waiting)
+        self._first_due = select(func.min(columns.due_at)).where(waiting, oldest)
+        due = or_(columns.due_at <= bindparam("now"), columns.turn_id.in_(bindparam("now_due", expanding=True)))
+        free = columns.seq.not_in(bindparam("busy", expanding=True))
+        self._next = (
+            select(self.table).where(waiting, oldest, due, free).order_by(columns.seq).limit(bindparam("most"))
+        )
+        self._lease = (
+            update(self.table)
+            .where(columns.seq.in_(bindparam("taken", expanding=True)))
+            .values(tries=columns.tries + 1, due_at=bindparam("until"))
+        )
+        self._ahead = select(columns.seq).where(waiting, columns.lane == bindparam("lane")).limit(1)
+        self._this = update(self.table).where(columns.seq == bindparam("this"), waiting)
 
     @abstractmethod
     def _read(self, row: Row[Any]) -> Read:
@@ -80,14 +97,11 @@ class Lanes(ABC, Generic[Read]):
 
     async def backlog(self) -> Backlog:
         """What waits to be shown."""
-        columns = self.table.c
-        count = select(func.count(), func.count().filter(columns.tries > 1)).where(self._waiting())
-        first = select(func.min(columns.due_at)).where(self._waiting(), self._oldest_of_lane())
         now = self._clock.now()
 
         def work(tx: Connection) -> Backlog:
-            pending, retrying = tx.execute(count).one()
-            due_at: datetime | None = tx.execute(first).scalar_one()
+            pending, retrying = tx.execute(self._count).one()
+            due_at: datetime | None = tx.execute(self._first_due).scalar_one()
             next_due_s = max(0.0, (due_at - now).total_seconds()) if due_at else None
             return Backlog(pending=pending, retrying=retrying, next_due_s=next_due_s)
 
@@ -101,22 +115,20 @@ class Lanes(ABC, Generic[Read]):
             now_due: turns whose outcome is due whatever the row says.
             busy: what this process is showing already.
         """
-        table, columns, now = self.table, self.table.c, self._clock.now()
-        due = or_(columns.due_at <= now, columns.turn_id.in_(now_due))
-        oldest = select(table).where(self._waiting(), self._oldest_of_lane(), due, columns.seq.not_in(busy))
+        now = self._clock.now()
+        wanted = {"now": now, "now_due": list(now_due), "busy": list(busy), "most": limit}
 
         def work(tx: Connection) -> tuple[list[Read], dict[str, str]]:
             found, taken, buried = [], [], {}
-            for row in tx.execute(oldest.order_by(columns.seq).limit(limit)).all():
+            for row in tx.execute(self._next, wanted).all():
                 try:
                     found.append(self._read(row))
                     taken.append(row.seq)
                 except (ValueError, TypeError, KeyError) as error:  # else it would end every start from here on
                     buried[row.turn_id] = reason = f"not readable: {error}"
                     dead = {"state": _DEAD, "error": reason, "ended_at": now}
-                    tx.execute(update(table).where(columns.seq == row.seq).values(dead))
-            leased = {"tries": columns.tries + 1, "due_at": self._leased_until()}
-            tx.execute(update(table).where(columns.seq.in_(taken)).values(leased))
+                    tx.execute(self._this, {"this": row.seq, **dead})
+            tx.execute(self._lease, {"taken": taken, "until": self._leased_until()})
             return found, buried
 
         found, buried = await self._storage.write(work)
@@ -163,8 +175,7 @@ class Lanes(ABC, Generic[Read]):
         )
 
     async def _change(self, seq: int, **values: object) -> bool:
-        statement = update(self.table).where(self.table.c.seq == seq, self._waiting()).values(**values)
-        return await self._storage.write(lambda tx: tx.execute(statement).rowcount == 1)
+        return await self._storage.write(lambda tx: tx.execute(self._this, {"this": seq, **values}).rowcount == 1)
 
 
 def _execute(statement: Delete, tx: Connection) -> int:

@@ -6,7 +6,7 @@ An outcome is inserted in the transaction that finishes its turn: to be shown, o
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from mainstay.channels.outbox.lanes import Lanes
 from mainstay.channels.outbox.model import Body, Stored
@@ -14,6 +14,11 @@ from mainstay.channels.outbox.tables import outcomes
 from mainstay.messages import Message
 
 __all__ = ["Outcomes"]
+
+_ADD = insert(outcomes)
+_OF_TURN = select(outcomes).where(
+    outcomes.c.turn_id == bindparam("turn_id"), outcomes.c.channel == bindparam("channel")
+)
 
 
 class Outcomes(Lanes[Stored]):
@@ -32,28 +37,26 @@ class Outcomes(Lanes[Stored]):
         whoever asks.
         """
         now = self._clock.now()
-        tx.execute(
-            insert(outcomes).values(
-                turn_id=message.turn_id,
-                channel=self._channel,
-                lane=message.lane,
-                message=message.to_json(),
-                body=_well_formed(json.dumps(body, ensure_ascii=False)),
-                state=self.waiting if waiting else self.shown,
-                tries=0,
-                error="",
-                created_at=now,
-                due_at=self._leased_until(),
-                ended_at=None if waiting else now,
-            )
-        )
+        values = {
+            "turn_id": message.turn_id,
+            "channel": self._channel,
+            "lane": message.lane,
+            "message": message.to_json(),
+            "body": _well_formed(json.dumps(body, ensure_ascii=False)),
+            "state": self.waiting if waiting else self.shown,
+            "tries": 0,
+            "error": "",
+            "created_at": now,
+            "due_at": self._leased_until(),
+            "ended_at": None if waiting else now,
+        }
+        tx.execute(_ADD, values)
 
     async def find(self, turn_id: str) -> Stored | None:
         """The outcome of a turn; None if it has none yet, or is forgotten."""
-        query = select(outcomes).where(outcomes.c.turn_id == turn_id, outcomes.c.channel == self._channel)
 
         def work(tx: Connection) -> Stored | None:
-            row = tx.execute(query).one_or_none()
+            row = tx.execute(_OF_TURN, {"turn_id": turn_id, "channel": self._channel}).one_or_none()
             return _stored(row) if row else None
 
         return await self._storage.read(work)
