@@ -20,7 +20,7 @@ from typing import Final
 
 __all__ = ["Forked", "fork"]
 
-_PRELOADED: Final = ["mainstay.testing.dying", "mainstay.sandbox.__main__", "mainstay.agents.responder"]
+_PRELOADED: Final = ["mainstay.testing.preloaded"]
 
 
 class Forked:
