@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mainstay.testing.forked import Forked, fork
+from mainstay.testing.forked import fork
 
 BARE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "COLUMNS": "100"}
 
@@ -43,7 +43,7 @@ class Project:
         )
 
     def quick(self, *typed: str, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
-        """The same, forked: a tenth of the processor time."""
+        """The same, forked."""
         with tempfile.TemporaryDirectory() as directory:
             log, errors = Path(directory, "log"), Path(directory, "errors")
             done = fork("mainstay", typed, directory=self.path, environ=self.environ(**env), log=log, errors=errors)
@@ -54,7 +54,7 @@ class Project:
 
 
 @contextmanager
-def running(project: Project, verb: str, ready: str, **env: str) -> Iterator[Forked]:
+def running(project: Project, verb: str, ready: str, **env: str) -> Iterator[None]:
     """The command, from the line that says that it is ready until the block ends."""
     log, errors = (project.path / f"{verb}.{each}" for each in ("out", "err"))
     os.mkfifo(log)
@@ -63,7 +63,7 @@ def running(project: Project, verb: str, ready: str, **env: str) -> Iterator[For
     try:
         with log.open() as lines:
             assert any(ready in line for line in lines), errors.read_text()
-            yield process
+            yield
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.join(30) == 0, errors.read_text()
