@@ -42,7 +42,7 @@ The house, from the roof to the ground; a room imports only what lies below it:
 ``checks guard settings`` to each other, what can happen, how states and settings are declared,
 ``errors units clock``    whether a call may be made, what can go wrong, what time it is,
 ``asgi alive notify``     whether a process is still there, how it tells that it is well,
-``plugin``                which code of the user's own was meant
+``plugin certificates``   which code of the user's own was meant, whose certificates are trusted
 ``testing``               the fakes that the project's own tests use, for users' tests too
 ========================  ====================================================================
 

@@ -19,6 +19,7 @@ import httpx2
 
 from mainstay.agents.warm import unpaused
 from mainstay.bus import Bus
+from mainstay.certificates import trusted
 from mainstay.channels.seam import Hearing
 from mainstay.clock import SystemClock
 from mainstay.config.model import Config, has_credentials
@@ -113,7 +114,9 @@ async def _serve(
         storage = Storage(config.storage, clock=clock, guard=database_breaker(breakers, config))
         await storage.open(heads())
         stack.push_async_callback(storage.close)
-        to_platform = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, limits=_UNLIMITED))
+        to_platform = await stack.enter_async_context(
+            httpx2.AsyncClient(verify=trusted(), trust_env=False, limits=_UNLIMITED)
+        )
         to_models = await stack.enter_async_context(model_client())
         sandbox = None
         if config.sandbox_needed:

@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,7 @@ from .conftest import BARE, Project, running
 @pytest.fixture(autouse=True)
 def _no_faults(request: pytest.FixtureRequest) -> None:
     if "service" in request.fixturenames:
-        request.getfixturevalue("service").run("fault", "clear")
+        request.getfixturevalue("service").quick("fault", "clear")
 
 
 def test_the_answer_and_who_gave_it_is_printed_as_json(service: Project) -> None:
@@ -29,11 +27,11 @@ def test_the_answer_and_who_gave_it_is_printed_as_json(service: Project) -> None
 
 
 def test_a_specialist_is_named(service: Project) -> None:
-    assert json.loads(service.run("ask", "--json", "review my OKR").stdout)["agent"] == "okr"
+    assert json.loads(service.quick("ask", "--json", "review my OKR").stdout)["agent"] == "okr"
 
 
 def test_without_a_terminal_the_answer_is_the_only_output(service: Project) -> None:
-    done = service.run("ask", "how are you")
+    done = service.quick("ask", "how are you")
     assert done.returncode == 0
     assert "how are you" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
@@ -42,26 +40,26 @@ def test_without_a_terminal_the_answer_is_the_only_output(service: Project) -> N
 
 
 def test_a_fallback_shows_as_a_hop(service: Project) -> None:
-    injected = service.run("fault", "rate-limit", "--model", "primary", "--times", "1")
+    injected = service.quick("fault", "rate-limit", "--model", "primary", "--times", "1")
     assert injected.stdout == "primary: rate-limit, the next 1 call; `mainstay fault clear` ends it\n"
-    answer = json.loads(service.run("ask", "--json", "hello").stdout)
+    answer = json.loads(service.quick("ask", "--json", "hello").stdout)
     assert answer["model"] == "fallback"
     assert answer["hops"] == [{"from": "primary", "to": "fallback", "category": "rate_limit"}]
 
 
 def test_a_failure_is_shown_and_is_code_1(service: Project) -> None:
-    service.run("fault", "auth")
+    service.quick("fault", "auth")
     listed = service.run("fault", "list")
     assert listed.stdout.split() == ["MODEL", "FAULT", "primary", "auth", "fallback", "auth"]
-    done = service.run("ask", "--json", "hello")
+    done = service.quick("ask", "--json", "hello")
     assert done.returncode == 1
     answer = json.loads(done.stdout)
     assert answer["outcome"] == "failed"
     assert answer["text"]
-    service.run("fault", "clear")
-    assert service.run("fault", "list").stdout == "no faults\n"
-    assert json.loads(service.run("fault", "list", "--json").stdout) == {"primary": [], "fallback": []}
-    assert service.run("ask", "hello").returncode == 0
+    service.quick("fault", "clear")
+    assert service.quick("fault", "list").stdout == "no faults\n"
+    assert json.loads(service.quick("fault", "list", "--json").stdout) == {"primary": [], "fallback": []}
+    assert service.quick("ask", "hello").returncode == 0
 
 
 BROKEN = """
@@ -80,12 +78,12 @@ factory = Broken
 def test_a_failure_that_may_be_tried_again_says_so_beside_the_answer(project: Project) -> None:
     (project.path / "broken.py").write_text(BROKEN)
     (project.path / "mainstay.toml").write_text('[service]\nresponder = "broken:factory"\n')
-    assert project.run("migrate").returncode == 0
+    assert project.quick("migrate").returncode == 0
     with running(project, "serve", ready="is ready"):
-        done = project.run("ask", "hello")
+        done = project.quick("ask", "hello")
         assert done.returncode == 1
         assert done.stderr.endswith(" s; the card offers another try\n")
-        assert list(json.loads(project.run("ask", "--json", "hello").stdout)) == [
+        assert list(json.loads(project.quick("ask", "--json", "hello").stdout)) == [
             "outcome",
             "text",
             "agent",
@@ -96,47 +94,40 @@ def test_a_failure_that_may_be_tried_again_says_so_beside_the_answer(project: Pr
 
 
 def test_an_answer_that_does_not_come_in_time_is_code_1(service: Project) -> None:
-    service.run("fault", "hang", "--for", "20s")
-    done = service.run("ask", "--json", "--timeout", "1s", "--chat", "oc_" + "b" * 32, "hello")
+    service.quick("fault", "hang", "--for", "20s")
+    done = service.quick("ask", "--json", "--timeout", "1s", "--chat", "oc_" + "b" * 32, "hello")
     assert done.returncode == 1
     assert "no outcome within 1s" in done.stderr
     assert json.loads(done.stdout)["outcome"] == "failed"
 
 
 def test_people_and_chats_are_told_apart(service: Project) -> None:
-    service.run("ask", "--as", "ou_anna", "remember the blue door")
-    answer = json.loads(service.run("ask", "--json", "--as", "ou_ben", "what did I say?").stdout)
+    service.quick("ask", "--as", "ou_anna", "remember the blue door")
+    answer = json.loads(service.quick("ask", "--json", "--as", "ou_ben", "what did I say?").stdout)
     assert "blue door" not in answer["text"]
 
 
 def test_no_time_at_all_is_a_mistake_and_not_the_usual_time(project: Project) -> None:
-    done = project.run("ask", "--timeout", "0s", "hello")
+    done = project.quick("ask", "--timeout", "0s", "hello")
     assert (done.returncode, done.stderr) == (2, "mainstay: ask: --timeout must be more than 0\n")
 
 
 def test_without_a_sandbox_it_is_code_3(project: Project) -> None:
-    done = project.run("ask", "hello")
+    done = project.quick("ask", "hello")
     assert done.returncode == 3
     assert done.stderr.startswith("mainstay: no sandbox runs for ")
-    assert project.run("fault", "list").returncode == 3
+    assert project.quick("fault", "list").returncode == 3
 
 
 def test_a_sandbox_without_a_service_is_code_3(project: Project) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "mainstay", "sandbox"], cwd=project.path, env=BARE, stdout=subprocess.DEVNULL
-    ) as sandbox:
+    command = [sys.executable, "-m", "mainstay", "sandbox"]
+    with subprocess.Popen(command, cwd=project.path, env=BARE, stdout=subprocess.PIPE, text=True) as sandbox:
+        assert sandbox.stdout is not None
         try:
-            _wait_for(project.path / ".mainstay" / "sandbox.json")
-            done = project.run("ask", "hello")
+            assert any("sandbox ready" in line for line in sandbox.stdout)
+            done = project.quick("ask", "hello")
             assert done.returncode == 3
             assert done.stderr.startswith("mainstay: the sandbox runs, but no service listens to it")
         finally:
             sandbox.terminate()
         assert sandbox.wait(20) == 0
-
-
-def _wait_for(path: Path) -> None:
-    give_up_at = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)

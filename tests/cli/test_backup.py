@@ -82,10 +82,10 @@ def test_a_restore_says_what_it_did(made: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_nothing_is_restored_under_a_service_that_was_started_by_hand(project: Project) -> None:
-    assert project.run("migrate").returncode == 0
+    assert project.quick("migrate").returncode == 0
     with running(project, "serve", ready="is ready"):
         assert project.run("backup", "b.db").returncode == 0
-        refused = project.run("restore", "b.db")
+        refused = project.quick("restore", "b.db")
         assert refused.returncode == 1
         assert "it is in use by process" in refused.stderr
     assert project.run("restore", "b.db").returncode == 0
@@ -98,11 +98,11 @@ def test_nothing_is_restored_between_two_starts_of_a_service_that_is_kept_runnin
     (project.path / "mainstay.toml").write_text(configuration)
     try:
         project.run("start")
-        assert project.run("backup", "b.db").returncode == 0
-        refused = project.run("restore", "b.db")
+        assert project.quick("backup", "b.db").returncode == 0
+        refused = project.quick("restore", "b.db")
         assert refused.returncode == 1
         assert "the service is kept running (bot:0): run `mainstay stop bot` first" in refused.stderr
         assert project.run("stop").returncode == 0
-        assert project.run("restore", "b.db").returncode == 0
+        assert project.quick("restore", "b.db").returncode == 0
     finally:
         project.run("kill")

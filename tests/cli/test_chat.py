@@ -22,7 +22,7 @@ from .conftest import BARE, Project
 @pytest.fixture(autouse=True)
 def _no_faults(request: pytest.FixtureRequest) -> None:
     if "service" in request.fixturenames:
-        request.getfixturevalue("service").run("fault", "clear")
+        request.getfixturevalue("service").quick("fault", "clear")
 
 
 @pytest.fixture
@@ -92,28 +92,28 @@ def test_whoever_reads_only_the_beginning_is_told_nothing_more(service: Project)
 
 
 def test_a_conversation_goes_on_where_it_was_and_others_are_not_in_it(service: Project) -> None:
-    assert service.run("chat", "-c", "one", "a plum").returncode == 0
-    assert "a plum" in service.run("chat", "-c", "one", "and?").stdout
-    assert "a plum" not in service.run("chat", "-c", "two", "and?").stdout
+    assert service.quick("chat", "-c", "one", "a plum").returncode == 0
+    assert "a plum" in service.quick("chat", "-c", "one", "and?").stdout
+    assert "a plum" not in service.quick("chat", "-c", "two", "and?").stdout
 
 
 def test_a_failure_is_shown_and_is_code_1(service: Project) -> None:
-    service.run("fault", "auth")
-    done = service.run("chat", "--json", "hello")
+    service.quick("fault", "auth")
+    done = service.quick("chat", "--json", "hello")
     assert done.returncode == 1
     outcome = json.loads(done.stdout)
     assert (outcome["outcome"], bool(outcome["notice"])) == ("failed", True)
 
 
 def test_without_a_service_it_says_what_to_start_and_is_code_3(project: Project) -> None:
-    done = project.run("chat", "hello")
+    done = project.quick("chat", "hello")
     assert done.returncode == 3
     assert done.stderr.startswith("mainstay: no service has run for ")
     (project.path / ".mainstay").mkdir(mode=0o700)
     tokens = project.path / ".mainstay" / "tokens.json"
     tokens.touch(mode=0o600)
     tokens.write_text(json.dumps({"viewer": "v" * 40, "operator": "o" * 40}))
-    done = project.run("chat", "hello")
+    done = project.quick("chat", "hello")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("mainstay: no service runs at http://127.0.0.1:")
     assert done.stderr.count("\n") == 1
@@ -124,7 +124,7 @@ def test_the_token_of_another_directory_is_told(service: Project, project: Proje
     home.mkdir(mode=0o700)
     (home / "tokens.json").touch(mode=0o600)
     (home / "tokens.json").write_text(json.dumps({"viewer": "v" * 40, "operator": "o" * 40}))
-    done = project.run("chat", "hello", PORT=str(service.port))
+    done = project.quick("chat", "hello", PORT=str(service.port))
     assert done.returncode == 2
     assert "does the service there belong to another directory?" in done.stderr
 
@@ -148,13 +148,13 @@ def test_several_lines_that_are_pasted_are_one_message(terminal: Terminal) -> No
 
 
 def test_ctrl_c_takes_back_the_answer_and_not_the_conversation(service: Project, terminal: Terminal) -> None:
-    service.run("fault", "hang")
+    service.quick("fault", "hang")
     terminal.sees(">")
     terminal.press("hello\n")
     terminal.sees("…")
     terminal.process.send_signal(signal.SIGINT)
     terminal.sees("taken back in")
-    service.run("fault", "clear")
+    service.quick("fault", "clear")
     terminal.press("again\n")
     terminal.sees("answered with")
     prompted(terminal)
@@ -165,10 +165,10 @@ def test_a_failure_is_tried_again_when_that_is_asked_for(service: Project, termi
     terminal.sees(">")
     terminal.press("/retry\n")
     terminal.sees("nothing has failed")
-    service.run("fault", "server-error")
+    service.quick("fault", "server-error")
     terminal.press("hello\n")
     terminal.sees("/retry has it tried again")
-    service.run("fault", "clear")
+    service.quick("fault", "clear")
     terminal.press("/retry\n")
     terminal.sees("You wrote: “hello”")
     prompted(terminal)

@@ -28,11 +28,11 @@ def test_show_tells_the_origin_of_each_value_and_no_secret(project: Project) -> 
     assert lines["service.port"] == ["service.port", str(project.port), "environment", "PORT"]
     assert lines["models.primary.api_key"] == ["models.primary.api_key", "***", ".env:1", "(default)"]
     assert "hush" not in done.stdout
-    shown = json.loads(project.run("config", "show", "--json").stdout)
+    shown = json.loads(project.quick("config", "show", "--json").stdout)
     assert shown["service.port"] == {"value": project.port, "origin": "environment PORT"}
     assert shown["models.primary.api_key"]["value"] == "***"
 
 
 def test_the_schema_is_json(project: Project) -> None:
-    schema = json.loads(project.run("config", "schema").stdout)
+    schema = json.loads(project.quick("config", "schema").stdout)
     assert schema["properties"]["service"]["properties"]["port"]["default"] == 3000

@@ -59,7 +59,7 @@ def test_without_arguments_it_says_what_to_type_first(capsys: pytest.CaptureFixt
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(project: Project, typed: list[str], expected: str) -> None:
-    done = project.run(*typed)
+    done = project.quick(*typed)
     assert done.returncode == 2
     assert done.stderr.startswith(expected)
     assert done.stderr.count("\n") == 1
@@ -78,9 +78,9 @@ def test_every_problem_of_a_configuration_is_a_line(project: Project) -> None:
 
 def test_a_mistyped_secret_is_not_repeated(project: Project) -> None:
     (project.path / "mainstay.toml").write_text('[models.primary]\nbase_url = "password=hush-hush"\nmodel = "m"\n')
-    assert "hush" not in project.run("config", "check").stderr
+    assert "hush" not in project.quick("config", "check").stderr
     (project.path / "mainstay.toml").write_text('[logs]\nlevel = "sk-0123456789abcdef"\n')
-    assert "0123456789" not in project.run("config", "check").stderr
+    assert "0123456789" not in project.quick("config", "check").stderr
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import httpx2
 
+from mainstay.certificates import trusted
 from mainstay.cli.running import NotRunning
 from mainstay.errors import ConfigError, MainstayError
 
@@ -51,7 +52,7 @@ class Talk:
         self._url = url
         timeout = httpx2.Timeout(silent_s, connect=_CONNECT_S)
         headers = {"Authorization": f"Bearer {token}"}
-        self._http = httpx2.AsyncClient(trust_env=False, timeout=timeout, headers=headers)
+        self._http = httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=timeout, headers=headers)
         self._asking = ""
 
     async def __aenter__(self) -> Self:

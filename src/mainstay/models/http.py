@@ -7,13 +7,16 @@ the platform its own. Apart from `mainstay.models.openai` too, so that a service
 import httpx2
 import orjson
 
+from mainstay.certificates import trusted
+
 __all__ = ["model_client"]
 
 
 def model_client() -> httpx2.AsyncClient:
     """The client. It has no limit of connections: each model has one, in `mainstay.recovery.bulkhead`."""
     unlimited = httpx2.Limits(max_connections=None)
-    return httpx2.AsyncClient(trust_env=False, limits=unlimited, event_hooks={"response": [_honest]})
+    hooks = {"response": [_honest]}
+    return httpx2.AsyncClient(verify=trusted(), trust_env=False, limits=unlimited, event_hooks=hooks)
 
 
 async def _honest(response: httpx2.Response) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import httpx2
 
+from mainstay.certificates import trusted
 from mainstay.errors import MainstayError
 from mainstay.sandbox.model import ConnectionSeen, Delivery, Reply, SaidMessage, SandboxAddress, Snapshot, Verdict
 
@@ -44,7 +45,7 @@ class SandboxClient:
         self.address = address
         headers = {"Authorization": f"Bearer {address.control_token}"}
         self._http = httpx2.AsyncClient(
-            base_url=address.control_url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
+            base_url=address.control_url, headers=headers, timeout=_TIMEOUT_S, verify=trusted(), trust_env=False
         )
 
     async def __aenter__(self) -> Self:

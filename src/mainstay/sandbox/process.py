@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx2
 
 from mainstay.alive import is_alive
+from mainstay.certificates import trusted
 from mainstay.errors import MainstayError
 from mainstay.notify import MARKER
 from mainstay.sandbox.client import SandboxClient, SandboxError
@@ -167,7 +168,7 @@ async def _adopted(address: SandboxAddress, owner: int) -> bool:
     """Whether the sandbox answers, and runs for that owner from now on."""
     headers = {"Authorization": f"Bearer {address.control_token}"}
     try:
-        async with httpx2.AsyncClient(headers=headers, timeout=2.0, trust_env=False) as http:
+        async with httpx2.AsyncClient(headers=headers, timeout=2.0, verify=trusted(), trust_env=False) as http:
             answer = await http.post(f"{address.control_url}/adopt", json={"pid": owner})
     except httpx2.HTTPError:
         return False

@@ -20,6 +20,7 @@ import httpx2
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainstay.alive import own_mark
+from mainstay.certificates import trusted
 from mainstay.clock import SystemClock
 from mainstay.sandbox.control import Changes, Controlled, control_app
 from mainstay.sandbox.feishu.clock import PlatformClock
@@ -88,7 +89,7 @@ async def serve(launch: Launch) -> None:
         if not stopping.is_set():
             _publish(launch.home, replace(address, models=models.urls))
 
-    async with httpx2.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
+    async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as http, asyncio.TaskGroup() as group:
         parts = _assemble(launch, address, http, models, publish)
         listener = Listener(_front(parts, address.control_token))
         group.create_task(listener.serve(sockets=[front]))

@@ -20,7 +20,7 @@ from typing import Final
 
 __all__ = ["Forked", "fork"]
 
-_PRELOADED: Final = ["mainstay.testing.dying", "mainstay.sandbox.__main__", "mainstay.agents.responder"]
+_PRELOADED: Final = ["mainstay.testing.preloaded"]
 
 
 class Forked:
@@ -50,9 +50,14 @@ class Forked:
             await ended.wait()
         finally:
             loop.remove_reader(self._process.sentinel)
-        self._process.join()
+        return self.join()
+
+    def join(self, timeout_s: float | None = None) -> int:
+        """As `wait`, where there is no loop; TimeoutError if it has not ended by then."""
+        self._process.join(timeout_s)
         status = self._process.exitcode
-        assert status is not None
+        if status is None:
+            raise TimeoutError(f"process {self.pid} has not ended within {timeout_s} s")
         return status
 
 
@@ -63,6 +68,7 @@ def fork(
     directory: Path,
     environ: Mapping[str, str],
     log: Path,
+    errors: Path | None = None,
     session: bool = False,
 ) -> Forked:
     """What ``python -m module arguments`` is.
@@ -73,12 +79,14 @@ def fork(
         directory: in which it works, and from which it imports.
         environ: all of its environment.
         log: a file to which its output is added.
+        errors: another one for what it writes to standard error.
         session: whether it has a session of its own.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(
-        target=_live, args=(module, list(arguments), str(directory), dict(environ), str(log), session)
+        target=_live,
+        args=(module, list(arguments), str(directory), dict(environ), str(log), str(errors or log), session),
     )
     with _nobodys():
         process.start()
@@ -102,14 +110,15 @@ def _live(
     directory: str,
     environ: dict[str, str],
     log: str,
+    errors: str,
     session: bool,  # noqa: FBT001  all travel by position
 ) -> None:
     if session:
         os.setsid()
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for path, number in ((log, 1), (errors, 2)):
+        output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(output, number)
+        os.close(output)
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environ)

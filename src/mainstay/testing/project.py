@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx2
 
+from mainstay.certificates import trusted
 from mainstay.sandbox import process as sandbox_process
 from mainstay.sandbox.client import SandboxClient
 from mainstay.sandbox.model import SandboxAddress, SandboxSettings
@@ -51,7 +52,7 @@ class Project:
                 begins with these two is forked (see `mainstay.testing.forked`), all else is started from nothing.
         """
         self._service = await self._begun(command or _LIVING)
-        async with asyncio.timeout(_READY_S), httpx2.AsyncClient(trust_env=False) as http:
+        async with asyncio.timeout(_READY_S), httpx2.AsyncClient(verify=trusted(), trust_env=False) as http:
             while not await self._answers(http):
                 if self._service.returncode is not None:
                     raise AssertionError(
@@ -99,7 +100,7 @@ class Project:
 
     async def health(self) -> dict[str, object]:
         """The report of ``/health``."""
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as http:
             report: dict[str, object] = (await http.get(f"{self.url}/health")).json()
             return report
 

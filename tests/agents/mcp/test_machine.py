@@ -2,11 +2,11 @@
 
 import re
 import types
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.mutants import assert_noticed, mutant
 
 from mainstay.agents.mcp import machine
 from mainstay.agents.mcp.machine import category_of, clashes, cut_description, is_too_long, offer, wait_s
@@ -39,7 +39,10 @@ def hold(subject: types.ModuleType, prefix: str, called: list[str], also: list[s
     assert all(meant[tool.name] == tool.called for tool in found.tools)
 
 
-@given(prefixes, st.lists(names, max_size=6), st.lists(names, max_size=3))
+DRAWN = (prefixes, st.lists(names, max_size=6), st.lists(names, max_size=3))
+
+
+@given(*DRAWN)
 def test_every_name_is_one_that_apis_take_and_stays_that_of_its_tool(
     prefix: str, called: list[str], also: list[str]
 ) -> None:
@@ -63,27 +66,10 @@ MUTANTS = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_machine_that_is_wrong_is_noticed(name: str) -> None:
-    before, after = MUTANTS[name]
-    source = Path(machine.__file__).read_text()
-    assert before in source, "the machine has changed: find the place again"
-    wrong = types.ModuleType("mutant")
-    exec(compile(source.replace(before, after), "mutant", "exec"), wrong.__dict__)
-
-    @settings(
-        max_examples=500,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
+    wrong = mutant(machine, *MUTANTS[name])
+    assert_noticed(
+        lambda prefix, called, also: hold(wrong, prefix, called, also), *DRAWN, by=(AssertionError, KeyError)
     )
-    @given(prefixes, st.lists(names, max_size=6), st.lists(names, max_size=3))
-    def property_of_the_mutant(prefix: str, called: list[str], also: list[str]) -> None:
-        hold(wrong, prefix, called, also)
-
-    with pytest.raises((AssertionError, KeyError)):
-        property_of_the_mutant()
 
 
 def test_a_tool_has_effects_unless_the_operator_says_otherwise() -> None:

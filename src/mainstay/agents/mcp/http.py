@@ -14,6 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mainstay.agents.mcp.link import LONGEST_MESSAGE_BYTES
 from mainstay.agents.mcp.model import McpSettings
+from mainstay.certificates import trusted
 from mainstay.units import format_size
 
 __all__ = ["UrlLink"]
@@ -63,7 +64,7 @@ class _Transport(httpx2.AsyncHTTPTransport):
     """``refused_with``: the status of the last answer, if it was a refusal."""
 
     def __init__(self) -> None:
-        super().__init__(trust_env=False, limits=httpx2.Limits(max_connections=None))
+        super().__init__(verify=trusted(), trust_env=False, limits=httpx2.Limits(max_connections=None))
         self.refused_with = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
