@@ -84,18 +84,63 @@ async def test_an_answer_to_several_messages_names_the_others_and_ends_when_all_
         assert [each.turn_id for each in await made.memory.history(message(1).lane)] == [message(1).turn_id]
 
 
+async def test_of_several_messages_that_are_stopped_each_is_named_but_for_those_that_were_taken_back(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as made:
+        said = together(1, 2, 3, 4, 5)
+        await made.inbox.put(said)
+        await made.turns.recall(message(1).turn_id)
+        await made.turns.stop([said])
+        await made.turns.recall(message(4).turn_id)
+        async with working(made, ScriptedResponder(echo)):
+            await made.finished(1)
+        [told] = made.outcomes(message(1))
+        assert (told.outcome, told.text) == (Outcome.CANCELLED, "")
+        assert told.notice == "Stopped as well: “question 3” “question 5”"
+        left, is_asked = await Recalls(made.storage, SystemClock()).left_of(said)
+        assert (left.target_id, is_asked) == ("om_2", False)
+
+
+async def test_many_messages_are_stopped_in_one_transaction(tmp_path: Path) -> None:
+    """Else somebody could begin to answer the last of them, and the platform gives up waiting meanwhile."""
+
+    class Counting(Full):
+        written = 0
+
+        async def write(self, work):
+            self.written += 1
+            return await super().write(work)
+
+    async with world(tmp_path, kind=Counting) as made:
+        await made.turns.stop([together(1, 2, 3), together(4, 5), message(6)])
+        assert isinstance(made.storage, Counting)
+        assert made.storage.written == 1
+        each = [message(number) for number in range(1, 8)]
+        gone = await Recalls(made.storage, SystemClock()).gone(each)
+        assert gone == {one.turn_id for one in each[:6]}
+
+
+async def test_to_stop_another_try_leaves_the_message_what_it_is(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        await made.turns.stop([message(1).again()])
+        recalls = Recalls(made.storage, SystemClock())
+        assert await recalls.gone([message(1), message(1).again()]) == {message(1).again().turn_id}
+
+
 async def test_what_was_taken_back_is_forgotten_after_a_time(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
         recalls, now = Recalls(made.storage, SystemClock()), SystemClock().now()
         await recalls.add(message(1).turn_id)
         await recalls.add(message(1).turn_id)
-        assert await recalls.of(message(1)) == {"om_1"}
+        said = message(1)
+        assert await recalls.left_of(said) == (said, False)
         event = crowd_notice(message(1))
         assert event is not None
         assert await recalls.gone([message(1), message(2), event]) == {message(1).turn_id}
         assert await recalls.prune(now - timedelta(hours=1)) == 0
         assert await recalls.prune(now + timedelta(hours=1)) == 1
-        assert await recalls.of(message(1)) == frozenset()
+        assert await recalls.left_of(said) == (said, True)
 
 
 def test_without_what_was_taken_back_the_first_that_is_left_is_replied_to() -> None:

@@ -27,7 +27,7 @@ from mainstay.recovery.model import worth_another_try
 from mainstay.storage.sqlite import Storage
 from mainstay.turns.machine import Transcript, consider, describe
 from mainstay.turns.model import CutOff, GiveUp, TurnSettings
-from mainstay.turns.recalls import all_recalled
+from mainstay.turns.recalls import all_recalled, stopped_of
 from mainstay.turns.steps import StoredSteps, settle_steps
 
 __all__ = ["Attempt", "Rooms"]
@@ -242,7 +242,7 @@ class Attempt:
         rooms, claim, message = self._rooms, self.claim, self._message
 
         def work(tx: Connection) -> Finished:
-            told = self._transcript.recalled() if all_recalled(tx, message) else self._naming(final)
+            told = self._stopped(tx) if all_recalled(tx, message) else self._naming(final)
             rooms.inbox.finish(tx, claim, told.outcome, describe(told, seconds=seconds))
             if told.outcome is Outcome.ANSWERED and message.text:
                 rooms.memory.append(
@@ -269,6 +269,12 @@ class Attempt:
             return final
         lines = (final.notice, notices.together(others, self._language))
         return replace(final, notice="\n\n".join(line for line in lines if line))
+
+    def _stopped(self, tx: Connection) -> Finished:
+        """Nothing is answered any more; of several messages that were stopped it says which."""
+        gone, stopped = self._transcript.recalled(), stopped_of(tx, self._message)
+        others = [text for external_id, text in self._message.parts[1:] if external_id in stopped]
+        return replace(gone, notice=notices.stopped_too(others, self._language)) if others else gone
 
     async def _give_back(self) -> None:
         claim, why = self.claim, self._cut_off or "lease_lost"
