@@ -15,7 +15,7 @@ from mainstay.inbox.model import InboxSettings
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Turn
 from mainstay.testing.answers import ScriptedResponder
 from mainstay.turns.machine import crowd_notice, said_in, without
-from mainstay.turns.recalls import Recalls
+from mainstay.turns.recalls import Left, Recalls
 from mainstay.turns.runner import Turns
 
 pytestmark = pytest.mark.anyio
@@ -97,9 +97,22 @@ async def test_of_several_messages_that_are_stopped_each_is_named_but_for_those_
             await made.finished(1)
         [told] = made.outcomes(message(1))
         assert (told.outcome, told.text) == (Outcome.CANCELLED, "")
-        assert told.notice == "Stopped as well: “question 3” “question 5”"
-        left, is_asked = await Recalls(made.storage, SystemClock()).left_of(said)
-        assert (left.target_id, is_asked) == ("om_2", False)
+        assert told.notice == "Also stopped: “question 3” “question 5”"
+        left = await Recalls(made.storage, SystemClock()).left_of(said)
+        assert (left.message.target_id, left.is_over) == ("om_2", True)
+
+
+async def test_an_answer_to_what_was_added_to_something_stopped_says_what_that_was(tmp_path: Path) -> None:
+    """As where the platform delivers a word that stops once more, and then what was said after it."""
+    async with world(tmp_path) as made:
+        await made.inbox.put(together(1, 2, 3, 4))
+        await made.turns.recall(message(1).turn_id)
+        await made.turns.stop([together(1, 2)])
+        async with working(made, ScriptedResponder(echo)):
+            await made.finished(1)
+        [told] = made.outcomes(message(1))
+        assert told.text == "re: question 3\n\nquestion 4"
+        assert told.notice == "This also answers: “question 4”\n\nAlso stopped: “question 2”"
 
 
 async def test_many_messages_are_stopped_in_one_transaction(tmp_path: Path) -> None:
@@ -134,13 +147,13 @@ async def test_what_was_taken_back_is_forgotten_after_a_time(tmp_path: Path) -> 
         await recalls.add(message(1).turn_id)
         await recalls.add(message(1).turn_id)
         said = message(1)
-        assert await recalls.left_of(said) == (said, False)
+        assert await recalls.left_of(said) == Left(message=said, is_over=True)
         event = crowd_notice(message(1))
         assert event is not None
         assert await recalls.gone([message(1), message(2), event]) == {message(1).turn_id}
         assert await recalls.prune(now - timedelta(hours=1)) == 0
         assert await recalls.prune(now + timedelta(hours=1)) == 1
-        assert await recalls.left_of(said) == (said, True)
+        assert await recalls.left_of(said) == Left(message=said)
 
 
 def test_without_what_was_taken_back_the_first_that_is_left_is_replied_to() -> None:

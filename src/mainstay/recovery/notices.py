@@ -159,8 +159,8 @@ def together(others: Sequence[str], language: Language) -> str:
 
 
 def stopped_too(others: Sequence[str], language: Language) -> str:
-    """Which other messages were stopped with this one, each by how it begins."""
-    return _in(language, f"Stopped as well: {_named(others)}", f"同时停止了：{_named(others)}")
+    """Which other messages were stopped, each by how it begins."""
+    return _in(language, f"Also stopped: {_named(others)}", f"同时停止了：{_named(others)}")
 
 
 def _named(texts: Sequence[str]) -> str:

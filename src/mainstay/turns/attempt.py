@@ -7,7 +7,7 @@ never neither. What an ending means is decided in `mainstay.turns.machine`.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
@@ -70,6 +70,7 @@ class Attempt:
         replier: shows the answer.
         rooms: what it works with.
         read: adds to the message what it refers to; None where there is nothing to be looked up.
+        stopped: what else was said, and stopped, of which the outcome has to say so; see `Left`.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Attempt:
         replier: Replier,
         rooms: Rooms,
         read: Callable[[Message], Awaitable[Message]] | None = None,
+        stopped: Sequence[str] = (),
     ) -> None:
         self.claim = claim
         self._message = claim.message
         self._replier = replier
         self._rooms = rooms
         self._read = read
+        self._were_stopped = stopped
         self._transcript = Transcript()
         self._language = notices.language_of(claim.message.text)
         self._answering: asyncio.Task[Finished | None] | None = None
@@ -264,17 +267,18 @@ class Attempt:
 
     def _naming(self, final: Finished) -> Finished:
         """The same outcome; where it is that of several messages, it says of which."""
-        others = [text for _, text in self._message.parts[1:]]
-        if not others or final.outcome is Outcome.CANCELLED:
-            return final
-        lines = (final.notice, notices.together(others, self._language))
-        return replace(final, notice="\n\n".join(line for line in lines if line))
+        others = [text for _, text in self._message.parts[1:]] if final.outcome is not Outcome.CANCELLED else []
+        return self._saying(final, notices.together(others, self._language) if others else "", self._were_stopped)
 
     def _stopped(self, tx: Connection) -> Finished:
         """Nothing is answered any more; of several messages that were stopped it says which."""
-        gone, stopped = self._transcript.recalled(), stopped_of(tx, self._message)
+        stopped = stopped_of(tx, self._message)
         others = [text for external_id, text in self._message.parts[1:] if external_id in stopped]
-        return replace(gone, notice=notices.stopped_too(others, self._language)) if others else gone
+        return self._saying(self._transcript.recalled(), "", [*self._were_stopped, *others])
+
+    def _saying(self, final: Finished, others: str, stopped: Sequence[str]) -> Finished:
+        lines = (final.notice, others, notices.stopped_too(stopped, self._language) if stopped else "")
+        return replace(final, notice="\n\n".join(line for line in lines if line))
 
     async def _give_back(self) -> None:
         claim, why = self.claim, self._cut_off or "lease_lost"

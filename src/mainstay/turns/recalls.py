@@ -7,6 +7,7 @@ What who asked has stopped is taken back too, but what they said stays said: the
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID, uuid5
@@ -20,9 +21,23 @@ from mainstay.storage.sqlite import Storage
 from mainstay.turns.machine import said_in, without
 from mainstay.turns.tables import turn_recalls
 
-__all__ = ["Recalls", "all_recalled", "recalled_of", "stopped_of"]
+__all__ = ["Left", "Recalls", "all_recalled", "recalled_of", "stopped_of"]
 
 _STOPS = UUID("6d61696e-7374-4179-8000-73746f707300")  # "mainstay stops": the namespace of `_stop_of`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is left of a message, when some of what is answered together was taken back.
+
+    Attributes:
+        is_over: none of it is to be answered.
+        stopped: what those of them said that were stopped: something else was added to them later.
+    """
+
+    message: Message
+    is_over: bool = False
+    stopped: tuple[str, ...] = ()
 
 
 @lru_cache(4096)
@@ -95,15 +110,15 @@ class Recalls:
         if rows:
             tx.execute(insert(turn_recalls).on_conflict_do_nothing(), rows)
 
-    async def left_of(self, message: Message) -> tuple[Message, bool]:
-        """What of it was not taken back, and whether it is still to be answered."""
+    async def left_of(self, message: Message) -> Left:
+        """What of it is still to be answered, or else to be told that it is not."""
 
-        def work(tx: Connection) -> tuple[Message, bool]:
-            gone = recalled_of(tx, message)
+        def work(tx: Connection) -> Left:
+            gone, stopped = recalled_of(tx, message), stopped_of(tx, message)
             left = without(message, gone)
-            if left is not None:
-                return left, True
-            return without(message, gone - stopped_of(tx, message)) or message, False
+            if left is None:
+                return Left(message=without(message, gone - stopped) or message, is_over=True)
+            return Left(message=left, stopped=tuple(text for each, text in said_in(message) if each in stopped))
 
         return await self._storage.read(work)
 

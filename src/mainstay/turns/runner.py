@@ -16,7 +16,7 @@ from mainstay.logs.context import turn as log_turn
 from mainstay.messages import Message, Replier, Responder
 from mainstay.turns.attempt import Attempt, Rooms
 from mainstay.turns.machine import steps_kept_after
-from mainstay.turns.recalls import Recalls
+from mainstay.turns.recalls import Left, Recalls
 from mainstay.turns.steps import prune_steps
 
 __all__ = ["OpenReplier", "Read", "Turns"]
@@ -162,15 +162,17 @@ class Turns:
             await self._bury(claim)
             return
         try:
-            left, is_asked = await self._recalls.left_of(claim.message)
+            left = await self._recalls.left_of(claim.message)
         except StorageUnavailable as error:  # it is asked once more when the outcome is stored
             self._rooms.saw(error, "turns.recalls", claim.turn_id)
-            left, is_asked = claim.message, True
-        claim = replace(claim, message=left)
+            left = Left(message=claim.message)
+        claim = replace(claim, message=left.message)
         opened, read = self._repliers[claim.message.channel]
-        attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms, read)
+        attempt = Attempt(
+            claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms, read, left.stopped
+        )
         self._attempts[claim.turn_id] = attempt
-        if not is_asked:
+        if left.is_over:
             attempt.cut_off("recalled")
         tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
 

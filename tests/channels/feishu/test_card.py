@@ -126,8 +126,8 @@ def test_where_there_is_no_answer_only_the_first_of_our_lines_stands_in_its_plac
 
 
 def test_what_was_stopped_keeps_its_text_and_says_so_before_what_else_there_is_to_say():
-    said = outcome_text(Outcome.CANCELLED, "well", "Stopped as well: “two”", apologise=False)
-    assert said == ("well", "Stopped, as you asked.\n\nStopped as well: “two”")
+    said = outcome_text(Outcome.CANCELLED, "well", "Also stopped: “two”", apologise=False)
+    assert said == ("well", "Stopped, as you asked.\n\nAlso stopped: “two”")
 
 
 def test_what_stands_under_an_answer_stands_under_its_end():

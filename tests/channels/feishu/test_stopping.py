@@ -141,7 +141,7 @@ async def test_of_a_flood_that_is_stopped_each_message_has_an_outcome_or_is_name
     outcomes = [(await home.verdict(each.message_id)).outcomes for each in (*said, word)]
     assert outcomes == [1, 1, 1, 1, 1, 1, 1, 0, 1, 1]
     [together] = (await home.snapshot(said[5].message_id)).replies
-    assert together.text == "Stopped, as you asked.\nStopped as well: “question 6” “question 8”"
+    assert together.text == "Stopped, as you asked.\nAlso stopped: “question 6” “question 8”"
 
 
 async def test_where_nothing_of_theirs_is_to_be_stopped_the_word_is_a_question_like_others(home):
