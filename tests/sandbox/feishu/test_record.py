@@ -162,6 +162,8 @@ def test_what_follows_a_press_that_nobody_answered_is_its_outcome_and_need_not_c
     assert world.tenant.record.snapshot(said, world.now).final
     world.reply(said, "The answer")
     assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+    press(world, first, None, status=503)
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
     press(world, first)
     assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
 

@@ -53,6 +53,7 @@ class Press:
         value: what it sends, as JSON.
         since: the revision at which it was pressed first.
         promised: whether the bot has said that it will do it; None where it has not said anything.
+        lost: it may have been taken all the same, because the answer to a press never came.
     """
 
     message_id: str
@@ -60,6 +61,7 @@ class Press:
     value: str
     since: int
     promised: bool | None = None
+    lost: bool = False
 
 
 class Record:
@@ -126,6 +128,7 @@ class Record:
         toast = answer.get("toast") if isinstance(answer, dict) else None
         kind = toast.get("type", "info") if isinstance(toast, dict) else ""
         promised = status == 200 and kind == "info"
+        press.lost = press.lost or not status
         if status and not press.promised:
             press.promised = promised
             self.touch(press.message_id)
@@ -172,7 +175,8 @@ class Record:
         return self._verdicts(message, self._visible(message, now, history=False), now)
 
     def _verdicts(self, message: StoredMessage, replies: Sequence[Reply], now: Moment) -> list[Verdict]:
-        presses = [press for press in self._presses.get(message.message_id, ()) if press.promised is not False]
+        known = self._presses.get(message.message_id, ())
+        presses = [press for press in known if press.lost or press.promised is not False]
         if presses and not any(self._sent_at[reply.message_id] <= presses[0].since for reply in replies):
             presses = [press for press in presses if press.promised]
         shares: list[list[Reply]] = [[] for _ in range(len(presses) + 1)]
