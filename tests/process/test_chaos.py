@@ -20,7 +20,7 @@ from mainstay.testing.project import Project, project
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
-SETTLED_WITHIN_S = 60
+SETTLED_WITHIN_S = 120
 CONFIGURATION = """
 [service]
 turn_timeout = "12s"

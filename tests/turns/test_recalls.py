@@ -84,6 +84,28 @@ async def test_an_answer_to_several_messages_names_the_others_and_ends_when_all_
         assert [each.turn_id for each in await made.memory.history(message(1).lane)] == [message(1).turn_id]
 
 
+async def test_what_is_taken_back_while_it_is_answered_with_others_is_not_named_and_not_remembered(
+    tmp_path: Path,
+) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        started.set()
+        await go_on.wait()
+        yield Finished(outcome=Outcome.ANSWERED, text="the answer", record=b"all that was said")
+
+    async with world(tmp_path) as made, working(made, ScriptedResponder(held)):
+        await made.inbox.put(together(1, 2, 3))
+        await started.wait()
+        await made.turns.recall(message(2).turn_id)
+        go_on.set()
+        await made.finished(1)
+        [told] = made.outcomes(message(1))
+        assert (told.text, told.notice) == ("the answer", "This also answers: “question 3”")
+        [kept] = await made.memory.history(message(1).lane)
+        assert (kept.user_text, kept.record) == ("question 1\n\nquestion 3", b"")
+
+
 async def test_of_several_messages_that_are_stopped_each_is_named_but_for_those_that_were_taken_back(
     tmp_path: Path,
 ) -> None:

@@ -25,9 +25,9 @@ from mainstay.recovery import notices
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import worth_another_try
 from mainstay.storage.sqlite import Storage
-from mainstay.turns.machine import Transcript, consider, describe
+from mainstay.turns.machine import Transcript, consider, describe, without
 from mainstay.turns.model import CutOff, GiveUp, TurnSettings
-from mainstay.turns.recalls import all_recalled, stopped_of
+from mainstay.turns.recalls import recalled_of, stopped_of
 from mainstay.turns.steps import StoredSteps, settle_steps
 
 __all__ = ["Attempt", "Rooms"]
@@ -245,18 +245,19 @@ class Attempt:
         rooms, claim, message = self._rooms, self.claim, self._message
 
         def work(tx: Connection) -> Finished:
-            told = self._stopped(tx) if all_recalled(tx, message) else self._naming(final)
+            left = without(message, recalled_of(tx, message))
+            told = self._naming(final, left) if left else self._stopped(tx)
             rooms.inbox.finish(tx, claim, told.outcome, describe(told, seconds=seconds))
-            if told.outcome is Outcome.ANSWERED and message.text:
+            if left and told.outcome is Outcome.ANSWERED and left.text:
                 rooms.memory.append(
                     tx,
                     message.lane,
                     Exchange(
                         turn_id=claim.turn_id,
-                        user_text=message.text,
+                        user_text=left.text,
                         answer_text=told.text,
                         at=rooms.clock.now(),
-                        record=told.record,
+                        record=told.record if left is message else b"",  # it has what was taken back, too
                     ),
                 )
             settle_steps(tx, message, keep_from=rooms.clock.now() if told.offers_retry else None)
@@ -265,20 +266,23 @@ class Attempt:
 
         return work
 
-    def _naming(self, final: Finished) -> Finished:
+    def _naming(self, final: Finished, left: Message) -> Finished:
         """The same outcome; where it is that of several messages, it says of which."""
-        others = [text for _, text in self._message.parts[1:]] if final.outcome is not Outcome.CANCELLED else []
+        if final.outcome is Outcome.CANCELLED:
+            return final
+        others = [text for each, text in left.parts if each != self._message.parts[0][0]]
         return self._saying(final, notices.together(others, self._language) if others else "", self._were_stopped)
 
     def _stopped(self, tx: Connection) -> Finished:
         """Nothing is answered any more; of several messages that were stopped it says which."""
         stopped = stopped_of(tx, self._message)
-        others = [text for external_id, text in self._message.parts[1:] if external_id in stopped]
+        others = [text for each, text in self._message.parts[1:] if each in stopped]
         return self._saying(self._transcript.recalled(), "", [*self._were_stopped, *others])
 
     def _saying(self, final: Finished, others: str, stopped: Sequence[str]) -> Finished:
-        lines = (final.notice, others, notices.stopped_too(stopped, self._language) if stopped else "")
-        return replace(final, notice="\n\n".join(line for line in lines if line))
+        lines = (others, notices.stopped_too(stopped, self._language) if stopped else "")
+        notice = "\n\n".join(line for line in (final.notice, *lines) if line)
+        return replace(final, notice=notice) if any(lines) else final
 
     async def _give_back(self) -> None:
         claim, why = self.claim, self._cut_off or "lease_lost"
