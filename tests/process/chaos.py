@@ -212,7 +212,7 @@ class Chaos:
         overheard = self._latest(chance, lambda line: line.asks is False)
         if overheard is not None and chance.random() < 0.5:
             await self.made.sandbox.edit(overheard.message_id, question(chance, overheard.name), mentions=["bot"])
-            self.lines[overheard.message_id] = replace(overheard, asks=True)
+            self.lines[overheard.message_id] = replace(overheard, asks=True, by_edit=True)
         elif line.asks is True:
             await self.made.sandbox.edit(line.message_id, question(chance, line.name))
 

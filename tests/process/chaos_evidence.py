@@ -75,11 +75,14 @@ def judge(seen: Evidence) -> None:
 
 def _not_once(seen: Evidence) -> Iterator[object]:
     """Nobody is left in silence, and nobody is told twice; what was not for the bot it leaves alone."""
+    taken = {line.message_id for line in seen.lines.values() if _is_acknowledged(seen, line)} | set(seen.accepted)
     for verdict in seen.verdicts:
         outcomes = (1,)
         if verdict.kind == "message":
             line = seen.lines[verdict.message_id]
             outcomes = {True: (1,), False: (0,), None: (0, 1)}[line.asks]
+            if line.asks and line.message_id not in taken:
+                outcomes = (0, 1)
         if verdict.recalled:
             outcomes = (0, *outcomes)
         if verdict.unfinished or verdict.outcomes not in outcomes:
@@ -97,10 +100,18 @@ def _still_promising(seen: Evidence) -> Iterator[object]:
 
 
 def _never_taken(seen: Evidence) -> Iterator[object]:
-    """The platform has handed over everything; so all that has to be answered was taken in."""
-    yield from (each for each in seen.deliveries if all(attempt.answer != "200" for attempt in each.attempts))
-    accepted = set(seen.accepted)
-    yield from (line for line in seen.lines.values() if line.asks is True and line.message_id not in accepted)
+    """What has to be answered, and was acknowledged, was taken in; and nobody is left without a try."""
+    yield from (each for each in seen.deliveries if each.state == "pending" or not each.attempts)
+    asked = (line for line in seen.lines.values() if line.asks and line.message_id not in seen.accepted)
+    yield from (line for line in asked if _is_acknowledged(seen, line))
+
+
+def _is_acknowledged(seen: Evidence, line: Line) -> bool:
+    """Whether the platform was told that the bot has what makes this a question."""
+    event = f"edit:{line.message_id}" if line.by_edit else line.message_id
+    return any(
+        attempt.answer == "200" for each in seen.deliveries if each.message_id == event for attempt in each.attempts
+    )
 
 
 def _out_of_order(seen: Evidence) -> Iterator[object]:

@@ -100,6 +100,7 @@ class Line:
         name: is in the text of this one only, and stays in it when it is edited; empty of a word that stops.
         lane: the conversation: the private chat, or in a group the message with which the thread began.
         asks: whether it has to be answered; None where it depends on what the bot knew when it came.
+        by_edit: it asks only since it was edited.
     """
 
     message_id: str
@@ -109,6 +110,7 @@ class Line:
     lane: str
     sender: str
     asks: bool | None = True
+    by_edit: bool = False
 
 
 def every(chance: random.Random, kinds: Mapping[str, int]) -> Iterator[str]:

