@@ -39,7 +39,7 @@ from mainstay.logs import events as event_log
 from mainstay.models.http import model_client
 from mainstay.notify import Notifier
 from mainstay.recovery.breaker.registry import Breakers
-from mainstay.sandbox.client import SandboxClient
+from mainstay.sandbox.client import SandboxClient, SandboxError
 from mainstay.sandbox.lent import lent
 from mainstay.sandbox.model import SandboxAddress
 from mainstay.schema import heads
@@ -53,6 +53,7 @@ __all__ = ["serve"]
 _UNLIMITED = httpx2.Limits(max_connections=None)
 _CONNECTED_S = 5.0
 _HTTP_DRAIN_S = 2.0  # for requests under way when the turns are done; all of ours are short
+_SUBSCRIBE_TRIES = 3
 
 
 async def serve(
@@ -195,7 +196,10 @@ async def _connected(house: House) -> None:
 
 
 async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> None:
-    """Let the sandbox's platform reach the bot that lives there; one with credentials has a platform of its own."""
+    """Let the sandbox's platform reach the bot that lives there; one with credentials has a platform of its own.
+
+    It wants an answer within a second, and after a crash delivers at the same time all that it could not before.
+    """
     living_there = (name for name, channel in asked.bots.items() if not has_credentials(channel))
     name = next(living_there, None)
     if name is None:
@@ -207,7 +211,13 @@ async def _subscribe(sandbox: SandboxAddress, asked: Config, origin: str) -> Non
             from mainstay.channels.feishu.webhook import webhook_path  # what has no such bot loads nothing of it
 
             event, card = (f"{origin}{webhook_path(name, path)}" for path in ("/webhook/event", "/webhook/card"))
-            await client.subscribe(event, card)
+            for left in reversed(range(_SUBSCRIBE_TRIES)):
+                try:
+                    await client.subscribe(event, card)
+                    break
+                except SandboxError:
+                    if not left:
+                        raise
 
 
 async def _work(house: House, failed: Callable[[Exception], None]) -> None:

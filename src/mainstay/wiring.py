@@ -225,6 +225,7 @@ def _channels(
             guard=breakers.of(f"channel:{name}"),
             accept=lambda message: _accept(inbox, bus, message),
             cancel=turns.recall,
+            stop=turns.stop,
             find=inbox.find,
             unanswered=inbox.unanswered,
             depth=inbox.depth,

@@ -99,6 +99,7 @@ class Running:
             guard=Unguarded(),
             accept=self.inbox.put,
             cancel=self.turns.recall,
+            stop=self.turns.stop,
             find=self.inbox.find,
             unanswered=self.inbox.unanswered,
             depth=self.inbox.depth,

@@ -58,6 +58,7 @@ def service() -> Service:
         guard=Unguarded(),
         accept=nothing,
         cancel=nothing,
+        stop=nothing,
         find=nothing,
         unanswered=nothing,
         depth=nothing,

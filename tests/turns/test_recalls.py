@@ -15,7 +15,7 @@ from mainstay.inbox.model import InboxSettings
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Turn
 from mainstay.testing.answers import ScriptedResponder
 from mainstay.turns.machine import crowd_notice, said_in, without
-from mainstay.turns.recalls import Recalls
+from mainstay.turns.recalls import Left, Recalls
 from mainstay.turns.runner import Turns
 
 pytestmark = pytest.mark.anyio
@@ -84,18 +84,98 @@ async def test_an_answer_to_several_messages_names_the_others_and_ends_when_all_
         assert [each.turn_id for each in await made.memory.history(message(1).lane)] == [message(1).turn_id]
 
 
+async def test_what_is_taken_back_while_it_is_answered_with_others_is_not_named_and_not_remembered(
+    tmp_path: Path,
+) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(said: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        started.set()
+        await go_on.wait()
+        yield Finished(outcome=Outcome.ANSWERED, text="the answer", record=b"all that was said")
+
+    async with world(tmp_path) as made, working(made, ScriptedResponder(held)):
+        await made.inbox.put(together(1, 2, 3))
+        await started.wait()
+        await made.turns.recall(message(2).turn_id)
+        go_on.set()
+        await made.finished(1)
+        [told] = made.outcomes(message(1))
+        assert (told.text, told.notice) == ("the answer", "This also answers: “question 3”")
+        [kept] = await made.memory.history(message(1).lane)
+        assert (kept.user_text, kept.record) == ("question 1\n\nquestion 3", b"")
+
+
+async def test_of_several_messages_that_are_stopped_each_is_named_but_for_those_that_were_taken_back(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as made:
+        said = together(1, 2, 3, 4, 5)
+        await made.inbox.put(said)
+        await made.turns.recall(message(1).turn_id)
+        await made.turns.stop([said])
+        await made.turns.recall(message(4).turn_id)
+        async with working(made, ScriptedResponder(echo)):
+            await made.finished(1)
+        [told] = made.outcomes(message(1))
+        assert (told.outcome, told.text) == (Outcome.CANCELLED, "")
+        assert told.notice == "Also stopped: “question 3” “question 5”"
+        left = await Recalls(made.storage, SystemClock()).left_of(said)
+        assert (left.message.target_id, left.is_over) == ("om_2", True)
+
+
+async def test_an_answer_to_what_was_added_to_something_stopped_says_what_that_was(tmp_path: Path) -> None:
+    """As where the platform delivers a word that stops once more, and then what was said after it."""
+    async with world(tmp_path) as made:
+        await made.inbox.put(together(1, 2, 3, 4))
+        await made.turns.recall(message(1).turn_id)
+        await made.turns.stop([together(1, 2)])
+        async with working(made, ScriptedResponder(echo)):
+            await made.finished(1)
+        [told] = made.outcomes(message(1))
+        assert told.text == "re: question 3\n\nquestion 4"
+        assert told.notice == "This also answers: “question 4”\n\nAlso stopped: “question 2”"
+
+
+async def test_many_messages_are_stopped_in_one_transaction(tmp_path: Path) -> None:
+    """Else somebody could begin to answer the last of them, and the platform gives up waiting meanwhile."""
+
+    class Counting(Full):
+        written = 0
+
+        async def write(self, work):
+            self.written += 1
+            return await super().write(work)
+
+    async with world(tmp_path, kind=Counting) as made:
+        await made.turns.stop([together(1, 2, 3), together(4, 5), message(6)])
+        assert isinstance(made.storage, Counting)
+        assert made.storage.written == 1
+        each = [message(number) for number in range(1, 8)]
+        gone = await Recalls(made.storage, SystemClock()).gone(each)
+        assert gone == {one.turn_id for one in each[:6]}
+
+
+async def test_to_stop_another_try_leaves_the_message_what_it_is(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        await made.turns.stop([message(1).again()])
+        recalls = Recalls(made.storage, SystemClock())
+        assert await recalls.gone([message(1), message(1).again()]) == {message(1).again().turn_id}
+
+
 async def test_what_was_taken_back_is_forgotten_after_a_time(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
         recalls, now = Recalls(made.storage, SystemClock()), SystemClock().now()
         await recalls.add(message(1).turn_id)
         await recalls.add(message(1).turn_id)
-        assert await recalls.of(message(1)) == {"om_1"}
+        said = message(1)
+        assert await recalls.left_of(said) == Left(message=said, is_over=True)
         event = crowd_notice(message(1))
         assert event is not None
         assert await recalls.gone([message(1), message(2), event]) == {message(1).turn_id}
         assert await recalls.prune(now - timedelta(hours=1)) == 0
         assert await recalls.prune(now + timedelta(hours=1)) == 1
-        assert await recalls.of(message(1)) == frozenset()
+        assert await recalls.left_of(said) == Left(message=said)
 
 
 def test_without_what_was_taken_back_the_first_that_is_left_is_replied_to() -> None:

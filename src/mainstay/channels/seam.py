@@ -41,6 +41,7 @@ class Service:
         accept: stores a message: True once it is stored, False if it is known already. Raises StorageUnavailable.
         cancel: ends the answer to the message of this turn, now or when its turn comes, because it was taken back.
             Raises StorageUnavailable.
+        stop: ends the answers to these messages: who asked wants no more of them. Raises StorageUnavailable.
         find: what became of a message, by its turn_id; None if it was never accepted, or is forgotten. Raises
             StorageUnavailable.
         unanswered: what has no outcome yet in a chat (`Message.chat`), oldest first. Raises StorageUnavailable.
@@ -57,6 +58,7 @@ class Service:
     guard: "Guard"
     accept: Callable[[Message], Awaitable[bool]]
     cancel: Callable[[str], Awaitable[object]]
+    stop: Callable[[Sequence[Message]], Awaitable[object]]
     find: Callable[[str], "Awaitable[Entry | None]"]
     unanswered: Callable[[str], Awaitable[Sequence[Message]]]
     depth: Callable[[], "Awaitable[Depth]"]

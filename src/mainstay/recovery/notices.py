@@ -23,6 +23,7 @@ __all__ = [
     "many",
     "over_budget",
     "resuming",
+    "stopped_too",
     "together",
     "too_late",
     "waiting",
@@ -154,8 +155,16 @@ def many(language: Language) -> str:
 
 def together(others: Sequence[str], language: Language) -> str:
     """Which other messages an answer is for, each by how it begins."""
-    named = " ".join(f"“{_beginning(text)}”" for text in others)
-    return _in(language, f"This also answers: {named}", f"同时回复了：{named}")
+    return _in(language, f"This also answers: {_named(others)}", f"同时回复了：{_named(others)}")
+
+
+def stopped_too(others: Sequence[str], language: Language) -> str:
+    """Which other messages were stopped, each by how it begins."""
+    return _in(language, f"Also stopped: {_named(others)}", f"同时停止了：{_named(others)}")
+
+
+def _named(texts: Sequence[str]) -> str:
+    return " ".join(f"“{_beginning(text)}”" for text in texts)
 
 
 def _beginning(text: str) -> str:

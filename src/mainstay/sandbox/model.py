@@ -188,6 +188,7 @@ class Snapshot:
         revision: grows with every change; `SandboxClient.watch` asks for what is newer.
         text: of the newest reply that says something.
         final: there is an outcome, also of every button pressed since, and nothing is left streaming.
+        said_at_s: when it was said, of the sandbox's real monotonic clock.
     """
 
     message_id: str
@@ -200,6 +201,7 @@ class Snapshot:
     final: bool
     reactions: tuple[str, ...]
     replies: tuple[Reply, ...]
+    said_at_s: float = 0.0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

@@ -7,7 +7,7 @@ never neither. What an ending means is decided in `mainstay.turns.machine`.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
@@ -25,9 +25,9 @@ from mainstay.recovery import notices
 from mainstay.recovery.classify import classify
 from mainstay.recovery.model import worth_another_try
 from mainstay.storage.sqlite import Storage
-from mainstay.turns.machine import Transcript, consider, describe
+from mainstay.turns.machine import Transcript, consider, describe, without
 from mainstay.turns.model import CutOff, GiveUp, TurnSettings
-from mainstay.turns.recalls import all_recalled
+from mainstay.turns.recalls import recalled_of, stopped_of
 from mainstay.turns.steps import StoredSteps, settle_steps
 
 __all__ = ["Attempt", "Rooms"]
@@ -70,6 +70,7 @@ class Attempt:
         replier: shows the answer.
         rooms: what it works with.
         read: adds to the message what it refers to; None where there is nothing to be looked up.
+        stopped: what else was said, and stopped, of which the outcome has to say so; see `Left`.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Attempt:
         replier: Replier,
         rooms: Rooms,
         read: Callable[[Message], Awaitable[Message]] | None = None,
+        stopped: Sequence[str] = (),
     ) -> None:
         self.claim = claim
         self._message = claim.message
         self._replier = replier
         self._rooms = rooms
         self._read = read
+        self._were_stopped = stopped
         self._transcript = Transcript()
         self._language = notices.language_of(claim.message.text)
         self._answering: asyncio.Task[Finished | None] | None = None
@@ -242,18 +245,19 @@ class Attempt:
         rooms, claim, message = self._rooms, self.claim, self._message
 
         def work(tx: Connection) -> Finished:
-            told = self._transcript.recalled() if all_recalled(tx, message) else self._naming(final)
+            left = without(message, recalled_of(tx, message))
+            told = self._naming(final, left) if left else self._stopped(tx)
             rooms.inbox.finish(tx, claim, told.outcome, describe(told, seconds=seconds))
-            if told.outcome is Outcome.ANSWERED and message.text:
+            if left and told.outcome is Outcome.ANSWERED and left.text:
                 rooms.memory.append(
                     tx,
                     message.lane,
                     Exchange(
                         turn_id=claim.turn_id,
-                        user_text=message.text,
+                        user_text=left.text,
                         answer_text=told.text,
                         at=rooms.clock.now(),
-                        record=told.record,
+                        record=told.record if left is message else b"",  # it has what was taken back, too
                     ),
                 )
             settle_steps(tx, message, keep_from=rooms.clock.now() if told.offers_retry else None)
@@ -262,13 +266,23 @@ class Attempt:
 
         return work
 
-    def _naming(self, final: Finished) -> Finished:
+    def _naming(self, final: Finished, left: Message) -> Finished:
         """The same outcome; where it is that of several messages, it says of which."""
-        others = [text for _, text in self._message.parts[1:]]
-        if not others or final.outcome is Outcome.CANCELLED:
+        if final.outcome is Outcome.CANCELLED:
             return final
-        lines = (final.notice, notices.together(others, self._language))
-        return replace(final, notice="\n\n".join(line for line in lines if line))
+        others = [text for each, text in left.parts if each != self._message.parts[0][0]]
+        return self._saying(final, notices.together(others, self._language) if others else "", self._were_stopped)
+
+    def _stopped(self, tx: Connection) -> Finished:
+        """Nothing is answered any more; of several messages that were stopped it says which."""
+        stopped = stopped_of(tx, self._message)
+        others = [text for each, text in self._message.parts[1:] if each in stopped]
+        return self._saying(self._transcript.recalled(), "", [*self._were_stopped, *others])
+
+    def _saying(self, final: Finished, others: str, stopped: Sequence[str]) -> Finished:
+        lines = (others, notices.stopped_too(stopped, self._language) if stopped else "")
+        notice = "\n\n".join(line for line in (final.notice, *lines) if line)
+        return replace(final, notice=notice) if any(lines) else final
 
     async def _give_back(self) -> None:
         claim, why = self.claim, self._cut_off or "lease_lost"

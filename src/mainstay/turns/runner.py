@@ -5,7 +5,7 @@ drain when the service stops.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,8 +15,8 @@ from mainstay.inbox.model import Claim
 from mainstay.logs.context import turn as log_turn
 from mainstay.messages import Message, Replier, Responder
 from mainstay.turns.attempt import Attempt, Rooms
-from mainstay.turns.machine import steps_kept_after, without
-from mainstay.turns.recalls import Recalls
+from mainstay.turns.machine import steps_kept_after
+from mainstay.turns.recalls import Left, Recalls
 from mainstay.turns.steps import prune_steps
 
 __all__ = ["OpenReplier", "Read", "Turns"]
@@ -113,6 +113,15 @@ class Turns:
         await self._recalls.add(turn_id)
         await self._end_recalled()
 
+    async def stop(self, messages: Iterable[Message]) -> None:
+        """End the answers to these because who asked wants no more of them, as if they were taken back.
+
+        Of messages that are answered together all are stopped, and the person is told which. Raises
+        StorageUnavailable: then none is.
+        """
+        await self._recalls.stop(messages)
+        await self._end_recalled()
+
     async def _end_recalled(self) -> None:
         running = [attempt.claim.message for attempt in self._attempts.values()]
         for gone in await self._recalls.gone(running) if running else ():
@@ -153,16 +162,17 @@ class Turns:
             await self._bury(claim)
             return
         try:
-            left = without(claim.message, await self._recalls.of(claim.message))
+            left = await self._recalls.left_of(claim.message)
         except StorageUnavailable as error:  # it is asked once more when the outcome is stored
             self._rooms.saw(error, "turns.recalls", claim.turn_id)
-            left = claim.message
-        if left is not None:
-            claim = replace(claim, message=left)
+            left = Left(message=claim.message)
+        claim = replace(claim, message=left.message)
         opened, read = self._repliers[claim.message.channel]
-        attempt = Attempt(claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms, read)
+        attempt = Attempt(
+            claim, opened(claim.message, claim.turn_id, claim.attempt), self._rooms, read, left.stopped
+        )
         self._attempts[claim.turn_id] = attempt
-        if left is None:
+        if left.is_over:
             attempt.cut_off("recalled")
         tasks.create_task(self._work(attempt, responder), name=f"turn {claim.turn_id}")
 

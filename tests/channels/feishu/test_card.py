@@ -120,6 +120,16 @@ def test_whatever_its_length_each_card_of_an_answer_is_one_that_the_platform_tak
     assert "".join(shown(card)["answer"] for card in cards if "answer" in shown(card)).startswith(text[:50])
 
 
+def test_where_there_is_no_answer_only_the_first_of_our_lines_stands_in_its_place():
+    [card] = final_cards("", "The model failed.\n\nThis also answers: “two”")
+    assert shown(card) == {"answer": "The model failed.", "notice": "This also answers: “two”"}
+
+
+def test_what_was_stopped_keeps_its_text_and_says_so_before_what_else_there_is_to_say():
+    said = outcome_text(Outcome.CANCELLED, "well", "Also stopped: “two”", apologise=False)
+    assert said == ("well", "Stopped, as you asked.\n\nAlso stopped: “two”")
+
+
 def test_what_stands_under_an_answer_stands_under_its_end():
     button = {"tag": "button", "element_id": "b"}
     first, last = final_cards("好" * 10_000, "a notice", footer="manager", buttons=[button])

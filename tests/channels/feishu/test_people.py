@@ -322,6 +322,33 @@ async def test_of_messages_that_are_answered_together_one_that_was_taken_back_is
     assert outcomes == {5: 0, 6: 1, 7: 0, 8: 1}
 
 
+async def test_where_the_first_of_several_is_taken_back_before_the_answer_is_shown_the_next_one_is_replied_to(home):
+    held, sender = Held(), nobody()
+    worker = await home.worker(held)
+    said = [await home.platform.say(f"question {number}", sender=sender) for number in range(8)]
+
+    async def all_in() -> bool:
+        return len(await home.rows("select seq from inbox where lane like '%main'")) == 8
+
+    await eventually(all_in)
+    await home.platform.platform_fault("POST /reply", status=503, times=1000)
+    held.released.set()
+    await eventually(lambda: has_outcome(home, "question 5"))
+    for number in (5, 7):
+        await home.platform.recall(said[number].message_id)
+    await home.platform.clear()
+    shown = await home.snapshot(said[6].message_id)
+    assert "question 6" in shown.text
+    assert worker.asked[-1].text == "question 5\n\nquestion 6\n\nquestion 7"
+    outcomes = {number: (await home.verdict(said[number].message_id)).outcomes for number in (5, 6, 7)}
+    assert outcomes == {5: 0, 6: 1, 7: 1}
+
+
+async def has_outcome(home, text: str) -> bool:
+    found = await home.rows(f"select seq from feishu_outbox where message like '%{text}%'")
+    return bool(found)
+
+
 GROUP_EVENTS = [
     ("the bot", {"mention": True}, True),
     ("another", {"mention": False, "mentions": ["ou_tom"]}, False),

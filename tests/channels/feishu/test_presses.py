@@ -142,11 +142,11 @@ async def stoppable(world):
     await world.platform.options(pressable_streams=True)
     stopped = []
 
-    async def stop(turn_id: str) -> None:
-        stopped.append(turn_id)
+    async def stop(messages) -> None:
+        stopped.extend(message.turn_id for message in messages)
 
     process = await world.process(stop_button=True)
-    process.channel._recalled = stop
+    process.channel._stopped = stop
     await world.listen(process)
     yield process, stopped
     await world.platform.options(pressable_streams=False)

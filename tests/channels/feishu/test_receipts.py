@@ -98,6 +98,23 @@ async def test_killed_between_an_outcome_and_its_receipt_the_next_worker_shows_i
     await until_shown(home, message_id, "DONE")
 
 
+async def test_of_messages_that_are_answered_together_one_that_is_refused_holds_up_no_other(home):
+    """The answer to the first request is lost, so that the platform finds nothing to take away at a second one."""
+    released, sender = asyncio.Event(), f"ou_{uuid4().hex}"
+    worker = await home.worker(waiting(released))
+    said = [(await home.platform.say(f"question {number}", sender=sender)).message_id for number in range(9)]
+    for message_id in said:
+        await until_shown(home, message_id, "OnIt")
+    await home.platform.platform_fault(f"DELETE /im/v1/messages/{said[6]}/reactions", drop=True)
+    released.set()
+    for message_id in (*said[:6], *said[7:]):
+        await until_shown(home, message_id, "DONE")
+    await worker.kill()
+    await home.worker()
+    await until_shown(home, said[6], "DONE")
+    assert await home.rows("select message_id from feishu_receipts") == []
+
+
 async def test_a_platform_that_takes_no_reactions_changes_nothing_else(home):
     await home.platform.platform_fault("POST /reactions", times=50, code=99991672)
     worker = await home.worker()

@@ -1,6 +1,7 @@
 """A word that stops an answer: whose, which, and what becomes of either."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mainstay.bus import Bus
 from mainstay.channels.feishu.envelope import Envelope
 from mainstay.channels.feishu.intake import Again, Intake, Taken
 from mainstay.channels.feishu.model import Bot, FeishuSettings
-from mainstay.channels.feishu.stopping import asks_to_stop, recalled_with, stopped_by
+from mainstay.channels.feishu.stopping import asks_to_stop, stopped_by
 from mainstay.errors import StorageUnavailable
 from mainstay.inbox.model import InboxSettings
 from mainstay.messages import Message
@@ -92,13 +93,6 @@ async def test_said_in_a_group_outside_of_threads_it_means_all_that_the_person_a
     assert stopped_by(said(9, thread_id="om_3"), [in_thread, elsewhere]) == []
 
 
-async def test_of_messages_that_are_answered_together_all_are_taken_back():
-    together = said(1).joined((("om_1", "one"), ("om_2", "two")))
-    assert recalled_with(together) == [said(1).turn_id, said(2).turn_id]
-    assert recalled_with(together.joined(together.parts[1:])) == [said(2).turn_id]
-    assert recalled_with(said(1).again()) == [said(1).again().turn_id]
-
-
 async def until_rows(home: Home, count: int, statement: str) -> None:
     async def there() -> bool:
         return len(await home.rows(statement)) == count
@@ -130,6 +124,24 @@ async def test_a_word_stops_what_the_same_person_asked_before_and_has_an_outcome
     assert await home.rows("select user_text from memory_exchanges order by seq") == [(word,), ("three",)]
     await home.platform.deliver_again(word_said.message_id, new_event_id=True)
     assert (await home.verdict(word_said.message_id)).outcomes == 1
+
+
+async def test_of_a_flood_that_is_stopped_each_message_has_an_outcome_or_is_named_in_one(home):
+    held, sender = Held(), nobody()
+    worker = await home.worker(held)
+    said = [await home.platform.say(f"question {number}", sender=sender) for number in range(9)]
+    await until_rows(home, 9, "select seq from inbox where lane like '%main'")
+    await home.platform.recall(said[7].message_id)
+    await until_rows(home, 1, "select turn_id from turn_recalls")
+    word = await home.platform.say("stop", sender=sender)
+    for each in (*said[:7], said[8], word):
+        await home.snapshot(each.message_id)
+    held.released.set()
+    assert [message.text for message in worker.asked] == ["question 0"]
+    outcomes = [(await home.verdict(each.message_id)).outcomes for each in (*said, word)]
+    assert outcomes == [1, 1, 1, 1, 1, 1, 1, 0, 1, 1]
+    [together] = (await home.snapshot(said[5].message_id)).replies
+    assert together.text == "Stopped, as you asked.\nAlso stopped: “question 6” “question 8”"
 
 
 async def test_where_nothing_of_theirs_is_to_be_stopped_the_word_is_a_question_like_others(home):
@@ -170,10 +182,10 @@ async def test_a_stop_that_was_accepted_and_then_could_not_stop_is_told_again_an
     box = InboxInMemory(Rows(), InboxSettings(), clock=ManualClock(), worker="w")
     failures, recalled = [StorageUnavailable("the disk is full")], []
 
-    async def stop(message: Message) -> None:
+    async def stop(messages: Sequence[Message]) -> None:
         if failures:
             raise failures.pop()
-        recalled.append(message.turn_id)
+        recalled.extend(message.turn_id for message in messages)
 
     async def nothing(_: str) -> None:
         return None

@@ -118,3 +118,8 @@ def test_messages_that_are_answered_together_have_their_outcome_where_they_are_n
     assert world.tenant.record.verdicts(other, world.now)[0].outcomes == 0
     world.reply(said[1], "two")
     assert verdicts() == [1, 1, 1, 0]
+    world.tenant.edit(said[2], "something else", world.now)
+    assert verdicts() == [1, 1, 1, 0], "it may be named as it was before it was edited"
+    first = world.said("five")
+    world.reply(world.said("six"), "The later one came first.\n\nThis also answers: “five”")
+    assert world.tenant.record.verdicts(first, world.now)[0].outcomes == 1

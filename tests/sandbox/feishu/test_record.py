@@ -162,8 +162,19 @@ def test_what_follows_a_press_that_nobody_answered_is_its_outcome_and_need_not_c
     assert world.tenant.record.snapshot(said, world.now).final
     world.reply(said, "The answer")
     assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+    press(world, first, None, status=503)
+    assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
     press(world, first)
     assert judged(world, said) == [("message", "final", 1), ("press", "final", 1)]
+
+
+def test_a_message_whose_card_was_pressed_and_gave_way_to_another_has_its_outcome_there(world: World) -> None:
+    said = world.said()
+    first = offered(world, said)
+    press(world, first, "ReadTimeout", status=0)
+    world.tenant.messages.delete(first, world.now)
+    world.reply(said, "The answer")
+    assert judged(world, said) == [("message", "final", 1)]
 
 
 def test_an_answer_that_comes_while_the_press_is_answered_belongs_to_the_press(world: World) -> None:

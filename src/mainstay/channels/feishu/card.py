@@ -31,7 +31,6 @@ __all__ = [
     "footer_of",
     "outcome_text",
     "post_message",
-    "stopped",
     "streamed",
     "streaming_card",
     "streaming_settings",
@@ -105,7 +104,8 @@ def final_cards(
         buttons: what can be pressed.
         language: of the lines that say that there is a next card, or that the end was cut off.
     """
-    ending = [("notice" if text else ANSWER, safe(notice)), (STATUS, safe(footer))]
+    first, _, others = ("", "", notice) if text else notice.partition("\n\n")
+    ending = [(ANSWER, safe(first)), ("notice", safe(others)), (STATUS, safe(footer))]
     frame = max(_FRAME, len(_card({}, ending, buttons).encode()) + _HEAD)
     parts = [page.content for page in pages(text, CARD_LIMIT - frame)] if text else []
     if len(parts) > _MAX_CARDS:
@@ -171,22 +171,17 @@ def text_message(text: str, language: Language = "en") -> str:
     return orjson.dumps({"text": head(safe(text), TEXT_LIMIT - 200) + _CUT[language]}).decode()
 
 
-def stopped(language: Language) -> str:
-    """The line about an answer that who asked has ended."""
-    return _STOPPED[language]
-
-
 def outcome_text(
     outcome: Outcome, text: str, notice: str, *, apologise: bool, language: Language = "en"
 ) -> tuple[str, str]:
     """Text and notice of an outcome; never both empty, because an outcome has to be seen."""
     if apologise:
         return "", _POLICY[language]
+    if outcome is Outcome.CANCELLED:
+        return text, "\n\n".join(line for line in (_STOPPED[language], literal(notice)) if line)
     if text or notice:
         return text, literal(notice)
     match outcome:
-        case Outcome.CANCELLED:
-            return "", _STOPPED[language]
         case Outcome.FAILED:
             return "", _FAILED[language]
         case Outcome.ANSWERED:

@@ -37,7 +37,6 @@ from mainstay.channels.feishu.receipts import Receipts
 from mainstay.channels.feishu.replier import FeishuReplier
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.standing import standing
-from mainstay.channels.feishu.stopping import recalled_with
 from mainstay.channels.feishu.webhook import Webhook, webhook_path
 from mainstay.channels.feishu.writer import CardWriter
 from mainstay.channels.feishu.writers import Writers
@@ -72,6 +71,10 @@ async def _nothing(_message: Message, _answer: str) -> tuple[str, ...]:
     return ()
 
 
+async def _nobody(_messages: Sequence[Message]) -> None:
+    return None
+
+
 async def _none(_chat: str) -> tuple[Message, ...]:
     return ()
 
@@ -84,6 +87,7 @@ class FeishuChannel:
         accept: stores a message; raises StorageUnavailable, and then the platform is not told that we have it.
         recalled: remembers the turn_id of a message that its author took back, whether or not it is being answered;
             raises StorageUnavailable.
+        stopped: ends the answers to messages because who asked wants no more of them; raises StorageUnavailable.
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
         unanswered: what has no outcome yet in a chat (`Message.chat`). Raises StorageUnavailable.
         find: what became of the turn with this id; None if it is not known. Raises StorageUnavailable.
@@ -115,6 +119,7 @@ class FeishuChannel:
         waiting: Callable[[str], Awaitable[Message | None]] = _unknown,
         has_ended: Callable[[str], Awaitable[bool]] = _never,
         find: Callable[[str], Awaitable[object]] = _unknown,
+        stopped: Callable[[Sequence[Message]], Awaitable[object]] = _nobody,
         unanswered: Callable[[str], Awaitable[Sequence[Message]]] = _none,
     ) -> None:
         settings.validate(name)
@@ -174,7 +179,7 @@ class FeishuChannel:
         )
         chats = Chats(storage, name) if settings.by_connection else None
         self._find = find
-        self._recalled = recalled
+        self._stopped = stopped
         self._answered_before = answered_before
         edits = Edits(settings, client=self._client, marks=self._marks, known=self._knows, clock=clock)
         self._intake = Intake(
@@ -276,13 +281,13 @@ class FeishuChannel:
         """The message as it is when its answer begins, with what it refers to. Never raises."""
         return await self._reader.read(message)
 
-    async def _stop(self, message: Message) -> None:
-        """End the answer to it, as whoever asked wants: what was written stays. Raises StorageUnavailable."""
-        writer = self._writers.get(message.turn_id)
-        if writer is not None:
-            writer.was_stopped = True  # before its outcome is stored
-        for turn_id in recalled_with(message):
-            await self._recalled(turn_id)
+    async def _stop(self, messages: Sequence[Message]) -> None:
+        """End the answers to these, as whoever asked wants: what was written stays. Raises StorageUnavailable."""
+        for message in messages:
+            writer = self._writers.get(message.turn_id)
+            if writer is not None:
+                writer.was_stopped = True  # before its outcome is stored
+        await self._stopped(messages)
 
     async def _knows(self, message_id: str) -> bool:
         turn_id = turn_id_of(self._name, self._settings.app_id, "message", message_id)

@@ -84,18 +84,23 @@ class FeishuClient(Api):
     async def _reply(self, message: Message, kind: str, content: str, key: str) -> str:
         """The same ``key`` (at most 50 characters) within an hour gives the same message, not a second one.
 
-        Where a thread is not possible the answer goes to the chat, without being a reply.
+        Where a thread is not possible the answer goes to the chat, without being a reply. Of several messages it is
+        to the first that was not taken back.
         """
         body: dict[str, object] = {"msg_type": kind, "content": content, "uuid": key}
         if not message.target_id:
             return await self._say(message.chat_id, body)
         threaded = body | ({"reply_in_thread": True} if message.reply_in_thread else {})
-        try:
-            path = f"{MESSAGES}/{_part(message.target_id)}/reply"
-            return await self._wanted("POST", path, threaded, "message_id", chat_id=message.chat_id)
-        except Refused as refused:
-            if refused.refusal.action is not Action.UNTHREAD:
-                raise
+        targets = [message.target_id, *(message_id for message_id, _ in message.parts[1:])]
+        for number, target_id in enumerate(targets, start=1):
+            try:
+                path = f"{MESSAGES}/{_part(target_id)}/reply"
+                return await self._wanted("POST", path, threaded, "message_id", chat_id=message.chat_id)
+            except Refused as refused:
+                if refused.refusal.action is Action.UNTHREAD:
+                    break
+                if not refused.refusal.gone or number == len(targets):
+                    raise
         return await self._say(message.chat_id, body)
 
     async def _say(self, chat_id: str, body: dict[str, object]) -> str:

@@ -76,7 +76,7 @@ class Intake:
             Raises StorageUnavailable, and Refused where the platform can not say that now.
         answered_before: whether the turn with this id was answered; raises StorageUnavailable.
         unanswered: what has no outcome yet in a chat (`Message.chat`); raises StorageUnavailable.
-        stop: ends the answer to one of these; raises StorageUnavailable.
+        stop: ends the answers to some of these; raises StorageUnavailable.
         pressed: decides what comes of a press; raises StorageUnavailable.
         answered: told what came of a press once the platform has our answer.
         bot: who the bot is, once that is known.
@@ -98,7 +98,7 @@ class Intake:
         answered: Callable[[Pressed], object],
         bot: Callable[[], Bot | None],
         unanswered: Callable[[str], Awaitable[Sequence[Message]]] = _nothing,
-        stop: Callable[[Message], Awaitable[object]] = _nothing,
+        stop: Callable[[Sequence[Message]], Awaitable[object]] = _nothing,
         heard: Callable[[Json], object] = lambda _: None,
     ) -> None:
         self._name = name
@@ -173,8 +173,8 @@ class Intake:
         if ended:
             message = replace(message, notice=stopped(language_of(message.text)))
         new = await self._accept(message)
-        for each in ended:
-            await self._stop(each)
+        if ended:
+            await self._stop(ended)
         return new
 
     async def _change(self, envelope: Envelope) -> Json | None:

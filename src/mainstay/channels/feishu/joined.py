@@ -30,6 +30,7 @@ def channel(name: str, settings: FeishuSettings, service: Service) -> FeishuChan
         clock=service.clock,
         accept=service.accept,
         recalled=service.cancel,
+        stopped=service.stop,
         answered_before=service.answered_before,
         suggest=service.suggest,
         waiting=waiting,

@@ -83,6 +83,7 @@ _CODES: Final[Mapping[Action, tuple[int, ...]]] = {
 _ACTIONS: Final = {code: action for action, codes in _CODES.items() for code in codes}
 _RATE: Final = {99991400, 99991402, 230020, 11020, 11021, 11232, 11233, 11247, 2200}
 _NARROW: Final = {230020, 11233}
+_GONE: Final = {230011, 230110, 99992354}
 _SCOPE: Final = {99991672, 99991679, 230027}
 _CATEGORIES: Final[Mapping[Action, Category]] = {
     Action.WAIT: Category.SERVER_ERROR,
@@ -102,6 +103,7 @@ class Refusal:
         wait_s: how long the platform asked us to wait; 0.0 if it did not say.
         scope: only this kind of request is not permitted to the app; others may be.
         narrow: it was too often for one chat or message; others may have room.
+        gone: the message that it was about is not there any more; another one may be.
     """
 
     action: Action
@@ -110,6 +112,7 @@ class Refusal:
     wait_s: float = 0.0
     scope: bool = False
     narrow: bool = False
+    gone: bool = False
 
 
 def classify(code: int, http_status: int, headers: Mapping[str, str], message: str = "") -> Refusal:
@@ -132,7 +135,7 @@ def classify(code: int, http_status: int, headers: Mapping[str, str], message: s
         action = Action.WAIT if http_status >= 500 else Action.DEGRADE
     scope = code in _SCOPE
     category = Category.PERMISSION if scope else _CATEGORIES.get(action, Category.INVALID_REQUEST)
-    return Refusal(action=action, category=category, reason=reason, scope=scope)
+    return Refusal(action=action, category=category, reason=reason, scope=scope, gone=code in _GONE)
 
 
 def failed_request(category: Category, reason: str, *, wait_s: float = 0.0) -> Refusal:

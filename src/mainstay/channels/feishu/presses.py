@@ -5,7 +5,7 @@ stored, and told to whoever counts. An answer is stopped the way it is when its 
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -59,7 +59,7 @@ class Presses:
         accept: stores a message; raises StorageUnavailable.
         writer: what writes the answer to the turn of that id, if this process does.
         waiting: the message of the turn of that id, if it has no outcome yet; raises StorageUnavailable.
-        stop: ends the answer to a message; raises StorageUnavailable.
+        stop: ends the answers to messages; raises StorageUnavailable.
         window_s: how long after its failure a turn may be tried again.
     """
 
@@ -73,7 +73,7 @@ class Presses:
         accept: Callable[[Message], Awaitable[bool]],
         writer: Callable[[str], CardWriter | None],
         waiting: Callable[[str], Awaitable[Message | None]],
-        stop: Callable[[Message], Awaitable[object]],
+        stop: Callable[[Sequence[Message]], Awaitable[object]],
         window_s: float,
     ) -> None:
         self._outbox = outbox
@@ -145,5 +145,5 @@ class Presses:
             return Pressed(told=Told.OVER, dropped="press_elsewhere")
         if press.person != message.sender_id:
             return Pressed(told=Told.NOT_YOURS, dropped="press_not_theirs")
-        await self._stop(message)
+        await self._stop([message])
         return Pressed(told=Told.STOPPING)

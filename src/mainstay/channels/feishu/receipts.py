@@ -12,6 +12,7 @@ from typing import Final
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.client import FeishuClient, Refused
+from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.marks import Marks
 from mainstay.errors import StorageUnavailable
 from mainstay.events import DeadLettered, OutcomeDelivered
@@ -76,14 +77,21 @@ class Receipts:
             return
         message, outcome = Message.from_json(found[0]), found[1]
         for message_id in [each for each, _ in message.parts] or [message.target_id]:
-            await self._replace(message_id, _ENDED[outcome])
+            try:
+                await self._replace(message_id, _ENDED[outcome])
+            except Refused:  # not at the cost of those that were answered together with it
+                self.dropped["refused"] += 1
 
     async def _replace(self, message_id: str, emoji: str) -> None:
         """The one that said "seen" goes first: two that contradict each other say less than one."""
         reaction_id = await self._marks.receipt(message_id)
         if not reaction_id:
             return
-        await self._client.unreact(message_id, reaction_id)
+        try:
+            await self._client.unreact(message_id, reaction_id)
+        except Refused as refused:
+            if refused.refusal.action not in (Action.DEGRADE, Action.TERMINAL):
+                raise  # else it is gone already: the answer to an earlier request was lost, or the message is
         await self._marks.receipt_gone(message_id)
         if emoji:
             await self._client.react(message_id, emoji)

@@ -8,13 +8,12 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from mainstay.channels.feishu.buttons import kept_suggestions
-from mainstay.channels.feishu.card import footer_of, stopped
+from mainstay.channels.feishu.card import footer_of
 from mainstay.channels.feishu.model import FeishuSettings
 from mainstay.channels.feishu.pump import Pump
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.writer import CardWriter
 from mainstay.messages import AnswerEvent, Finished, Message, Outcome, Suggestions
-from mainstay.recovery.notices import language_of
 
 __all__ = ["FeishuReplier"]
 
@@ -51,7 +50,7 @@ class FeishuReplier:
     def post(self, tx: Connection, final: Finished) -> None:
         """See `mainstay.messages.Replier.post`."""
         if final.outcome is Outcome.CANCELLED and self._writer.was_stopped:
-            final = replace(final, text=self._writer.text, notice=stopped(language_of(self._message.text)))
+            final = replace(final, text=self._writer.text)
         footer = footer_of(final.agent, final.model, self._writer.seconds) if self._settings.footer else ""
         self._outbox.post(
             tx,

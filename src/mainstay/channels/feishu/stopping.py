@@ -10,7 +10,7 @@ from typing import Final
 
 from mainstay.messages import Message
 
-__all__ = ["asks_to_stop", "recalled_with", "stopped_by"]
+__all__ = ["asks_to_stop", "stopped_by"]
 
 _ENDING: Final = " .!…~。！～"
 
@@ -38,13 +38,3 @@ def stopped_by(message: Message, unanswered: Iterable[Message]) -> list[Message]
         and (each.kind == "callback" or (each.kind == "message" and each.sent_at <= message.sent_at))
         and not each.notice
     ]
-
-
-def recalled_with(message: Message) -> list[str]:
-    """The turns that have to be taken back so that this message is not answered: of what was joined to it, too.
-
-    What a press has asked for is taken back by itself; the message that it refers to stays what it is.
-    """
-    if message.kind == "callback":
-        return [message.turn_id]
-    return list(dict.fromkeys((message.asked_turn_id, *message.turn_ids[1:])))

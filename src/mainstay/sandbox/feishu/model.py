@@ -155,6 +155,7 @@ class StoredMessage:
         card_id: the card entity that it shows, if any.
         edits: how often its text was edited; 20 is the most.
         inside: the messages that were forwarded in it.
+        before: as it was until its author changed it.
     """
 
     message_id: str
@@ -176,6 +177,7 @@ class StoredMessage:
     edits: int = 0
     mentions: tuple[Json, ...] = ()
     inside: tuple[str, ...] = ()
+    before: "StoredMessage | None" = None
 
 
 @dataclass(slots=True, kw_only=True)

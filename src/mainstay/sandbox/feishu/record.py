@@ -11,19 +11,21 @@ with the next message that the bot says to the same question; as long as there i
 A button that was pressed asks for something too, if the bot has said that it will do it (HTTP 200, and a toast of
 the kind "info"; a "success" says that it is done already, and owes nothing). What the bot says to the same message
 from then on is the outcome of the press, and not a second one of the message. Where no answer to the press came at
-all, as when the bot died, it may be the outcome of the press, and need not come. Pressing the same button again,
+all, as when the bot died, it may be the outcome of the press, and need not come, unless the
+message has none: the card that was pressed may have given way to another one. Pressing the same button again,
 whoever does, asks for nothing more.
 
 Several messages of one person may be answered together: a message that has no reply of its own has its outcome in
-a reply to an earlier one of theirs in the same chat, if that quotes how it begins, “like this”, in an element whose
+a reply to another one of theirs in the same chat, if that quotes how it begins, “like this”, in an element whose
 ``element_id`` starts with "notice", or in the last paragraph of a plain message. What is quoted may lack the
-mention that it begins with, may have spaces of no width in it, and has ‘single’ quotes in place of its own.
+mention that it begins with, may have spaces of no width in it, and has ‘single’ quotes in place of its own. What
+its author has changed may be quoted as it was said before.
 """
 
 import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,7 +39,7 @@ __all__ = ["Press", "Record"]
 
 _INNER_QUOTES = str.maketrans("“”", "‘’")
 _QUOTED = re.compile("“([^”]*)”")
-_TOGETHER = 200  # messages before it in which one is looked for
+_TOGETHER = 200  # messages before it, and after it, in which one is looked for: events come in any order
 _DOTS = " .…。·⏳\n\u200b"
 
 
@@ -51,6 +53,7 @@ class Press:
         value: what it sends, as JSON.
         since: the revision at which it was pressed first.
         promised: whether the bot has said that it will do it; None where it has not said anything.
+        lost: it may have been taken all the same, because the answer to a press never came.
     """
 
     message_id: str
@@ -58,6 +61,7 @@ class Press:
     value: str
     since: int
     promised: bool | None = None
+    lost: bool = False
 
 
 class Record:
@@ -124,6 +128,7 @@ class Record:
         toast = answer.get("toast") if isinstance(answer, dict) else None
         kind = toast.get("type", "info") if isinstance(toast, dict) else ""
         promised = status == 200 and kind == "info"
+        press.lost = press.lost or not status
         if status and not press.promised:
             press.promised = promised
             self.touch(press.message_id)
@@ -161,6 +166,7 @@ class Record:
             final=all(verdict.state == "final" for verdict in self._verdicts(message, replies, now)),
             reactions=tuple(self._messages.reactions.get(message_id, {}).values()),
             replies=replies,
+            said_at_s=message.at_s,
         )
 
     def verdicts(self, message_id: str, now: Moment) -> list[Verdict]:
@@ -169,7 +175,10 @@ class Record:
         return self._verdicts(message, self._visible(message, now, history=False), now)
 
     def _verdicts(self, message: StoredMessage, replies: Sequence[Reply], now: Moment) -> list[Verdict]:
-        presses = [press for press in self._presses.get(message.message_id, ()) if press.promised is not False]
+        known = self._presses.get(message.message_id, ())
+        presses = [press for press in known if press.lost or press.promised is not False]
+        if presses and not any(self._sent_at[reply.message_id] <= presses[0].since for reply in replies):
+            presses = [press for press in presses if press.promised]
         shares: list[list[Reply]] = [[] for _ in range(len(presses) + 1)]
         for reply in replies:
             sent_at = self._sent_at[reply.message_id]
@@ -186,11 +195,12 @@ class Record:
         ]
 
     def _naming(self, message: StoredMessage, now: Moment) -> list[Reply]:
-        """The outcomes of what the person said before that name this message."""
+        """The outcomes of what else the person said that name this message."""
         spoken = self._spoken[message.chat_id, message.sender_id]
-        earlier = spoken[: spoken.index(message.message_id)][-_TOGETHER:]
-        outcomes = (reply for each in earlier for reply in self._visible_to(each, now) if reply.final)
-        ways = _ways_to_quote(message)
+        here = spoken.index(message.message_id)
+        others = (*spoken[max(0, here - _TOGETHER) : here], *spoken[here + 1 :][:_TOGETHER])
+        outcomes = (reply for each in others for reply in self._visible_to(each, now) if reply.final)
+        ways = [said for each in _versions(message) for said in _ways_to_quote(each)]
         return [
             reply for reply in outcomes if any(_begins(said, each) for each in _named_by(reply) for said in ways)
         ]
@@ -280,6 +290,14 @@ def _named_by(reply: Reply) -> list[str]:
     if reply.kind != "card":
         notices = reply.text.rsplit("\n\n", 1)[1:]
     return _QUOTED.findall("\n".join(notices).replace("\u200b", ""))
+
+
+def _versions(message: StoredMessage) -> Iterator[StoredMessage]:
+    """What it says now, and what it said before it was edited."""
+    version: StoredMessage | None = message
+    while version is not None:
+        yield version
+        version = version.before
 
 
 def _ways_to_quote(message: StoredMessage) -> tuple[str, str]:

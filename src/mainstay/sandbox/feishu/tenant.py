@@ -141,7 +141,9 @@ class Tenant:
         mentioned = message.mentions if mentions is None else tuple(self._mentioned(mentions))
         keys = [str(each["key"]) for each in mentioned]
         content = json.dumps({"text": " ".join([*keys, text])}, ensure_ascii=False)
-        changed = replace(message, content=content, mentions=mentioned, updated=True, updated_ms=now.ms)
+        changed = replace(
+            message, content=content, mentions=mentioned, updated=True, updated_ms=now.ms, before=message
+        )
         self.messages.messages[message_id] = changed
         self.record.touch(message_id)
         return changed
