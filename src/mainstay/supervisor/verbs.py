@@ -101,7 +101,7 @@ class Verbs:
 
     def _send(self, slots: Iterable[str], number: int) -> None:
         for slot in slots:
-            self._supervisor.signal(slot, number)
+            self._supervisor.children.signal(slot, number)
 
     async def stop_all(self) -> None:
         """Stop everything, each in its time."""
@@ -255,7 +255,7 @@ class Verbs:
 
         answer = []
         for name in names:
-            has, gets = self._supervisor.environment(name)
+            has, gets = self._supervisor.children.environment(name)
             settings, inherited = self._supervisor.settings(name), self._population.plan.environ
             found = variables(has, gets, settings=settings.env, inherited=inherited)
             running = has is not None
