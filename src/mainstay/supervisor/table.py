@@ -1,8 +1,8 @@
 """How does a keeper become one of other code, and what does it hand on?
 
-The process executes that, and stays the same. What it hands on are lines, each a list of byte strings without NUL, in
-memory that has no name (memfd_create(2)). The first one is the version. What else there is: ``listening FD``,
-``child NAME PID MARK STATUS TOLD``, ``fifo PATH FD`` and ``held NAME FD…``; the file descriptors are the process's.
+The process executes that, and stays the same. What it hands on are lines, each a list of byte strings without NUL,
+in memory that has no name (memfd_create(2)). The first one is the version. What else there is: ``listening FD``,
+``child NAME PID MARK STATUS TOLD``, ``fifo PATH FD`` and ``held NAME FD…``; file descriptors are the process's.
 """
 
 import os
