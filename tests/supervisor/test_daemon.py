@@ -269,9 +269,9 @@ def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Supervised)
     restart = found["web:0"]["history"][0]
     assert restart["reason"] == "hang"
     assert "stacks" not in restart, "they are for those who look closer"
+    until(lambda: "in stuck" in (home.home / "supervisor.json").read_text())
     kill(home.daemon())
     home.run("start", "--no-wait")
-    home.until(lambda now: bool(now["web:0"]["history"]))  # where that was not written down, it is found out again
     [described] = json.loads(home.run("describe", "web", "--json").stdout)
     assert "in stuck" in described["history"][0]["stacks"]
     assert "in stuck" in home.run("describe", "web").stdout
