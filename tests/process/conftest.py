@@ -87,8 +87,8 @@ async def delivery_of(made: Project, event_id: str) -> Delivery:
 
 
 def logged(made: Project, event: str) -> list[dict[str, Any]]:
-    """The events of that name in the service's log, oldest first."""
-    lines = [json.loads(line) for line in made.log().splitlines() if line.startswith("{")]
+    """The events of that name in the service's log, oldest first; a line that is just being written is none yet."""
+    lines = [json.loads(line) for line in made.log().split("\n")[:-1] if line.startswith("{")]
     return [line for line in lines if line.get("event") == event]
 
 

@@ -250,5 +250,9 @@ async def test_a_message_that_is_taken_back_hangs_up_and_counts_as_nobody_s_fail
     await end_of(made, said.message_id)
     report = await made.health()
     assert (report["errors"]["total"], report["agents"]["manager"]["callCount"]) == (0, 0)
-    assert (await made.sandbox.models())["primary"]["open"] == 0
     assert (await shown_now(made, said.message_id)).final
+
+    async def hung_up() -> bool:
+        return (await made.sandbox.models())["primary"]["open"] == 0
+
+    await eventually(hung_up)

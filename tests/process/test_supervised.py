@@ -89,9 +89,10 @@ async def until_service(directory: Path, holds: Callable[[dict[str, Any]], bool]
 
 
 def said(made: Project, event: str) -> list[dict[str, Any]]:
-    """The events of that name in the service's log, oldest first."""
+    """The events of that name in the service's log, oldest first; a line that is just being written is none yet."""
     logs = (made.directory / ".mainstay" / "logs").glob("feishu-agent-0.*.log")
-    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines() if line.startswith("{")]
+    whole = [line for log in logs for line in log.read_text().split("\n")[:-1]]
+    lines = [json.loads(line) for line in whole if line.startswith("{")]
     return [line for line in lines if line.get("event") == event]
 
 
@@ -147,8 +148,7 @@ async def test_a_kill_in_the_middle_of_three_answers_leaves_one_outcome_of_each(
         verdict = await verdict_on(made, each.message_id)
         assert (verdict.outcomes, verdict.unfinished) == (1, 0)
         assert verdict.texts[0].split()[-1] == str(60 + number)
-    after = await service(made.directory)
-    assert after["pid"] != before["pid"]
+    after = await until_service(made.directory, lambda now: now["pid"] not in (None, before["pid"]))
     assert after["history"][-1]["reason"] == "signal"
 
 
@@ -243,7 +243,13 @@ async def test_a_restart_lets_an_answer_finish_and_the_next_process_answers_what
     assert verdicts[0].texts[0].endswith(" 58 59 60")
     found = await service(made.directory)
     assert (found["restarts"], found["ended"]) == (before["restarts"] + 1, "exit code 0")
-    answered_by = {line["turn_id"]: line["worker"].split(":")[1] for line in said(made, "turn.finished")}
+    answered_by: dict[str, str] = {}
+
+    async def is_logged() -> bool:
+        answered_by.update((each["turn_id"], each["worker"].split(":")[1]) for each in said(made, "turn.finished"))
+        return {turn_of(made, each.message_id) for each in (first, late)} <= answered_by.keys()
+
+    await eventually(is_logged)
     assert answered_by[turn_of(made, first.message_id)] == str(before["pid"])
     assert answered_by[turn_of(made, late.message_id)] == str(found["pid"])
     watched = watching.result()

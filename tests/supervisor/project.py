@@ -78,7 +78,8 @@ class Supervised:
         return path.read_text() if path.exists() else ""
 
     def numbers(self, app: str) -> list[int]:
-        return [int(line) for line in self.log(app).split()]
+        """The lines of a program that counts; one that is just being written is none yet."""
+        return [int(line) for line in self.log(app).rpartition("\n")[0].split()]
 
     def everybody(self, name: str = "") -> set[int]:
         """All who live and were started for this instance, or here at all: as /proc says, not the supervisor."""

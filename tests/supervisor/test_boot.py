@@ -101,6 +101,7 @@ def test_one_that_a_person_starts_begins_with_what_that_person_asks_for(home: Su
 def test_a_crash_changes_nothing(home: Supervised, systemd: Systemd) -> None:
     home.configure(web=SLEEPING, job=SLEEPING)
     with systemd.booted() as daemon:
+        assert running(home) == {"web:0", "job:0"}
         home.run("stop", "job")
         before = home.instances()
         kill(daemon.pid)

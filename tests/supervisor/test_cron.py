@@ -10,11 +10,12 @@ from tests.supervisor.conftest import WITHIN_S, Home
 
 from mainstay.supervisor.app import AppSettings
 from mainstay.supervisor.cron import keep_cron
-from mainstay.supervisor.daemon import Plan, Supervisor
+from mainstay.supervisor.daemon import Supervisor
 from mainstay.supervisor.events import Unwanted, Wanted
 from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.model import Instance, Reason, State
 from mainstay.supervisor.output.collector import Collector
+from mainstay.supervisor.plan import Plan
 from mainstay.supervisor.state import Lifecycle
 from mainstay.testing.clock import ManualClock
 

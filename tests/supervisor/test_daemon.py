@@ -269,6 +269,7 @@ def test_one_that_hangs_leaves_its_stacks_and_is_started_again(home: Supervised)
     restart = found["web:0"]["history"][0]
     assert restart["reason"] == "hang"
     assert "stacks" not in restart, "they are for those who look closer"
+    until(lambda: "in stuck" in (home.home / "supervisor.json").read_text())
     kill(home.daemon())
     home.run("start", "--no-wait")
     [described] = json.loads(home.run("describe", "web", "--json").stdout)
@@ -311,6 +312,7 @@ def test_one_that_is_stopped_leaves_its_stacks_too(home: Supervised) -> None:
     os.kill(home.instances()["web:0"]["pid"], signal.SIGSTOP)
     found = home.until(lambda now: bool(now["web:0"]["history"]))["web:0"]
     assert (found["history"][0]["reason"], found["ended"]) == ("hang", "killed by SIGABRT")
+    until(lambda: "in well" in home.log("web", "err"))
     assert "in well" in home.run("logs", "--err", "-n", "100").stdout
 
 
@@ -385,6 +387,26 @@ def test_who_waits_for_a_start_hears_that_somebody_else_has_stopped_it(home: Sup
         home.until(lambda now: now["web:0"]["state"] == "starting")
         home.run("stop", "web")
         assert "stopped" in waiting.result().stdout
+
+
+def test_who_waits_for_a_start_hears_how_it_went_however_long_it_takes_to_write_that_down(home: Supervised) -> None:
+    program = "[ -e once ] && exec sleep 600; touch once; until [ -e go ]; do sleep 0.01; done; exit 3"
+    settings = {"cwd": str(home.directory), "ready": "notify", "restart_delay": "500ms"}
+    home.configure(web={"command": ["sh", "-c", program], **settings})
+    kept, slow = home.home / "supervisor.json", home.home / "supervisor.new"
+
+    def begun() -> int:
+        return len([line for line in home.lifecycle() if line["what"] == "starting" and line["pid"]])
+
+    with ThreadPoolExecutor(1) as somebody:
+        waiting = somebody.submit(home.run, "start", code=1)
+        until(lambda: begun() == 1 and '"child": {' in kept.read_text())
+        os.mkfifo(slow)  # who writes there waits for a reader
+        (home.directory / "go").touch()
+        until(lambda: begun() == 2)
+        os.close(os.open(slow, os.O_RDONLY | os.O_NONBLOCK))
+        slow.unlink()
+        assert re.search(r"^web:0 +backoff .*exit code 3", waiting.result().stdout, re.MULTILINE)
 
 
 def test_the_daemon_has_what_it_needs_to_read_when_the_clock_restarts_an_app(home: Supervised) -> None:

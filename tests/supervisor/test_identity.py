@@ -73,7 +73,7 @@ def test_a_number_will_do_and_a_directory_that_it_may_not_enter_is_said_to_be_on
     closed.mkdir(mode=0o700)
     home.configure(
         number={"command": ["sleep", "600"], "user": "12345", "group": "54321", "cwd": "/"},
-        closed={"command": ["sleep", "600"], "user": "12345", "group": "54321", "cwd": str(closed)},
+        closed={"command": "true", "user": "12345", "group": "54321", "cwd": str(closed), "max_restarts": 0},
     )
     home.run("start", code=None)
     found = home.instances()

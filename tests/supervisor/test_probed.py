@@ -70,6 +70,11 @@ class Web:
         return found["web:0"]
 
 
+def of_probe(now: dict[str, dict[str, Any]], probe: str, key: str) -> object:
+    """What is known of a probe of the web; None as long as nobody has begun to ask."""
+    return next((each[key] for each in now["web:0"]["probes"] if each["probe"] == probe), None)
+
+
 @pytest.fixture
 def web(home: Supervised) -> Web:
     return Web(home)
@@ -82,7 +87,7 @@ def test_it_is_ready_when_its_probes_have_passed_also_after_a_kill_of_the_daemon
     web.says("startup", 200)
     kill(web.home.daemon())
     web.home.run("start", "--no-wait")
-    web.home.until(lambda now: {p["probe"]: p["passes"] for p in now["web:0"]["probes"]}["startup"] is True)
+    web.home.until(lambda now: of_probe(now, "startup", "passes") is True)
     assert web.home.instances()["web:0"]["state"] == "starting"
     web.says("readiness", 200)
     found = web.until("ready")
@@ -99,7 +104,7 @@ def test_a_readiness_that_fails_is_shown_and_is_no_restart(web: Web) -> None:
     kill(web.home.daemon())
     web.home.run("start", "--no-wait")
     web.until("unhealthy", "readiness: HTTP status 503")
-    web.home.until(lambda now: now["web:0"]["probes"][0]["passes"] is False)  # asked by the new daemon, too
+    web.home.until(lambda now: of_probe(now, "readiness", "passes") is False)  # asked by the new daemon, too
     described = web.home.run("describe", "web").stdout
     assert re.search(r"^ +readiness +fails since", described, re.MULTILINE)
     web.says("readiness", 200)
@@ -112,7 +117,7 @@ def test_a_liveness_that_fails_is_a_restart_also_of_one_that_is_frozen(web: Web)
     web.configure(liveness='timeout = "200ms"\ninitial_delay = "2s"', more="max_restarts = 100")
     web.home.run("start")
     pid = web.home.instances()["web:0"]["pid"]
-    web.home.until(lambda now: now["web:0"]["probes"][0]["passes"] is True)
+    web.home.until(lambda now: of_probe(now, "liveness", "passes") is True)
     os.kill(pid, signal.SIGSTOP)
     found = web.home.until(lambda now: bool(now["web:0"]["history"]))["web:0"]
     [restart] = found["history"]
@@ -140,7 +145,7 @@ def test_the_trouble_of_others_is_shown_is_no_restart_and_lengthens_the_next_del
     web.says("health", 200, json.dumps({"status": "healthy"}))
     web.home.run("restart", "--no-wait", "web")
     web.until("ready")
-    web.home.until(lambda now: now["web:0"]["probes"][0]["passes"] is True)
+    web.home.until(lambda now: of_probe(now, "health", "passes") is True)
 
 
 def test_a_command_asks_where_the_app_runs_and_with_its_environment(home: Supervised) -> None:
@@ -150,7 +155,7 @@ def test_a_command_asks_where_the_app_runs_and_with_its_environment(home: Superv
         f'[apps.web.readiness]\ncommand = {json.dumps(words)}\nperiod = "100ms"\ntimeout = "30s"\n'
     )
     home.run("start", "--no-wait")
-    home.until(lambda now: now["web:0"]["probes"][0]["last"] == "exit code 1")
+    home.until(lambda now: of_probe(now, "readiness", "last") == "exit code 1")
     assert home.instances()["web:0"]["state"] == "starting"
     (home.directory / "here").touch()
     home.until(lambda now: now["web:0"]["state"] == "ready")

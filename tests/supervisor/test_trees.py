@@ -259,6 +259,7 @@ async def test_the_memory_of_a_tree_is_that_of_all_its_processes(home: Home, kee
     trees.watch(child, home.marker("web:0"))
     trees.watch(other, home.marker("web:1"))
     await home.said("web:0", b"up\n")
+    await home.said("web:1", b"up\n")
     usage = trees.sample()
     assert usage[child].processes == 2
     assert usage[child].memory_bytes > 64 << 20

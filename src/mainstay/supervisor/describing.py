@@ -40,7 +40,7 @@ class Descriptions:
 
     def _describe(self, name: str, *, stacks: bool) -> dict[str, Any]:
         instance, settings, now_s = self._supervisor.instances[name], self._supervisor.settings(name), boottime()
-        taken = self._supervisor.usage(name)
+        taken = self._supervisor.children.usage(name)
         return {
             "name": name,
             "state": instance.state,

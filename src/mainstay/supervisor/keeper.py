@@ -13,7 +13,6 @@ It has to be the last one to get into trouble. So it waits for events only, and 
 import os
 import sys
 from _signal import (  # type: ignore[import-not-found]
-    SIG_BLOCK,
     SIG_UNBLOCK,
     SIGKILL,
     SIGTERM,
@@ -402,31 +401,9 @@ class Keeper:
     def _renew(self, wire: Wire, asked: bytes, executable: bytes, program: bytes) -> None:
         """Become the keeper of that program, with all that there is; only where that fails there is an answer."""
         try:
-            lines = self._lines()
-            written = table.write(lines)
+            table.become(executable, program, os.fsencode(self._home), self._lock, self._lines())
         except OSError as error:
             self._tell(wire, b"no", asked, b"renew", b"%d" % (error.errno or 0))
-            return
-        handed = [self._lock, written, *(int(fd) for kind, *rest in lines for fd in _fds(kind, rest))]
-        pthread_sigmask(SIG_BLOCK, CAUGHT)  # none of them may find a process without handlers
-        for fd in handed:
-            os.set_inheritable(fd, True)  # noqa: FBT003
-        try:
-            words = [executable, b"-I", b"-S", program, b"again", os.fsencode(self._home)]
-            os.execve(executable, [*words, b"%d" % self._lock, b"%d" % written], os.environ)  # noqa: S606, TID251
-        except OSError as error:
-            for fd in handed:
-                os.set_inheritable(fd, False)  # noqa: FBT003
-            pthread_sigmask(SIG_UNBLOCK, CAUGHT)
-            os.close(written)
-            self._tell(wire, b"no", asked, b"renew", b"%d" % (error.errno or 0))
-
-
-def _fds(kind: bytes, fields: "list[bytes]") -> "list[bytes]":
-    """The file descriptors in a line of the table."""
-    if kind == b"held":
-        return fields[1:]
-    return [] if fields[-1] == b"-1" else fields[-1:]
 
 
 def _nothing(*_: object) -> None:

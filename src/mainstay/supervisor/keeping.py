@@ -8,60 +8,30 @@ comes next.
 import asyncio
 import errno
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import socket
 from typing import Final, Self
 
 from mainstay.errors import MainstayError
 from mainstay.supervisor import boot
+from mainstay.supervisor.endings import Endings, Kept
 from mainstay.supervisor.identity import Identity
 from mainstay.supervisor.launch import CHANNEL, FIRST_FD
 from mainstay.supervisor.model import Child, Ended
-from mainstay.supervisor.pidfds import Watch, ended
-from mainstay.supervisor.processes import send_group
+from mainstay.supervisor.refusal import Refused, why
 from mainstay.supervisor.starting import check, reach
 from mainstay.supervisor.wire import VERSION, Wire, peer
 from mainstay.units import format_duration
 
-__all__ = ["Keeper", "Kept"]
+__all__ = ["Keeper"]
 
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 10.0
 _AGAIN_S: Final = 1.0
 _TRIES: Final = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """A child that runs, or whose end was not acknowledged yet.
-
-    Attributes:
-        name: what it was started as; an instance's name.
-        ended: None while it runs.
-    """
-
-    name: str
-    child: Child
-    ended: Ended | None = None
-
-
-class Refused(MainstayError):
-    """The keeper could not do it.
-
-    Attributes:
-        step: what could not be done.
-        errno: why.
-    """
-
-    def __init__(self, step: str, number: int) -> None:
-        super().__init__(f"the keeper could not do it ({step}): {os.strerror(number)}")
-        self.step = step
-        self.errno = number
 
 
 class Gone(MainstayError):
@@ -86,13 +56,9 @@ class Keeper:
         self._number = 0
         self._asked: dict[bytes, tuple[bytes, asyncio.Future[tuple[bytes, ...]]]] = {}
         self._late: set[bytes] = set()  # questions to which nobody waits for the answer any more
-        self._ended_here: set[Child] = set()
-        self._kept: dict[Child, Kept] = {}
-        self._watched: dict[Child, Watch] = {}
+        self._endings = Endings(self.acknowledge)
         self._acknowledged: list[Child] = []
         self._fifos: set[Path] = set()
-        self._told: asyncio.Queue[tuple[Child, Ended]] = asyncio.Queue()  # never more than there were children
-        self._untold: list[tuple[Child, Ended]] = []
         self._stopping = False
         self._replaced = False
         self._coming_back: asyncio.Future[bool] = self._loop.create_future()
@@ -127,19 +93,18 @@ class Keeper:
     @property
     def children(self) -> tuple[Kept, ...]:
         """All that run, and those whose ends were not acknowledged; also what earlier daemons have started."""
-        return tuple(self._kept.values())
+        return tuple(self._endings.kept.values())
 
-    async def ends(self) -> AsyncIterator[tuple[Child, Ended]]:
+    def ends(self) -> AsyncIterator[tuple[Child, Ended]]:
         """How children end, one after the other and without end; each was returned by `spawn` before.
 
         What was not acknowledged is told again after the next connect.
         """
-        while True:
-            yield await self._told.get()
+        return self._endings.told()
 
     def acknowledge(self, child: Child) -> None:
         """Its end is written down: the keeper may forget it."""
-        self._kept.pop(child, None)
+        self._endings.kept.pop(child, None)
         if not self._send(b"acknowledge", b"0", b"%d" % child.pid, child.mark.encode()):
             self._acknowledged.append(child)  # the keeper that comes back may be the same one, see `renew`
 
@@ -193,10 +158,10 @@ class Keeper:
         try:
             answer = await self._ask(verb, *fields, fds=listen)
         except Refused as refused:
-            why = _why(refused, argv[0], cwd, outputs)
-            raise MainstayError(f"{name} can not be started: {why}") from refused
+            said = why(refused, argv[0], cwd, outputs)
+            raise MainstayError(f"{name} can not be started: {said}") from refused
         self._fifos.update(outputs)
-        return _kept(answer).child
+        return Kept.parse(answer).child
 
     async def adopt(self, name: str, child: Child, fifos: Iterable[Path] = ()) -> None:
         """Watch a child of a keeper that was killed. How it ended may stay unknown; does nothing if it is known.
@@ -206,9 +171,8 @@ class Keeper:
             child: which it is; it may have ended.
             fifos: what its output goes to, to be held from now on.
         """
-        if child not in self._kept:
-            self._kept[child] = Kept(name=name, child=child)
-            self._watch(child)
+        if child not in self._endings.kept:
+            self._endings.watch(Kept(name=name, child=child))
             self._fifos.update(fifos)
             await self._ask(b"open", *map(os.fsencode, self._fifos))
 
@@ -287,9 +251,7 @@ class Keeper:
         """Leave the keeper and all children alone."""
         self._stopping = True
         self._leave()
-        for watch in self._watched.values():
-            watch.cancel()
-        self._watched.clear()
+        self._endings.close()
 
     async def _join(self, within_s: float) -> None:
         for _ in range(_TRIES):
@@ -305,12 +267,13 @@ class Keeper:
         self.pid, _ = peer(dialled)
         self._coming_back = self._loop.create_future()
         self._wire = wire = Wire(dialled)
+        self._endings.has_keeper = True
         self._loop.add_reader(dialled, self._receive, wire)
         try:
             _, *code = await self._exchange(b"hello", b"%d" % VERSION)
             self.code = code[0].decode() if code else ""
             listed = await self._exchange(b"list")
-            self._compare({kept.child: kept for kept in _all_kept(listed)})
+            self._endings.compare([Kept.parse(listed[at : at + 4]) for at in range(0, len(listed) - 3, 4)])
             acknowledged, self._acknowledged = self._acknowledged, []
             for child in acknowledged:
                 self.acknowledge(child)
@@ -321,21 +284,11 @@ class Keeper:
             self._leave()
             raise
 
-    def _compare(self, listed: dict[Child, Kept]) -> None:
-        """Bring together what the keeper has and what is known here; they differ when the last one was killed."""
-        for child in listed.keys() & self._watched.keys():
-            self._watched.pop(child).cancel()
-        for child, kept in listed.items():
-            self._kept.setdefault(child, kept)
-        untold, self._untold = self._untold, []
-        for child, how in untold:
-            if child not in listed:
-                self._tell(child, how)
-
     def _leave(self) -> None:
         """The connection is over. What runs is watched from here until there is a keeper who has it."""
         wire, self._wire = self._wire, None
         self._joined.clear()
+        self._endings.has_keeper = False
         if wire is None:
             return
         self._loop.remove_reader(wire.sock)
@@ -347,9 +300,7 @@ class Keeper:
         self._asked.clear()
         self._late.clear()
         if not self._stopping:
-            for child, kept in self._kept.items():
-                if kept.ended is None and child not in self._watched:
-                    self._watch(child)
+            self._endings.watch_all()
         if not self._coming_back.done():
             self._coming_back.set_result(not self._stopping)
 
@@ -357,25 +308,6 @@ class Keeper:
         if self._replaced:
             return MainstayError(f"another daemon has taken over {self._home}: there can be one only")
         return Gone(f"the keeper of {self._home} is gone: try again in a moment")
-
-    def _watch(self, child: Child) -> None:
-        self._watched[child] = Watch(child, self._seen)
-
-    def _seen(self, child: Child, how: Ended) -> None:
-        del self._watched[child]
-        if self._wire is None:
-            self._untold.append((child, how))  # the next keeper may be the last one, and know better
-        else:
-            self._tell(child, how)
-
-    def _tell(self, child: Child, how: Ended) -> None:
-        kept = self._kept.get(child)
-        if child in self._ended_here:
-            self._ended_here.discard(child)
-            self.acknowledge(child)
-        elif kept is not None and kept.ended is None:
-            self._kept[child] = replace(kept, ended=how)
-            self._told.put_nowait((child, how))
 
     def _receive(self, wire: Wire) -> None:
         try:
@@ -389,10 +321,7 @@ class Keeper:
             self._stopping = self._replaced = True
             return
         if verb == b"ended":
-            kept = _kept(fields)
-            assert kept.ended is not None
-            self._kept.setdefault(kept.child, replace(kept, ended=None))
-            self._tell(kept.child, kept.ended)
+            self._endings.has_ended(Kept.parse(fields))
             return
         question, answer = self._asked.pop(asked)
         if verb == b"no":
@@ -406,17 +335,10 @@ class Keeper:
                 for fd in given:
                     os.close(fd)
         if question in {b"spawn", b"spawn as"}:
-            self._started(_kept(fields), late=asked in self._late)
+            self._endings.has_started(Kept.parse(fields), is_wanted=asked not in self._late)
         self._late.discard(asked)
         if not answer.done():
             answer.set_result(fields)
-
-    def _started(self, kept: Kept, *, late: bool) -> None:
-        self._kept[kept.child] = kept  # also where nobody waits for it any longer
-        if late:  # another one was started in its place by now
-            self._ended_here.add(kept.child)
-            with suppress(OSError):
-                send_group(kept.child, signal.SIGKILL)
 
     async def _ask(self, verb: bytes, *fields: bytes, fds: Sequence[int] = ()) -> tuple[bytes, ...]:
         """Ask the keeper that there is, or that is there in a moment."""
@@ -466,47 +388,3 @@ class Keeper:
             return
         if not wire.behind:
             self._loop.remove_writer(wire.sock)
-
-
-def _kept(fields: Sequence[bytes]) -> Kept:
-    name, pid, mark, status = (field.decode() for field in fields)
-    child = Child(pid=int(pid), mark=mark)
-    return Kept(name=name, child=child, ended=ended(int(status)) if status else None)
-
-
-def _all_kept(fields: Sequence[bytes]) -> list[Kept]:
-    return [_kept(fields[at : at + 4]) for at in range(0, len(fields) - 3, 4)]
-
-
-def _why(refused: Refused, command: str, cwd: Path, outputs: Sequence[Path]) -> str:
-    """What is wrong with the start of a process, and what to do about it."""
-    said = os.strerror(refused.errno)
-    if refused.step == "exec":
-        return _why_not_run(refused.errno, command, cwd)
-    if refused.step == "cwd":
-        return f"its directory {cwd} can not be used ({said}): make it, or set another `cwd`"
-    if refused.step == "user":
-        return f"it can not become who it should be ({said}): see `user` and `group`"
-    if refused.errno == errno.ENOSYS:
-        return "the keeper is of an older version that can not do this: `mainstay update`"
-    if refused.step in {"stdout", "stderr"}:
-        return f"its {refused.step} can not be opened ({said}): see to {' or '.join(map(str, outputs))}"
-    if refused.errno == errno.ESHUTDOWN:
-        return "the keeper was told to end: start again"
-    return f"there can be no further process ({said}): see to the limits of this system"
-
-
-def _why_not_run(number: int, command: str, cwd: Path) -> str:
-    match number:
-        case errno.ENOENT if "/" in command and (cwd / command).exists():
-            return f"what the first line of {command} names is not there: install it, or mend that line"
-        case errno.ENOENT:
-            return f"there is no command {command!r}: install it, or write its whole path"
-        case errno.EACCES:
-            return f"{command!r} may not be run: is it a file, and executable for this user?"
-        case errno.ENOEXEC:
-            return f"{command!r} is no program: a script has to begin with #! and its interpreter"
-        case errno.E2BIG:
-            return "its arguments and its environment are too long together: shorten them"
-        case _:
-            return f"{command!r} can not be run: {os.strerror(number)}"

@@ -113,9 +113,11 @@ async def supervise(
             update=partial(over.give_way, asked),
             clock=SystemClock(),
         )
-        notify = stack.enter_context(listening(home, supervisor.heard, inherited=handed.notify if handed else None))
+        notify = stack.enter_context(
+            listening(home, supervisor.children.heard, inherited=handed.notify if handed else None)
+        )
         if os.geteuid() == 0:
-            stack.enter_context(listening_abroad(home, supervisor.heard))
+            stack.enter_context(listening_abroad(home, supervisor.children.heard))
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(supervisor.run())
             others = (bury_orphans(), notifier.keep_alive(), _until_deleted(home, lock, over.event))
@@ -154,7 +156,7 @@ async def supervise(
 
 async def _hand_over(supervisor: Supervisor, served: Served, lock: int, notify: int) -> Handed:
     """From now on nobody is answered; who calls waits for the code that is to go on."""
-    await supervisor.quiet()
+    await supervisor.children.quiet()
     control = served.hand_over()
     await served.end()
     return Handed(lock=os.dup(lock), control=control, notify=os.dup(notify), callers=tuple(served.callers))

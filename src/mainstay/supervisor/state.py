@@ -19,7 +19,7 @@ from mainstay.supervisor.model import Child, Ended, Instance, Reason, Restart, S
 from mainstay.supervisor.rolling import Roll
 from mainstay.supervisor.roster import Remains, Roster, Scaled
 
-__all__ = ["LeftBehind", "Lifecycle", "boot_id", "load", "save"]
+__all__ = ["LeftBehind", "Lifecycle", "load", "save"]
 
 FILE: Final = "supervisor.json"
 _VERSION: Final = 1
@@ -44,11 +44,6 @@ class LeftBehind:
     rolls: tuple[Roll, ...] = ()
     roster: Roster = field(default_factory=Roster)
     wanted_at_end: tuple[str, ...] = ()
-
-
-def boot_id() -> str:
-    """Which start of the machine this is."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def load(home: Path) -> LeftBehind | None:

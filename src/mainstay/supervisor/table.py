@@ -1,17 +1,20 @@
-"""What does a keeper hand to the one that it becomes?
+"""How does a keeper become one of other code, and what does it hand on?
 
-Lines, each a list of byte strings without NUL, in memory that has no name (memfd_create(2)). The first one is the
-version. What else there is: ``listening FD``, ``child NAME PID MARK STATUS TOLD``, ``fifo PATH FD`` and
-``held NAME FD…``; file descriptors are those of the process, which stays the same.
+The process executes that, and stays the same. What it hands on are lines, each a list of byte strings without NUL,
+in memory that has no name (memfd_create(2)). The first one is the version. What else there is: ``listening FD``,
+``child NAME PID MARK STATUS TOLD``, ``fifo PATH FD`` and ``held NAME FD…``; file descriptors are the process's.
 """
 
 import os
+from _signal import SIG_BLOCK, SIG_UNBLOCK, pthread_sigmask  # type: ignore[import-not-found]
+
+from mainstay.supervisor.launch import CAUGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["VERSION", "read", "write"]
+__all__ = ["VERSION", "become", "read", "write"]
 
 VERSION = 1
 _KINDS = (b"listening", b"child", b"fifo", b"held")
@@ -52,3 +55,32 @@ def read(fd: int) -> "list[tuple[bytes, ...]]":
     if unknown := [line[0] for line in lines[1:] if line[0] not in _KINDS]:
         raise ValueError(f"the keeper's table has something unknown in it: {unknown[0]!r}")
     return lines[1:]
+
+
+def become(executable: bytes, program: bytes, home: bytes, lock: int, lines: "list[tuple[bytes, ...]]") -> None:
+    """Execute `mainstay.supervisor.boot` of other code, which gets these lines.
+
+    Raises:
+        OSError: that can not be done; all is as it was.
+    """
+    written = write(lines)
+    handed = [lock, written, *(int(fd) for kind, *rest in lines for fd in _fds(kind, rest))]
+    pthread_sigmask(SIG_BLOCK, CAUGHT)  # none of them may find a process without handlers
+    for fd in handed:
+        os.set_inheritable(fd, True)  # noqa: FBT003
+    try:
+        words = [executable, b"-I", b"-S", program, b"again", home]
+        os.execve(executable, [*words, b"%d" % lock, b"%d" % written], os.environ)  # noqa: S606, TID251
+    except OSError:
+        for fd in handed:
+            os.set_inheritable(fd, False)  # noqa: FBT003
+        pthread_sigmask(SIG_UNBLOCK, CAUGHT)
+        os.close(written)
+        raise
+
+
+def _fds(kind: bytes, fields: "list[bytes]") -> "list[bytes]":
+    """The file descriptors in a line of the table."""
+    if kind == b"held":
+        return fields[1:]
+    return [] if fields[-1] == b"-1" else fields[-1:]

@@ -74,7 +74,7 @@ class Verbs:
                 return self._descriptions.of(self._with_others(self._meant(names)), stacks=bool(names))
             case "start":
                 meant = await self._renewed(names, restored=True)
-                await self._ask(meant, lambda _: events.Wanted(), _SETTLED, wait=wait)
+                return await self._ask(meant, lambda _: events.Wanted(), _SETTLED, wait=wait)
             case "stop":
                 meant = self._meant(names)
                 await self._stop(meant, "it was stopped", wait=wait)
@@ -82,7 +82,7 @@ class Verbs:
                 meant = await self._renewed(names)
                 self._supervisor.reloads.cancel(meant, "it was restarted")
                 asked = events.RestartAsked(reason=Reason.USER, detail="asked for")
-                await self._ask(meant, lambda _: asked, _SETTLED, wait=wait, anew=True)
+                return await self._ask(meant, lambda _: asked, _SETTLED, wait=wait, anew=True)
             case "reload" | "scale" | "delete" as verb:
                 meant = await self._change(verb, names, str(request.get("to")), wait=wait)
             case "reset":
@@ -101,7 +101,7 @@ class Verbs:
 
     def _send(self, slots: Iterable[str], number: int) -> None:
         for slot in slots:
-            self._supervisor.signal(slot, number)
+            self._supervisor.children.signal(slot, number)
 
     async def stop_all(self) -> None:
         """Stop everything, each in its time."""
@@ -223,8 +223,11 @@ class Verbs:
         *,
         wait: bool,
         anew: bool = False,
-    ) -> None:
-        """Tell each of them, and wait until each is in one of these states; ``anew``: started after this."""
+    ) -> list[dict[str, Any]]:
+        """Tell each of them, and wait until each is in one of these states; ``anew``: started after this.
+
+        How they are then is what is returned: while it is written down, they may go on to something else.
+        """
         supervisor, since_s = self._supervisor, boottime()
         asked = tuple(names)
         for name in asked:
@@ -241,7 +244,9 @@ class Verbs:
 
         while wait and not all_are_done():
             await supervisor.moved()
+        found = self._descriptions.of(asked)
         await supervisor.saving.saved()  # what was answered holds, whatever becomes of this daemon
+        return found
 
     async def _replace(self, _: list[str]) -> object:
         await self._update()
@@ -255,7 +260,7 @@ class Verbs:
 
         answer = []
         for name in names:
-            has, gets = self._supervisor.environment(name)
+            has, gets = self._supervisor.children.environment(name)
             settings, inherited = self._supervisor.settings(name), self._population.plan.environ
             found = variables(has, gets, settings=settings.env, inherited=inherited)
             running = has is not None

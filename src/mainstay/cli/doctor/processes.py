@@ -14,7 +14,8 @@ from mainstay.errors import MainstayError
 from mainstay.supervisor.client import Daemon, NoDaemon
 from mainstay.supervisor.model import ACTIVE, State
 from mainstay.supervisor.output.model import sources
-from mainstay.supervisor.state import boot_id, load
+from mainstay.supervisor.procfs import boot_id
+from mainstay.supervisor.state import load
 from mainstay.units import format_size
 
 __all__ = ["apps", "instances", "logs", "memory", "startup", "supervisor"]

@@ -14,7 +14,8 @@ from typing import Any, Final
 from mainstay.errors import MainstayError
 from mainstay.notify import MARKER, STACKS
 from mainstay.supervisor.command import Launch
-from mainstay.supervisor.keeping import Keeper, Kept
+from mainstay.supervisor.endings import Kept
+from mainstay.supervisor.keeping import Keeper
 from mainstay.supervisor.model import Child, Ended
 from mainstay.supervisor.probes.model import Kind
 from mainstay.supervisor.trees import Trees
