@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from tests.mutants import mutant
 
+from mainstay.channels.characters import well_formed
 from mainstay.channels.feishu import card, markdown
 from mainstay.channels.feishu.buttons import kept_suggestions, suggestions
 from mainstay.channels.feishu.content import read_content
@@ -74,7 +75,7 @@ def texts_of(node: object) -> Iterator[tuple[str, str]]:
 
 def flaw(written: str, subject: object = card) -> str:
     """What is wrong with one of the forms in which this is shown."""
-    written = markdown.well_formed(written)
+    written = well_formed(written)
     named = notices.together([written, written], "en")
     text, notice = subject.outcome_text(Outcome.ANSWERED, written, named, apologise=False)  # type: ignore[attr-defined]
     buttons = suggestions("t", kept_suggestions([written]))

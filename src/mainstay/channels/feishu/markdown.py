@@ -16,7 +16,7 @@ import orjson
 
 from mainstay.channels.feishu.graphemes import border_before
 
-__all__ = ["Page", "closed", "head", "literal", "pages", "presentable", "safe", "size_of", "well_formed"]
+__all__ = ["Page", "closed", "head", "literal", "pages", "presentable", "safe", "size_of"]
 
 MAX_TABLES: Final = 4
 """In one Markdown element; the platform takes five in a card."""
@@ -37,15 +37,6 @@ _LONGEST_OPENING: Final = 1024
 """Bytes; a longer first line of code, or head of a table, is not repeated on the next page."""
 _ENDING: Final = 64
 """Bytes that are kept free for the end of a code block."""
-
-
-def well_formed(text: str) -> str:
-    """The text as Unicode: halves of a pair that a model sent apart are joined, a lone half becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def safe(text: str) -> str:

@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from mainstay.channels.feishu.markdown import well_formed
+from mainstay.channels.characters import well_formed
 from mainstay.channels.feishu.model import Card, Delivery, Offer, Offered, Via
 from mainstay.channels.feishu.tables import cards, feedback, outbox
 from mainstay.channels.outbox.lanes import Lanes
