@@ -363,8 +363,30 @@ async def test_who_is_answered_and_whose_memory_it_is(either_way):
     assert (await home.verdict(foreign.message_id)).outcomes == 0
 
 
-async def test_everybody_is_answered_where_that_is_switched_on(tmp_path, sandbox_process, served):
-    async with at_home(tmp_path, {"feishu": sandbox_process}, served, answer_all=True) as home:
+async def test_what_bots_say_is_not_answered_not_even_to_the_bot_and_its_own_words_least_of_all(either_way):
+    home = either_way
+    worker, group = await home.worker(), a_group()
+    own_id = (await worker.house.channels["feishu"].resolve_bot()).open_id
+    said = [
+        await home.platform.say(who, sender=who, by_app=by_app, **where)
+        for who, by_app in [(own_id, True), (own_id, False), (nobody(), True)]
+        for where in ({}, {"chat": group, "chat_type": "group"})
+    ]
+
+    async def all_taken() -> bool:
+        return all(each.state == "acknowledged" for each in await home.platform.deliveries())
+
+    await eventually(all_taken)
+    last = await home.platform.say("hello", chat=group, chat_type="group")
+    await home.snapshot(last.message_id)
+    assert [message.text for message in worker.asked] == ["hello"]
+    assert worker.house.channels["feishu"]._intake.dropped["from_an_app"] == len(said)
+    assert {(await home.verdict(each.message_id)).outcomes for each in said} == {0}
+
+
+@pytest.mark.parametrize("mode", ["webhook", "subscription"])
+async def test_everybody_is_answered_where_that_is_switched_on(tmp_path, sandbox_process, served, mode):
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, mode=mode, answer_all=True) as home:
         worker = await home.worker()
         said = await home.platform.say("lunch?", chat=a_group(), chat_type="group", mention=False, mentions=["all"])
         await home.snapshot(said.message_id)

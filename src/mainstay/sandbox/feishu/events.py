@@ -54,7 +54,11 @@ def received(app: App, chat: Chat, message: StoredMessage, event_id: str, now: M
             }
             for each in message.mentions
         ]
-    sender = {"sender_id": _user(message.sender_id), "sender_type": "user", "tenant_key": app.tenant_key}
+    sender = {
+        "sender_id": _user(message.sender_id),
+        "sender_type": message.sender_type,
+        "tenant_key": app.tenant_key,
+    }
     return _envelope(app, "im.message.receive_v1", event_id, str(now.ms), {"sender": sender, "message": said})
 
 
