@@ -26,6 +26,7 @@ __all__ = [
     "STATUS",
     "TEXT_LIMIT",
     "card_message",
+    "ended_card",
     "final_cards",
     "fits",
     "footer_of",
@@ -114,6 +115,13 @@ def final_cards(
     cards = [_card(_config(part), [(ANSWER, part), ("continued", _CONTINUED[language])]) for part in parts[:-1]]
     last = [(ANSWER, part) for part in parts[-1:]]
     return [*cards, _card(_config(parts[-1] if parts else notice), [*last, *ending], buttons)]
+
+
+def ended_card(card: str, line: str) -> str:
+    """What one of the `final_cards` has of an answer, with a line of ours under it in the place of all else."""
+    elements = orjson.loads(card)["body"]["elements"]
+    said = next(each["content"] for each in elements if each.get("element_id") == ANSWER)
+    return _card(_config(said), [(ANSWER, said), ("notice", safe(line))])
 
 
 def _config(said: str) -> Json:

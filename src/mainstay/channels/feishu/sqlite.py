@@ -219,6 +219,19 @@ class Outbox(Lanes[Delivery]):
     def _outcome_of(self, turn_id: str) -> Select[*tuple[Any, ...]]:
         return select(outbox).where(outbox.c.turn_id == turn_id, outbox.c.channel == self._channel)
 
+    async def dead(self, turn_id: str) -> Delivery | None:
+        """The outcome of a turn that could not be shown, if there is one that can be read."""
+        query = self._outcome_of(turn_id).where(outbox.c.state == "dead")
+
+        def work(tx: Connection) -> Delivery | None:
+            row = tx.execute(query).one_or_none()
+            return _delivery(row) if row is not None else None
+
+        try:
+            return await self._storage.read(work)
+        except (ValueError, TypeError, KeyError):
+            return None
+
     async def make_due(self) -> None:
         """Whatever an earlier process left, whenever it meant to go on: now."""
         now = self._clock.now()
