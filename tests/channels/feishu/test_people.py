@@ -118,6 +118,25 @@ async def test_of_a_quoted_answer_of_its_own_the_bot_knows_the_words_without_a_c
     assert "GET" not in {call["method"] for call in (await home.platform.calls())[before:]}
 
 
+async def test_of_a_further_card_of_an_answer_that_is_quoted_the_bot_knows_the_words_without_a_call(home):
+    paragraphs = [f"paragraph {number}: " + "word " * 1000 for number in range(12)]
+
+    async def at_length(message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        yield Finished(outcome=Outcome.ANSWERED, text="\n\n".join(paragraphs), agent="manager")
+
+    worker, sender = await home.worker(at_length), nobody()
+    first = await home.platform.say("tell me", sender=sender)
+    replies = (await home.snapshot(first.message_id)).replies
+    before = len(await home.platform.calls())
+    quoting = await home.platform.say("what is that?", sender=sender, thread=replies[-1].message_id)
+    await home.snapshot(quoting.message_id)
+    head, _, said = worker.asked[-1].context.partition("\n> ")
+    assert (len(replies), head) == (3, "[In reply to this message of yours:]")
+    assert replies[-1].text.startswith(said[:1000])
+    assert said.startswith("paragraph 8")
+    assert "GET" not in {call["method"] for call in (await home.platform.calls())[before:]}
+
+
 async def test_of_forwarded_messages_the_agent_is_told_what_they_say(home):
     worker, sender = await home.worker(), nobody()
     said = [await home.platform.say(text, sender=nobody()) for text in ("first", "second")]

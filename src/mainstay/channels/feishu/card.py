@@ -10,6 +10,7 @@ While it streams, a card shows as much of the answer as it can hold.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import orjson
@@ -31,6 +32,7 @@ __all__ = [
     "fits",
     "footer_of",
     "outcome_text",
+    "part_of",
     "post_message",
     "stopped",
     "streamed",
@@ -115,6 +117,12 @@ def final_cards(
     cards = [_card(_config(part), [(ANSWER, part), ("continued", _CONTINUED[language])]) for part in parts[:-1]]
     last = [(ANSWER, part) for part in parts[-1:]]
     return [*cards, _card(_config(parts[-1] if parts else notice), [*last, *ending], buttons)]
+
+
+def part_of(text: str, part: int) -> str:
+    """What about this one of several cards has of an answer: its borders depend on what stands under the last."""
+    *_, found = islice(pages(text, CARD_LIMIT - _FRAME), part + 1)
+    return found.body
 
 
 def ended_card(card: str, line: str) -> str:
