@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from mainstay.sandbox.feishu.cards import CardKit
+from mainstay.sandbox.feishu.delayed import Delayed
 from mainstay.sandbox.feishu.limits import Limits
 from mainstay.sandbox.feishu.messages import Messages
 from mainstay.sandbox.feishu.model import App, Chat, Json, Moment, Options, Refusal, StoredMessage
@@ -38,6 +39,7 @@ class Tenant:
         self.messages = Messages(app, self.cards, rng)
         self.messages.chats[P2P] = Chat(chat_id=P2P, chat_type="p2p", user_id=USER)
         self.messages.chats[GROUP] = Chat(chat_id=GROUP, chat_type="group")
+        self.delayed = Delayed(self.messages)
         self.record = Record(self.messages, self.cards)
 
     def say(
