@@ -49,9 +49,7 @@ TEXT_LIMIT: Final = 140 * 1024
 """Bytes of JSON; a margin under the platform's 30 KB and 150 KB."""
 
 _FRAME: Final = 6 * 1024
-"""Bytes of a card that are kept free for everything but the answer; more, where more stands under it."""
-_HEAD: Final = 1024
-"""Bytes of what is in no element: the summary, the settings."""
+"""Bytes of a card that are kept free for what is in no text: the settings, the summary, whatever can be pressed."""
 _MAX_CARDS: Final = 12
 _EMPTY: Final = "…"
 _CUT: Final[Mapping[Language, str]] = {
@@ -109,7 +107,7 @@ def final_cards(
         language: of the lines that say that there is a next card, or that the end was cut off.
     """
     ending = [("notice" if text else ANSWER, safe(notice)), (STATUS, safe(footer))]
-    frame = max(_FRAME, len(_card({}, ending, buttons).encode()) + _HEAD)
+    frame = _FRAME + len(_card({}, ending).encode())  # whatever buttons come and go: a card is written alone, too
     parts = [page.content for page in pages(text, CARD_LIMIT - frame)] if text else []
     if len(parts) > _MAX_CARDS:
         parts[_MAX_CARDS:] = []
