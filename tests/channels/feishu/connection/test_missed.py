@@ -222,7 +222,7 @@ async def test_what_was_missed_is_fetched_by_the_platform_s_clock_where_ours_is_
     await heard_of(bot, ("oc_1", "p2p"))
     bot.clock = ClockAhead(ahead_s)
     bot.gate.history = [item("om_old", ago_s=2000), item("om_missed", ago_s=300)]
-    await bot.connect(backfill_after=0.01)
+    await bot.connect(backfill_after=0.0)
     await bot.until(HistoryRead)
     bot.gate.history = [item("om_before", ago_s=400), item("om_missed_too", ago_s=0)]
     (await bot.gate.connected()).transport.abort()
