@@ -279,6 +279,25 @@ async def with_a_button(bot: Bot, message_id: str) -> str:
     return str((await bot.ask("POST", f"/im/v1/messages/{message_id}/reply", shown))["data"]["message_id"])
 
 
+async def test_by_the_token_of_a_press_the_bot_changes_the_card_after_its_answer(
+    talking: SandboxClient, webhook: Webhook, bot: Bot
+) -> None:
+    said = await talking.say("hello")
+    reply = await with_a_button(bot, said.message_id)
+    tokens = []
+
+    def pressed(headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+        tokens.append(json.loads(body)["event"]["token"])
+        return 200, {}
+
+    webhook.answer = pressed
+    await talking.click(reply, {"tag": "button", "value": {}})
+    changed = {"token": tokens[0], "card": card_with({"tag": "markdown", "content": "done"})}
+    assert (await bot.ask("POST", "/interactive/v1/card/update", changed))["code"] == 0
+    [shown] = next(each for each in (await talking.record()).messages if each.message_id == said.message_id).replies
+    assert "done" in shown.text
+
+
 async def test_a_person_presses_the_button_that_the_card_has(
     talking: SandboxClient, webhook: Webhook, bot: Bot
 ) -> None:

@@ -85,6 +85,7 @@ class SandboxClient:
         content: dict[str, Any] | None = None,
         topic: bool = False,
         forwards: Sequence[str] = (),
+        by_app: bool = False,
     ) -> SaidMessage:
         """Say something to the bot; returns when the platform has it, which is before the bot has it.
 
@@ -103,6 +104,7 @@ class SandboxClient:
             content: see ``msg_type``.
             topic: whether the message opens a topic, as in a topic group.
             forwards: the ids of messages that are forwarded, all in one.
+            by_app: whether the sender is a bot.
         """
         said = await self._post(
             "say",
@@ -120,6 +122,7 @@ class SandboxClient:
             content=content,
             topic=topic,
             forwards=list(forwards),
+            by_app=by_app,
         )
         return SaidMessage(**said)
 

@@ -284,10 +284,13 @@ class _Control:
         else:
             body = events.clicked(app, message, action, user, event_id, self._parts.clock.moment())
         press = self._tenant.record.pressed(message.message_id, label, action.get("value"))
+        token = events.press_token(event_id)
+        self._tenant.delayed.pressed(token, message.message_id, self._parts.clock.moment())
         with self._tenant.cards.interaction(message.card_id):
             status, answer = await self._parts.pusher.callback(body)
         if status == 200:
             self._tenant.messages.answered(message.message_id, answer, self._parts.clock.moment())
+            self._tenant.delayed.answered(token)
             self._tenant.record.touch(message.message_id)
         self._tenant.record.answered(press, status, answer)
         self._parts.changes.announce()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainstay.channels.feishu.buttons import feedback_buttons, suggestions
+from mainstay.channels.feishu.buttons import feedback_buttons, kept_suggestions, retry_button, suggestions
 from mainstay.channels.feishu.card import (
     CARD_LIMIT,
     TEXT_LIMIT,
@@ -35,6 +35,17 @@ def shown(card):
     return {
         each["element_id"]: each["content"] for each in json.loads(card)["body"]["elements"] if "content" in each
     }
+
+
+@pytest.mark.parametrize("said", [0, 500, 1300, 4000])
+@pytest.mark.parametrize("chars", [21000, 22050, 44100])
+def test_an_answer_ends_on_the_same_cards_at_the_same_places_whatever_can_be_pressed(said, chars):
+    emoji = kept_suggestions([f"{number}{'🙂' * 80}" for number in range(5)])
+    pressable = [*suggestions("t" * 36, emoji), retry_button("t" * 36, "zh"), feedback_buttons("t" * 36)]
+    plain = final_cards("word " * (chars // 5), "名" * said, footer="agent · model")
+    cards = final_cards("word " * (chars // 5), "名" * said, footer="agent · model", buttons=pressable)
+    assert [shown(card).get("answer") for card in cards] == [shown(card).get("answer") for card in plain]
+    assert all(map(fits, cards))
 
 
 @given(st.text())

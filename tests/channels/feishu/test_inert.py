@@ -1,20 +1,22 @@
 """Whatever anybody writes calls nobody, imitates nothing and is no card, in whichever form it is shown.
 
-The judge is a reader of Markdown that is not ours. It is not asked about code in lists and blocks of HTML, where
-readers disagree.
+The judge is a reader of Markdown that is not ours. It is not asked about blocks of HTML, where readers disagree.
 """
 
 import json
 import re
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import fence
 from tests.mutants import mutant
 
-from mainstay.channels.feishu import card, markdown
+from mainstay.channels.characters import well_formed
+from mainstay.channels.feishu import card, containers, markdown
 from mainstay.channels.feishu.buttons import kept_suggestions, suggestions
 from mainstay.channels.feishu.content import read_content
 from mainstay.messages import Outcome
@@ -22,6 +24,9 @@ from mainstay.recovery import notices
 from mainstay.sandbox.feishu import cardtext
 
 READER = MarkdownIt("commonmark", {"html": True}).enable("table").disable("html_block")
+READER.block.ruler.before(
+    "table", "code_first", fence, {"alt": ["paragraph", "blockquote", "list"]}
+)  # as on GitHub
 CALLS = re.compile(r"<\s*/?\s*(?:at|person)\b", re.IGNORECASE)
 TAGS = re.compile(
     r"<\s*/?\s*(?:a|audio|button|form|img|input|link|local_datetime|number_tag|record|text_tag)\b", re.IGNORECASE
@@ -43,6 +48,7 @@ PIECES = [
         "@_all",
         "@_user_1",
     ),
+    *("- ", "1. ", "2) ", "-", "    ", "   ", "  ", " ", "\t", "# ", "***\n", "> - "),
     *("**", "https://e.org", "]", "(https://e.org)", "“", "”", "好", "word ", CARD, "\ud83d"),
 ]
 WRITTEN = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
@@ -74,7 +80,7 @@ def texts_of(node: object) -> Iterator[tuple[str, str]]:
 
 def flaw(written: str, subject: object = card) -> str:
     """What is wrong with one of the forms in which this is shown."""
-    written = markdown.well_formed(written)
+    written = well_formed(written)
     named = notices.together([written, written], "en")
     text, notice = subject.outcome_text(Outcome.ANSWERED, written, named, apologise=False)  # type: ignore[attr-defined]
     buttons = suggestions("t", kept_suggestions([written]))
@@ -100,6 +106,21 @@ def flaw(written: str, subject: object = card) -> str:
     return ""
 
 
+INDENTED = [
+    "    ```\n<button>pay</button>\n",
+    "- a\n\n\t  ```\n<button>pay</button>\n",
+    "-     ```\n<button>pay</button>\n",
+    "```\n    ```\n<button>pay</button>\n```\n<button>pay</button>\n",
+    "- ```\n  x\n<button>pay</button>\n",
+    "- a\n# b\n    ```\n<button>pay</button>\n",
+    "-\n\n     ```\n  <button>pay</button>\n",
+    "a\n2. b\n\n      ```\n   <button>pay</button>\n",
+    "| a |\n|---|\n``` |\n```\n<button>pay</button>\n",
+    "- a\n- b\n\n  c\n\n    ```\n    x\n    ```\n<button>pay</button>\n",
+]
+"""What is code by how far it is indented, and what is none."""
+
+
 @settings(max_examples=300, deadline=None)
 @given(WRITTEN)
 @example("\\`<button>pay</button>`")
@@ -116,10 +137,31 @@ def test_whatever_is_written_is_shown_as_text(written: str) -> None:
     assert flaw(written) == ""
 
 
+@pytest.mark.parametrize("written", INDENTED)
+def test_however_it_is_indented_only_code_is_code(written: str) -> None:
+    assert flaw(written) == ""
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1. a\n   ```html\n   <button>x</button> ![p](https://e.org/p.png)\n   ```\n",
+        "- a\n  - b\n\n      ```\n      <button>x</button>\n\n      <a>\n      ```\n",
+        "- ```\n  <button>x</button>\n  ```\n",
+        "- a\nb\n\n    ~~~~\n    <a>\n    ~~~~\n",
+        "10. a\n\n    ```\n    <button>\n    ```\n",
+        "> - a\n>\n>   ```\n>   <button>\n>   ```\n",
+        "-\ta\n\n\t```\n\t<button>\n\t```\n",
+        "   ```\n<button>\n   ```\n",
+        "- a\n  ```\n  <button>",
+    ],
+)
+def test_code_in_lists_and_quotes_arrives_byte_for_byte(written: str) -> None:
+    assert markdown.presentable(written) == written
+
+
 MUTANTS = {
     "an escaped backtick opens code": ("(?<![`\\\\])(`+)", "(?<!`)(`+)"),
-    "code in a quote outlives the quote": ("if depth < quoted:", "if False:"),
-    "a fence in a quote ends code that is not in it": ("if depth == quoted and line", "if line"),
     "lines end at other characters": ("lines = _LINE.findall(text)", "lines = text.splitlines(keepends=True)"),
     "a call in code is left": ('return "".join(_shown(safe(text)))', 'return "".join(_shown(text))'),
     "pictures stay": (
@@ -133,10 +175,24 @@ MUTANTS = {
 }
 
 
-@pytest.mark.parametrize("name", MUTANTS)
-def test_a_way_to_show_it_that_is_wrong_is_noticed(name: str) -> None:
+PLACED_WRONGLY = {
+    "code in a quote or a list outlives it": (
+        "return count < len(place.containers), is_fence",
+        "return False, is_fence",
+    ),
+    "a fence in a quote ends code that is not in it": ("text = left.strip(", 'text = left.strip(">" + '),
+    "what is indented opens code": ("None if is_indented else _FENCE", "_FENCE"),
+    "what is indented ends code": ("is_fence and not is_indented", "is_fence"),
+    "an item's content is not indented": ("(text and indent < each)", "False"),
+    "an item never ends a paragraph of others": ("and not containers and not is_other", ""),
+    "what is no paragraph goes on": ("and not containers and not is_other", "and not containers"),
+    "every number ends a paragraph": ('goes_on and (item["number"] not in (None, "1")', "goes_on and (False"),
+    "an item of nothing goes on": ("count -= before.is_empty and is_inside", "count -= 0"),
+}
+
+
+def noticed(wrong: ModuleType) -> bool:
     names = ("closed", "head", "literal", "pages", "presentable", "safe")
-    wrong = mutant(markdown, *MUTANTS[name])
     same = "What does a card say, and"
     subject = mutant(card, same, same, **{each: getattr(wrong, each) for each in names})
     known = ["\\`<button>x</button>`", "> ```\n<button>x</button>\n", "```\n> ```\n```\n<button>x</button>\n"]
@@ -145,8 +201,21 @@ def test_a_way_to_show_it_that_is_wrong_is_noticed(name: str) -> None:
         "`<at id=all>`",
         "![x](https://e.org/i.png)",
         "<button>x</button>",
+        *INDENTED,
     ]
-    assert any(flaw(each, subject) for each in known)
+    return any(flaw(each, subject) for each in known)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_way_to_show_it_that_is_wrong_is_noticed(name: str) -> None:
+    assert noticed(mutant(markdown, *MUTANTS[name]))
+
+
+@pytest.mark.parametrize("name", PLACED_WRONGLY)
+def test_a_way_to_find_code_that_is_wrong_is_noticed(name: str) -> None:
+    wrong = mutant(containers, *PLACED_WRONGLY[name])
+    same = "What of a model's Markdown"
+    assert noticed(mutant(markdown, same, same, placed=wrong.placed, ends_code=wrong.ends_code))
 
 
 @settings(deadline=None)

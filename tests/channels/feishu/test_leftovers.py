@@ -7,10 +7,12 @@ from sqlalchemy import insert, update
 
 from mainstay.channels.feishu.tables import cards, outbox
 from mainstay.clock import SystemClock
-from mainstay.events import CardClosed, CardCreated, CardUpdated, DeadLettered
+from mainstay.events import CardClosed, CardCreated, CardSent, CardUpdated, DeadLettered
 from mainstay.messages import Finished, Outcome, TextAppended
 
 pytestmark = pytest.mark.anyio
+
+LONG = "很长的回答。" * 3000 + "结束"
 
 
 async def left_behind(world, text="half of the"):
@@ -93,6 +95,59 @@ async def test_where_every_form_of_an_outcome_is_refused_its_card_does_not_promi
     await process.until(CardClosed)
     assert len(process.seen(DeadLettered)) == 1
     await says_so(world, message)
+
+
+@pytest.mark.parametrize("sent", [1, 2])
+async def test_of_an_answer_in_several_cards_what_was_shown_stays_and_the_last_of_them_says_so(world, sent):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    await process.until(CardSent)
+    world.ended.add(message.turn_id)
+    for _ in range(sent - 1):
+        await world.platform.platform_fault("POST /reply", delay_s=0.01)  # those that it takes
+    await world.platform.platform_fault("POST /reply", code=230002)
+    await world.finish(replier, LONG)
+    await process.until(CardClosed, sent + 1)
+    verdict = await world.until_final(message)
+    replies = await world.replies(message)
+    assert (verdict.outcomes, verdict.unfinished, len(replies)) == (1, 0, sent)
+    shown, line = verdict.texts[0].rsplit("\n", 2)[0], replies[-1].parts["notice"]
+    assert LONG.startswith(shown)
+    assert len(shown) > 5000 * sent
+    assert "请重新提问" in line
+    assert "Please ask again" in line
+
+
+async def test_half_of_an_answer_that_could_not_be_shown_stays_and_is_made_whole(world):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    replier.show(TextAppended("half of the"))
+    await process.until(CardUpdated)
+    world.ended.add(message.turn_id)
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=230002)
+    await world.finish(replier, "half of the answer")
+    await process.until(CardClosed)
+    await says_so(world, message)
+    [reply] = await world.replies(message)
+    assert reply.text.startswith("half of the answer\n")
+
+
+@pytest.mark.parametrize("code", [230099, 230028])
+async def test_where_the_platform_does_not_take_what_there_is_of_an_answer_only_the_line_stays(world, code):
+    process = await world.process()
+    message = await world.ask()
+    replier = process.channel.replier(message, message.turn_id, 1)
+    replier.show(TextAppended("half of the"))
+    await process.until(CardUpdated)
+    world.ended.add(message.turn_id)
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=230002)
+    await world.platform.platform_fault("PUT /cardkit/v1/cards/", code=code)
+    await world.finish(replier, "half of the answer")
+    await process.until(CardClosed)
+    await says_so(world, message)
+    assert "half" not in (await world.replies(message))[0].text
 
 
 async def test_the_card_of_an_outcome_that_can_not_be_read_says_so(world):

@@ -118,6 +118,25 @@ async def test_of_a_quoted_answer_of_its_own_the_bot_knows_the_words_without_a_c
     assert "GET" not in {call["method"] for call in (await home.platform.calls())[before:]}
 
 
+async def test_of_a_further_card_of_an_answer_that_is_quoted_the_bot_knows_the_words_without_a_call(home):
+    paragraphs = [f"paragraph {number}: " + "word " * 1000 for number in range(12)]
+
+    async def at_length(message: Message, turn: Turn) -> AsyncGenerator[AnswerEvent, None]:
+        yield Finished(outcome=Outcome.ANSWERED, text="\n\n".join(paragraphs), agent="manager")
+
+    worker, sender = await home.worker(at_length), nobody()
+    first = await home.platform.say("tell me", sender=sender)
+    replies = (await home.snapshot(first.message_id)).replies
+    before = len(await home.platform.calls())
+    quoting = await home.platform.say("what is that?", sender=sender, thread=replies[-1].message_id)
+    await home.snapshot(quoting.message_id)
+    head, _, said = worker.asked[-1].context.partition("\n> ")
+    assert (len(replies), head) == (3, "[In reply to this message of yours:]")
+    assert replies[-1].text.startswith(said[:1000])
+    assert said.startswith("paragraph 8")
+    assert "GET" not in {call["method"] for call in (await home.platform.calls())[before:]}
+
+
 async def test_of_forwarded_messages_the_agent_is_told_what_they_say(home):
     worker, sender = await home.worker(), nobody()
     said = [await home.platform.say(text, sender=nobody()) for text in ("first", "second")]
@@ -390,8 +409,30 @@ async def test_who_is_answered_and_whose_memory_it_is(either_way):
     assert (await home.verdict(foreign.message_id)).outcomes == 0
 
 
-async def test_everybody_is_answered_where_that_is_switched_on(tmp_path, sandbox_process, served):
-    async with at_home(tmp_path, {"feishu": sandbox_process}, served, answer_all=True) as home:
+async def test_what_bots_say_is_not_answered_not_even_to_the_bot_and_its_own_words_least_of_all(either_way):
+    home = either_way
+    worker, group = await home.worker(), a_group()
+    own_id = (await worker.house.channels["feishu"].resolve_bot()).open_id
+    said = [
+        await home.platform.say(who, sender=who, by_app=by_app, **where)
+        for who, by_app in [(own_id, True), (own_id, False), (nobody(), True)]
+        for where in ({}, {"chat": group, "chat_type": "group"})
+    ]
+
+    async def all_taken() -> bool:
+        return all(each.state == "acknowledged" for each in await home.platform.deliveries())
+
+    await eventually(all_taken)
+    last = await home.platform.say("hello", chat=group, chat_type="group")
+    await home.snapshot(last.message_id)
+    assert [message.text for message in worker.asked] == ["hello"]
+    assert worker.house.channels["feishu"]._intake.dropped["from_an_app"] == len(said)
+    assert {(await home.verdict(each.message_id)).outcomes for each in said} == {0}
+
+
+@pytest.mark.parametrize("mode", ["webhook", "subscription"])
+async def test_everybody_is_answered_where_that_is_switched_on(tmp_path, sandbox_process, served, mode):
+    async with at_home(tmp_path, {"feishu": sandbox_process}, served, mode=mode, answer_all=True) as home:
         worker = await home.worker()
         said = await home.platform.say("lunch?", chat=a_group(), chat_type="group", mention=False, mentions=["all"])
         await home.snapshot(said.message_id)

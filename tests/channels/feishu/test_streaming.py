@@ -13,7 +13,8 @@ import pytest
 from tests.mutants import mutant
 
 from mainstay.bus import Bus
-from mainstay.channels.feishu import markdown, screen
+from mainstay.channels.characters import well_formed
+from mainstay.channels.feishu import screen
 from mainstay.channels.feishu.card import final_cards, streaming_card
 from mainstay.channels.feishu.channel import FeishuChannel
 from mainstay.channels.feishu.model import FeishuSettings
@@ -86,7 +87,7 @@ def wrongly_shown(seed: int, screens: ModuleType = screen) -> str:
         if rng.random() < 0.9:  # else the answer was lost, and it is written again
             shown.wrote(*write)
     text = whole(pieces)
-    [final] = final_cards(markdown.well_formed(shown.text), "")
+    [final] = final_cards(well_formed(shown.text), "")
     said = [said for _, _, said in card.history[1:]]
     kit.replace(card, {"card": {"type": "card_json", "data": final}, "sequence": sequence + 1}, now())
     wrong = [each for each in said if not follows(each, text)]

@@ -20,6 +20,7 @@ from mainstay.channels.feishu.governor.model import Call
 from mainstay.channels.feishu.governor.quota import Quota
 from mainstay.channels.feishu.machine import Action, Refusal, classify, failed_request
 from mainstay.channels.feishu.model import FeishuSettings
+from mainstay.channels.feishu.platform_time import PlatformTime
 from mainstay.channels.feishu.refused import Refused
 from mainstay.clock import Clock
 from mainstay.errors import Category, LeftAlone
@@ -59,7 +60,8 @@ class Api:
     ) -> None:
         self._settings = settings
         self._http = http
-        self._clock = clock
+        self.time = PlatformTime(clock)
+        """The platform's, which its answers tell."""
         self._gate = gate or Gate(settings, quota=Quota(settings.monthly_quota), clock=clock)
         self._guard = guard
         self._on_error = on_error
@@ -190,6 +192,8 @@ class Api:
         except orjson.JSONDecodeError:
             data = None
         code = data.get("code") if isinstance(data, dict) else None
+        if isinstance(code, int):
+            self.time.heard(response.headers.get("date", ""))
         if isinstance(data, dict) and code == 0:
             return data
         if not isinstance(code, int):

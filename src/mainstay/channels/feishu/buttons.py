@@ -7,9 +7,9 @@ our own storage (`mainstay.channels.feishu.press`), because what a press says co
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from mainstay.channels.characters import well_formed
 from mainstay.channels.feishu.envelope import Json
 from mainstay.channels.feishu.graphemes import border_before
-from mainstay.channels.feishu.markdown import well_formed
 from mainstay.recovery.notices import Language
 
 __all__ = ["MAX_SUGGESTIONS", "feedback_buttons", "kept_suggestions", "retry_button", "stop_button", "suggestions"]

@@ -10,6 +10,7 @@ While it streams, a card shows as much of the answer as it can hold.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import orjson
@@ -26,10 +27,12 @@ __all__ = [
     "STATUS",
     "TEXT_LIMIT",
     "card_message",
+    "ended_card",
     "final_cards",
     "fits",
     "footer_of",
     "outcome_text",
+    "part_of",
     "post_message",
     "streamed",
     "streaming_card",
@@ -45,9 +48,7 @@ TEXT_LIMIT: Final = 140 * 1024
 """Bytes of JSON; a margin under the platform's 30 KB and 150 KB."""
 
 _FRAME: Final = 6 * 1024
-"""Bytes of a card that are kept free for everything but the answer; more, where more stands under it."""
-_HEAD: Final = 1024
-"""Bytes of what is in no element: the summary, the settings."""
+"""Bytes of a card that are kept free for what is in no text: the settings, the summary, whatever can be pressed."""
 _MAX_CARDS: Final = 12
 _EMPTY: Final = "…"
 _CUT: Final[Mapping[Language, str]] = {
@@ -106,7 +107,7 @@ def final_cards(
     """
     first, _, others = ("", "", notice) if text else notice.partition("\n\n")
     ending = [(ANSWER, safe(first)), ("notice", safe(others)), (STATUS, safe(footer))]
-    frame = max(_FRAME, len(_card({}, ending, buttons).encode()) + _HEAD)
+    frame = _FRAME + len(_card({}, ending).encode())  # whatever buttons come and go: a card is written alone, too
     parts = [page.content for page in pages(text, CARD_LIMIT - frame)] if text else []
     if len(parts) > _MAX_CARDS:
         parts[_MAX_CARDS:] = []
@@ -114,6 +115,19 @@ def final_cards(
     cards = [_card(_config(part), [(ANSWER, part), ("continued", _CONTINUED[language])]) for part in parts[:-1]]
     last = [(ANSWER, part) for part in parts[-1:]]
     return [*cards, _card(_config(parts[-1] if parts else notice), [*last, *ending], buttons)]
+
+
+def part_of(text: str, part: int) -> str:
+    """What about this one of several cards has of an answer: its borders depend on what stands under the last."""
+    *_, found = islice(pages(text, CARD_LIMIT - _FRAME), part + 1)
+    return found.body
+
+
+def ended_card(card: str, line: str) -> str:
+    """What one of the `final_cards` has of an answer, with a line of ours under it in the place of all else."""
+    elements = orjson.loads(card)["body"]["elements"]
+    said = next(each["content"] for each in elements if each.get("element_id") == ANSWER)
+    return _card(_config(said), [(ANSWER, said), ("notice", safe(line))])
 
 
 def _config(said: str) -> Json:

@@ -181,7 +181,7 @@ class FeishuChannel:
         self._find = find
         self._stopped = stopped
         self._answered_before = answered_before
-        edits = Edits(settings, client=self._client, marks=self._marks, known=self._knows, clock=clock)
+        edits = Edits(settings, client=self._client, marks=self._marks, known=self._knows)
         self._intake = Intake(
             name,
             settings,
@@ -198,7 +198,7 @@ class FeishuChannel:
             stop=self._stop,
             heard=chats.note if chats else lambda _: None,
         )
-        self._webhook = Webhook(name, settings, bus=bus, clock=clock, intake=self._intake)
+        self._webhook = Webhook(name, settings, bus=bus, clock=self._client.time, intake=self._intake)
         self.connections: Connections | None = None
         """Where events come from, where they do not come by webhook."""
         if chats:
@@ -348,6 +348,7 @@ class FeishuChannel:
                 "bot": self._bot.name if self._bot else None,
                 "tokenSeconds": round(self._client.token_left_s),
                 "openSeconds": round(self._guard.pause_s, 1),
+                "clockAheadSeconds": round(self._client.time.ahead_s),
                 "outbox": self._pump.backlog.pending,
                 "lastError": self._last_refusal.reason if self._last_refusal else None,
                 "callsWaiting": self._gate.waiting,

@@ -133,12 +133,17 @@ class FeishuClient(Api):
         """
         asked = await self.message(message.target_id) if message.target_id else []
         thread_id = next((text_at(each, "thread_id") for each in asked), "")
-        query = f"container_id_type=thread&container_id={_part(thread_id)}" if thread_id else _chat(message, since)
+        thread = f"container_id_type=thread&container_id={_part(thread_id)}"
+        query = thread if thread_id else self._chat(message, since)
         return await self._said(query, parent_id=message.target_id)
 
     async def said_to_chat(self, message: Message, since: datetime) -> list[Reply]:
         """What we have said in the message's chat and not as a reply, because a thread was not possible."""
-        return await self._said(_chat(message, since), parent_id="")
+        return await self._said(self._chat(message, since), parent_id="")
+
+    def _chat(self, message: Message, since: datetime) -> str:
+        start = int(self.time.of(since).timestamp()) - 60
+        return f"container_id_type=chat&container_id={_part(message.chat_id)}&start_time={start}"
 
     async def _said(self, query: str, *, parent_id: str) -> list[Reply]:
         return [
@@ -157,7 +162,8 @@ class FeishuClient(Api):
     async def said_since(self, container_id: str, since: datetime, *, in_thread: bool) -> list[Json]:
         """What was said in a chat or a thread, oldest first; of very much only the latest.
 
-        A thread can not be asked for a time, so that older messages may be among them.
+        ``since`` is the platform's time. A thread can not be asked for a time, so that older messages may be among
+        them.
         """
         kind = "thread" if in_thread else "chat"
         query = f"container_id_type={kind}&container_id={_part(container_id)}"
@@ -178,11 +184,6 @@ class FeishuClient(Api):
                 break
             page = "&page_token=" + _part(text_at(data, "page_token"))
         return found
-
-
-def _chat(message: Message, since: datetime) -> str:
-    start = int(since.timestamp()) - 60
-    return f"container_id_type=chat&container_id={_part(message.chat_id)}&start_time={start}"
 
 
 def _content(card_id: str, element: str) -> str:

@@ -16,13 +16,13 @@ import orjson
 
 from mainstay.bus import Bus
 from mainstay.channels.feishu.buttons import feedback_buttons, retry_button, suggestions
-from mainstay.channels.feishu.card import final_cards, fits, outcome_text, post_message, text_message
+from mainstay.channels.feishu.card import ended_card, final_cards, fits, outcome_text, post_message, text_message
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.model import Card, Delivery, FeishuSettings, Offer, Via
 from mainstay.channels.feishu.sqlite import Outbox
 from mainstay.channels.feishu.streaming import LAST_SEQUENCE, final_sequence, replaceable
-from mainstay.channels.feishu.wording import NOTHING_MORE
+from mainstay.channels.feishu.wording import NOTHING_MORE, NOTHING_MORE_BELOW
 from mainstay.clock import Clock
 from mainstay.events import CardCreated, CardSent
 from mainstay.messages import Message, Outcome
@@ -127,13 +127,37 @@ class Courier:
                     raise
         await self._outbox.retire_card(card)
 
-    async def close(self, card: Card) -> None:
-        """Say on a card that nothing more will come, for good: no worker can write it after that."""
+    async def close(self, card: Card, *, goes_on: bool = False) -> None:
+        """Say on a card that nothing more will come, for good: no worker can write it after that.
+
+        What there is of the answer stays above it, if it can be read and the platform takes it. ``goes_on``: the
+        person sees the next card, too, which says it.
+        """
         if card.retired:
             await self._delete(card.retired)
-        if card.card_id:
-            [content] = final_cards("", NOTHING_MORE)
-            await self._client.replace_card(card.card_id, content, LAST_SEQUENCE)
+        if not card.card_id:
+            return
+        kept = await self._kept(card, goes_on=goes_on)
+        if kept:
+            try:
+                await self._client.replace_card(card.card_id, kept, LAST_SEQUENCE - 1)
+            except Refused as refused:
+                if refused.refusal.action not in (Action.DEGRADE, Action.APOLOGISE):
+                    raise
+            else:
+                return
+        [content] = final_cards("", NOTHING_MORE)
+        await self._client.replace_card(card.card_id, content, LAST_SEQUENCE)
+
+    async def _kept(self, card: Card, *, goes_on: bool) -> str:
+        """The card as it ends, with its part of the answer; empty if that is not known, or may not be shown."""
+        delivery = await self._outbox.dead(card.turn_id)
+        if delivery is None or not delivery.text or delivery.apologise:
+            return ""
+        parts = self._cards(delivery)[card.part :]
+        if goes_on and len(parts) > 1:
+            return parts[0]
+        return ended_card(parts[0], NOTHING_MORE_BELOW) if parts else ""
 
     async def _delete(self, message_id: str) -> None:
         """Take a message back, if the platform ever lets us."""

@@ -19,7 +19,6 @@ from mainstay.channels.feishu.history import as_event
 from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.marks import Marks
 from mainstay.channels.feishu.model import FeishuSettings
-from mainstay.clock import Clock
 
 __all__ = ["Edits"]
 
@@ -34,7 +33,6 @@ class Edits:
         client: asks the platform.
         marks: remembers what was edited.
         known: whether a message, by its id, was accepted or answered before; raises StorageUnavailable.
-        clock: tells what is too old.
     """
 
     def __init__(
@@ -44,13 +42,12 @@ class Edits:
         client: FeishuClient,
         marks: Marks,
         known: Callable[[str], Awaitable[bool]],
-        clock: Clock,
     ) -> None:
         self._settings = settings
         self._client = client
         self._marks = marks
         self._known = known
-        self._clock = clock
+        self._time = client.time
         self._asked_s: deque[float] = deque()
         self._forbidden = False
 
@@ -74,14 +71,14 @@ class Edits:
             self._forbidden = refused.refusal.scope
             return None
         said_at = moment(text_at(item, "create_time"))
-        oldest = self._clock.now() - timedelta(seconds=self._settings.freshness)
+        oldest = self._time.now() - timedelta(seconds=self._settings.freshness)
         if item.get("deleted") is True or said_at is None or said_at < oldest:
             return None
         return as_event(item, chat_id=text_at(item, "chat_id"), chat_type="group")
 
     def _may_ask(self) -> bool:
         """Whether the app may, and the hour has a call left; takes it."""
-        now_s = self._clock.monotonic()
+        now_s = self._time.monotonic()
         while self._asked_s and self._asked_s[0] < now_s - _HOUR_S:
             self._asked_s.popleft()
         if self._forbidden or len(self._asked_s) >= self._settings.edit_calls:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from mainstay.channels.feishu.markdown import well_formed
+from mainstay.channels.characters import well_formed
 
 __all__ = [
     "Envelope",

@@ -1,9 +1,9 @@
 """Which cards does nobody finish any more, and what do they say?
 
 A card outlives its turn where what was stored about the turn can not be read any more, or where its outcome has
-become a dead letter. It would promise an answer for ever; so it is closed with a line that says how it is. That is
-tried when the channel starts, whenever something becomes a dead letter, and seldom besides; once it was written, or
-can never be, the card is forgotten.
+become a dead letter. It would promise an answer for ever; so it is closed with a line that says how it is, under
+what is stored of the answer. That is tried when the channel starts, whenever something becomes a dead letter, and
+seldom besides; once it was written, or can never be, the card is forgotten.
 """
 
 import asyncio
@@ -69,13 +69,15 @@ class Leftovers:
     async def _look(self, turn_id: str) -> None:
         if not await self._has_ended(turn_id):
             return
-        for card in await self._outbox.cards_left(turn_id):  # asked now: it may have ended with an outcome
-            if await self._is_done_with(card):
-                await self._outbox.forget_card(card)
+        left = await self._outbox.cards_left(turn_id)  # asked now: it may have ended with an outcome
+        for number, card in enumerate(left, start=1):
+            if not await self._is_done_with(card, goes_on=any(each.message_id for each in left[number:])):
+                return
+            await self._outbox.forget_card(card)
 
-    async def _is_done_with(self, card: Card) -> bool:
+    async def _is_done_with(self, card: Card, *, goes_on: bool) -> bool:
         try:
-            await self._courier.close(card)
+            await self._courier.close(card, goes_on=goes_on)
         except Refused as refused:
             return refused.refusal.action not in _LATER
         self._bus.emit(CardClosed(turn_id=card.turn_id))

@@ -9,14 +9,15 @@ Everything else arrives byte for byte. What stands in code is left alone, but fo
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import orjson
 
+from mainstay.channels.feishu.containers import NOWHERE, Place, ends_code, placed
 from mainstay.channels.feishu.graphemes import border_before
 
-__all__ = ["Page", "closed", "head", "literal", "pages", "presentable", "safe", "size_of", "well_formed"]
+__all__ = ["Page", "closed", "head", "literal", "pages", "presentable", "safe", "size_of"]
 
 MAX_TABLES: Final = 4
 """In one Markdown element; the platform takes five in a card."""
@@ -26,9 +27,6 @@ _TAG: Final = re.compile(
 )
 _PICTURE: Final = re.compile(r"!\[(?P<words>[^\]\n]{0,200})\](?P<address>\(\s*<?https?://)", re.IGNORECASE)
 _CODE_SPAN: Final = re.compile(r"((?<![`\\])(`+)(?!`).*?(?<!`)\2(?!`))")
-_FENCE: Final = re.compile(
-    r"(?P<before>(?:[ \t>]|[-+*][ \t]|\d{1,9}[.)][ \t]){0,16})(?P<fence>`{3,32}|~{3,32})(?P<info>.*)", re.DOTALL
-)
 _BULLET: Final = re.compile(r"[-+*](?=[ \t])|\d{1,9}[.)]")
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 """What else Unicode takes for the end of a line is none in Markdown: what follows it is not the start of code."""
@@ -37,15 +35,6 @@ _LONGEST_OPENING: Final = 1024
 """Bytes; a longer first line of code, or head of a table, is not repeated on the next page."""
 _ENDING: Final = 64
 """Bytes that are kept free for the end of a code block."""
-
-
-def well_formed(text: str) -> str:
-    """The text as Unicode: halves of a pair that a model sent apart are joined, a lone half becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def safe(text: str) -> str:
@@ -114,50 +103,50 @@ class _Block(NamedTuple):
 
 def _blocks(text: str) -> Iterator[_Block]:
     lines = _LINE.findall(text)
-    position = 0
+    position, place = 0, NOWHERE
+    has_fences = "```" in text or "~~~" in text
     while position < len(lines):
         line = lines[position]
-        fence = _FENCE.fullmatch(line) if "```" in line or "~~~" in line else None
-        if fence and ("`" not in fence["info"] or fence["fence"].startswith("~")):
-            end, is_ended = _code_end(lines, position, fence)
-            code, opening = "".join(lines[position:end]), line
-            before = _BULLET.sub(lambda bullet: " " * len(bullet[0]), fence["before"])
-            closing = "" if is_ended else before + fence["fence"]
-            yield _Block("code", code, opening if opening.endswith("\n") else opening + "\n", closing)
+        place = placed(line, place) if has_fences else NOWHERE
+        end = position + 1
+        if place.fence:
+            end, is_ended = _code_end(lines, position, place)
+            before = _BULLET.sub(lambda bullet: " " * len(bullet[0]), line[: line.index(place.fence)])
+            closing = "" if is_ended else before + place.fence
+            opening = line if line.endswith("\n") else line + "\n"
+            yield _Block("code", "".join(lines[position:end]), opening, closing)
+        elif _begins_table(lines, position):
+            place, end = _table_end(lines, position, place)
+            yield _Block("table", "".join(lines[position:end]), "".join(lines[position : position + 2]))
         else:
-            end = _table_end(lines, position)
-            if end > position:
-                yield _Block("table", "".join(lines[position:end]), "".join(lines[position : position + 2]))
-            else:
-                end = position + 1
-                yield _Block("text", line)
+            yield _Block("text", line)
         position = end
 
 
-def _code_end(lines: list[str], position: int, fence: re.Match[str]) -> tuple[int, bool]:
+def _code_end(lines: list[str], position: int, place: Place) -> tuple[int, bool]:
     """The line after the code that starts here, and whether the text ends it, as the end of a quote does."""
-    quoted = fence["before"].count(">")
     for number in range(position + 1, len(lines)):
-        line = lines[number].lstrip(" \t>")
-        depth = lines[number].count(">", 0, len(lines[number]) - len(line))
-        if depth < quoted:
-            return number, True
-        end = _FENCE.fullmatch(line) if depth == quoted and line[:1] in "`~" else None
-        if end and end["fence"].startswith(fence["fence"]) and not end["info"].strip():
-            return number + 1, True
+        has_ended, ends = ends_code(lines[number], place)
+        if has_ended or ends:
+            return number + (not has_ended), True
     return len(lines), False
 
 
-def _table_end(lines: list[str], position: int) -> int:
-    """The line after the table that starts here; ``position`` if none does."""
+def _begins_table(lines: list[str], position: int) -> bool:
     starts = position + 1 < len(lines) and "|" in lines[position]
     rule = lines[position + 1].strip().lstrip("> ") if starts else ""
-    if not _TABLE_RULE.fullmatch(rule[:_LONGEST_OPENING]):
-        return position
-    end = position + 2
+    return bool(_TABLE_RULE.fullmatch(rule[:_LONGEST_OPENING]))
+
+
+def _table_end(lines: list[str], position: int, place: Place) -> tuple[Place, int]:
+    """Where the last line of the table that starts here stands, and the number of the one after it."""
+    place, end = placed(lines[position + 1], place), position + 2
     while end < len(lines) and "|" in lines[end]:
-        end += 1
-    return end
+        following = placed(lines[end], place)
+        if following.fence:
+            break
+        place, end = following, end + 1
+    return replace(place, in_paragraph=False), end
 
 
 def closed(text: str) -> str:

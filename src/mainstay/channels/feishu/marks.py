@@ -31,14 +31,19 @@ class Marks:
         known = select(edits.c.message_id).where(edits.c.channel == self._channel, edits.c.message_id == message_id)
         return await self._storage.read(lambda tx: tx.execute(known).first() is not None)
 
-    async def own_words(self, message_id: str) -> str:
-        """What the bot said on the card of this message; empty if that is not known (any more)."""
+    async def own_words(self, message_id: str) -> tuple[str, int]:
+        """The answer whose card this message shows, and which of them; empty if that is not known (any more)."""
         said = (
-            select(outbox.c.text)
-            .join(cards, cards.c.turn_id == outbox.c.turn_id)
+            select(outbox.c.text, cards.c.part)
+            .join(cards, outbox.c.turn_id.in_((cards.c.turn_id, cards.c.part_of)))
             .where(cards.c.channel == self._channel, cards.c.message_id == message_id)
         )
-        return await self._storage.read(lambda tx: str(tx.scalar(said) or ""))
+
+        def work(tx: Connection) -> tuple[str, int]:
+            row = tx.execute(said).first()
+            return (row.text, row.part) if row else ("", 0)
+
+        return await self._storage.read(work)
 
     async def was_here(self, lane: str) -> bool:
         """Whether the bot has answered in this conversation, as far back as outcomes are kept."""

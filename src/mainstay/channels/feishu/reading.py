@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from mainstay.channels.feishu.card import part_of
 from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.content import read_content
 from mainstay.channels.feishu.envelope import Json, MalformedEvent, text_at
@@ -79,9 +80,9 @@ class Reader:
             return await self._forwarded(message)
         if message.quotes == message.thread_id and await self._marks.was_here(message.lane):
             return ""  # the conversation began with it
-        words = await self._marks.own_words(message.quotes)
-        if words:
-            return f"[In reply to this message of yours:]\n{_quote(words)}"
+        answer, part = await self._marks.own_words(message.quotes)
+        if answer:
+            return f"[In reply to this message of yours:]\n{_quote(part_of(answer, part))}"
         found = await self._client.message(message.quotes)
         words = next((self._words(each) for each in found), "")
         return f"[In reply to this message:]\n{_quote(words)}" if words else NOT_READ

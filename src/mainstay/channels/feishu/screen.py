@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from mainstay.channels.characters import well_formed
 from mainstay.channels.feishu.card import ANSWER, STATUS, streamed
-from mainstay.channels.feishu.markdown import literal, well_formed
+from mainstay.channels.feishu.markdown import literal
 from mainstay.messages import (
     AnswerEvent,
     Finished,

@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from mainstay.channels.feishu.markdown import well_formed
+from mainstay.channels.characters import well_formed
 from mainstay.channels.feishu.model import Card, Delivery, Offer, Offered, Via
 from mainstay.channels.feishu.tables import cards, feedback, outbox
 from mainstay.channels.outbox.lanes import Lanes
@@ -227,6 +227,19 @@ class Outbox(Lanes[Delivery]):
 
     def _outcome_of(self, tx: Connection, turn_id: str) -> Row[Any] | None:
         return tx.execute(_OUTCOME, {"turn_id": turn_id, "channel": self._channel}).one_or_none()
+
+    async def dead(self, turn_id: str) -> Delivery | None:
+        """The outcome of a turn that could not be shown, if there is one that can be read."""
+        query = self._outcome_of(turn_id).where(outbox.c.state == "dead")
+
+        def work(tx: Connection) -> Delivery | None:
+            row = tx.execute(query).one_or_none()
+            return _delivery(row) if row is not None else None
+
+        try:
+            return await self._storage.read(work)
+        except (ValueError, TypeError, KeyError):
+            return None
 
     async def make_due(self) -> None:
         """Whatever an earlier process left, whenever it meant to go on: now."""

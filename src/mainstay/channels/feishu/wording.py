@@ -8,7 +8,16 @@ from typing import Final
 
 from mainstay.recovery.notices import Language
 
-__all__ = ["NOTHING_MORE", "NOT_READ", "marker", "on_one_line", "stopped", "unreadable", "unreadable_context"]
+__all__ = [
+    "NOTHING_MORE",
+    "NOTHING_MORE_BELOW",
+    "NOT_READ",
+    "marker",
+    "on_one_line",
+    "stopped",
+    "unreadable",
+    "unreadable_context",
+]
 
 _THINGS: Final[Mapping[str, tuple[str, str]]] = {
     "image": ("images", "图片"),
@@ -27,6 +36,10 @@ _OTHER: Final = ("this kind of message", "这类消息")
 NOTHING_MORE: Final = (
     "抱歉，这条消息的回答中断了，无法继续，请重新提问。\n"
     "Sorry, the answer to this was interrupted and can not go on. Please ask again."
+)
+NOTHING_MORE_BELOW: Final = (
+    "以上回答可能不完整，且不会再继续；如有缺失，请重新提问。\n"
+    "The answer above may be incomplete, and nothing more will come. Please ask again if something is missing."
 )
 NOT_READ: Final = "[In reply to an earlier message, which could not be read.]"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select
 
+from mainstay.channels.characters import well_formed
 from mainstay.channels.outbox.lanes import Lanes
 from mainstay.channels.outbox.model import Body, Stored
 from mainstay.channels.outbox.tables import outcomes
@@ -42,7 +43,7 @@ class Outcomes(Lanes[Stored]):
             "channel": self._channel,
             "lane": message.lane,
             "message": message.to_json(),
-            "body": _well_formed(json.dumps(body, ensure_ascii=False)),
+            "body": well_formed(json.dumps(body, ensure_ascii=False)),
             "state": self.waiting if waiting else self.shown,
             "tries": 0,
             "error": "",
@@ -71,8 +72,3 @@ def _stored(row: Row[Any]) -> Stored:
         tries=row.tries,
         created_at=row.created_at,
     )
-
-
-def _well_formed(text: str) -> str:
-    """Halves of a pair that a model sent apart are joined, a lone half becomes U+FFFD: a row holds Unicode."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -15,6 +15,7 @@ __all__ = [
     "clicked_v1",
     "edited",
     "entered",
+    "press_token",
     "recalled",
     "received",
     "received_v1",
@@ -54,7 +55,11 @@ def received(app: App, chat: Chat, message: StoredMessage, event_id: str, now: M
             }
             for each in message.mentions
         ]
-    sender = {"sender_id": _user(message.sender_id), "sender_type": "user", "tenant_key": app.tenant_key}
+    sender = {
+        "sender_id": _user(message.sender_id),
+        "sender_type": message.sender_type,
+        "tenant_key": app.tenant_key,
+    }
     return _envelope(app, "im.message.receive_v1", event_id, str(now.ms), {"sender": sender, "message": said})
 
 
@@ -96,11 +101,16 @@ def added(app: App, chat: Chat, sender: str, event_id: str, now: Moment) -> Json
     return _envelope(app, "im.chat.member.bot.added_v1", event_id, str(now.ms), event)
 
 
+def press_token(event_id: str) -> str:
+    """By which the bot may change the card that was pressed."""
+    return f"c-{event_id}"
+
+
 def clicked(app: App, message: StoredMessage, action: Json, user: str, event_id: str, now: Moment) -> Json:
     """A person has pressed something on a card; the time is in microseconds."""
     event: Json = {
         "operator": {"tenant_key": app.tenant_key, **_user(user)},
-        "token": f"c-{event_id}",
+        "token": press_token(event_id),
         "action": action,
         "host": "im_message",
         "context": {"open_message_id": message.message_id, "open_chat_id": message.chat_id},
@@ -115,7 +125,7 @@ def clicked_v1(app: App, message: StoredMessage, action: Json, user: str, event_
         "user_id": _user(user)["user_id"],
         "tenant_key": app.tenant_key,
         "open_message_id": message.message_id,
-        "token": f"c-{event_id}",
+        "token": press_token(event_id),
         "action": action,
     }
 

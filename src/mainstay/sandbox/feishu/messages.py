@@ -143,6 +143,14 @@ class Messages:
             _check_card(json.dumps(content))
             self._changed(replace(message, content=json.dumps(content, ensure_ascii=False)), now)
 
+    def pressed(self, message_id: str, content: Json, now: Moment) -> None:
+        """The bot changes a card by the token of a press, which was answered before. Raises Refusal 11311."""
+        try:
+            _check_card(json.dumps(content, ensure_ascii=False))
+        except Refusal as why:
+            raise Refusal(11311, why.message) from None
+        self.answered(message_id, {"card": {"type": "raw", "data": content}}, now)
+
     def page(self, query: Mapping[str, str]) -> Json:
         """``GET /im/v1/messages``: the history of a chat or a thread, in pages."""
         kind, container = query.get("container_id_type"), query.get("container_id", "")

@@ -157,6 +157,10 @@ def _element_delete(call: Call) -> None:
     _change(call, [("delete_elements", {"element_ids": [call.ids[1]]})])
 
 
+def _card_by_press(call: Call) -> None:
+    call.tenant.record.touch(call.tenant.delayed.update(call.request.body, call.now))
+
+
 def _path(path: str) -> re.Pattern[str]:
     return re.compile("/open-apis" + path.replace("{}", "([^/]+)"))
 
@@ -182,4 +186,5 @@ OPERATIONS: tuple[tuple[str, re.Pattern[str], Callable[[Call], Json | None]], ..
     ("PATCH", _path(f"{_CARDS}/{{}}/elements/{{}}"), _element_patch),
     ("PUT", _path(f"{_CARDS}/{{}}/elements/{{}}"), _element_replace),
     ("DELETE", _path(f"{_CARDS}/{{}}/elements/{{}}"), _element_delete),
+    ("POST", _path("/interactive/v1/card/update"), _card_by_press),
 )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from mainstay.sandbox.feishu.cards import CardKit
+from mainstay.sandbox.feishu.delayed import Delayed
 from mainstay.sandbox.feishu.limits import Limits
 from mainstay.sandbox.feishu.messages import Messages
 from mainstay.sandbox.feishu.model import App, Chat, Json, Moment, Options, Refusal, StoredMessage
@@ -38,6 +39,7 @@ class Tenant:
         self.messages = Messages(app, self.cards, rng)
         self.messages.chats[P2P] = Chat(chat_id=P2P, chat_type="p2p", user_id=USER)
         self.messages.chats[GROUP] = Chat(chat_id=GROUP, chat_type="group")
+        self.delayed = Delayed(self.messages)
         self.record = Record(self.messages, self.cards)
 
     def say(
@@ -56,6 +58,7 @@ class Tenant:
         content: Mapping[str, object] | None = None,
         topic: bool = False,
         forwards: Sequence[str] = (),
+        by_app: bool = False,
     ) -> StoredMessage:
         """A person speaks; in a group to the bot, unless ``mention`` is false.
 
@@ -73,6 +76,7 @@ class Tenant:
             content: what the platform writes of a message of another type than text.
             topic: whether what is said in the chat opens a topic, as in a topic group.
             forwards: the ids of messages that are forwarded, all in one.
+            by_app: whether the sender is a bot, which may be the one that is told of it.
 
         Raises:
             Refusal: if ``reply_to`` is no message, or ``message_id`` is one already.
@@ -97,7 +101,7 @@ class Tenant:
             msg_type=msg_type,
             content=json.dumps(written, ensure_ascii=False),
             sender_id=sender,
-            sender_type="user",
+            sender_type="app" if by_app else "user",
             created_ms=now.ms,
             updated_ms=now.ms,
             at_s=now.real_s,

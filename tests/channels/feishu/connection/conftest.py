@@ -7,8 +7,9 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from websockets.http11 import Request as Handshake
 from websockets.http11 import Response as Refusal
 
 from mainstay.bus import Bus
-from mainstay.channels.feishu.client import FeishuClient
+from mainstay.channels.feishu.client import FeishuClient, Refused
 from mainstay.channels.feishu.connection.connections import Connections
 from mainstay.channels.feishu.connection.frame import CONTROL, DATA, Frame, decode, encode
 from mainstay.channels.feishu.connection.sqlite import Chats
@@ -94,7 +95,8 @@ class Gate:
         return JSONResponse({"code": 0, "msg": "", "data": {"URL": url, "ClientConfig": self.config}})
 
     async def token(self, request: Request) -> Response:
-        return JSONResponse({"code": 0, "msg": "ok", "tenant_access_token": "t-1", "expire": 7200})
+        now = {"date": formatdate(usegmt=True)}
+        return JSONResponse({"code": 0, "msg": "ok", "tenant_access_token": "t-1", "expire": 7200}, headers=now)
 
     async def messages(self, request: Request) -> Response:
         self.histories_asked.append(dict(request.query_params))
@@ -219,6 +221,8 @@ class Connected:
             heard=chats.note,
         )
         client = FeishuClient(settings, http=http, clock=clock, guard=Unguarded(), on_error=lambda *_: None)
+        with suppress(Refused):
+            await client.renew()  # as the channel does first
         made = Connections(
             "feishu", settings, http=http, client=client, chats=chats, intake=intake, bus=bus, clock=clock
         )

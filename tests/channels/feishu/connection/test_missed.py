@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.channels.feishu.conftest import ClockAhead
 from tests.channels.feishu.connection.conftest import event, frame
 
 from mainstay.events import ConnectionLost, ConnectionOpened, ErrorSeen, HistoryRead, HistoryRefused
@@ -214,6 +215,19 @@ async def test_after_a_gap_is_asked_for_what_was_said_since_it_was_last_good(bot
     earlier_s = began - int(bot.gate.histories_asked[1]["start_time"])
     assert 299 < earlier_s < 400, "by as much as the clocks may differ"
     assert [message.external_id for message in bot.accepted] == ["om_live", "om_missed"], "it was asked for again"
+
+
+@pytest.mark.parametrize("ahead_s", [1800.0, -1800.0])
+async def test_what_was_missed_is_fetched_by_the_platform_s_clock_where_ours_is_wrong(bot, ahead_s):
+    await heard_of(bot, ("oc_1", "p2p"))
+    bot.clock = ClockAhead(ahead_s)
+    bot.gate.history = [item("om_old", ago_s=2000), item("om_missed", ago_s=300)]
+    await bot.connect(backfill_after=0.0)
+    await bot.until(HistoryRead)
+    bot.gate.history = [item("om_before", ago_s=400), item("om_missed_too", ago_s=0)]
+    (await bot.gate.connected()).transport.abort()
+    await bot.until(HistoryRead, 2)
+    assert [message.external_id for message in bot.accepted] == ["om_missed", "om_missed_too"]
 
 
 async def test_a_connection_that_brings_nothing_is_replaced_once_the_history_shows_it(bot):

@@ -23,7 +23,6 @@ from mainstay.channels.feishu.history import as_event
 from mainstay.channels.feishu.intake import Intake, Taken
 from mainstay.channels.feishu.machine import Action
 from mainstay.channels.feishu.model import FeishuSettings
-from mainstay.clock import Clock
 from mainstay.errors import Category
 from mainstay.events import ErrorSeen, HistoryRead, HistoryRefused
 
@@ -54,8 +53,8 @@ class _Look:
     """One look at the histories.
 
     Attributes:
-        since: see `Backfill.since`.
-        oldest: what was said before is not answered any more.
+        since: see `Backfill.since`, but by the platform's clock.
+        oldest: what was said before is not answered any more; by the same.
         read: the containers that were asked.
         threads: how many of them were found by the way.
         answered: messages that a process has answered whose storage is not ours, as after a restore.
@@ -81,7 +80,6 @@ class Backfill:
         chats: knows whom to ask.
         intake: takes what is found.
         bus: hears what was found, and what may not be read.
-        clock: tells how old is too old.
     """
 
     def __init__(
@@ -93,7 +91,6 @@ class Backfill:
         chats: Chats,
         intake: Intake,
         bus: Bus,
-        clock: Clock,
     ) -> None:
         self._name = name
         self._settings = settings
@@ -101,7 +98,7 @@ class Backfill:
         self._chats = chats
         self._intake = intake
         self._bus = bus
-        self._clock = clock
+        self._time = client.time
         self._skew = timedelta(seconds=settings.clock_skew)
         self._asked_s: deque[float] = deque()
         self.refused: dict[str, str] = {}
@@ -116,8 +113,8 @@ class Backfill:
             at: None for the end of the last process.
             containers: whom to ask; by default the latest.
         """
-        oldest = self._clock.now() - timedelta(seconds=self._settings.backfill_max_age)
-        look = _Look(since=at, oldest=oldest)
+        oldest = self._time.now() - timedelta(seconds=self._settings.backfill_max_age)
+        look = _Look(since=self._time.of(at) if at else None, oldest=oldest)
         left = deque(self._chats.latest(self._settings.backfill_chats) if containers is None else containers)
         while left:
             container = left.popleft()
@@ -170,7 +167,7 @@ class Backfill:
     async def _take_in(self, container: Container, items: list[Json], look: "_Look") -> bool:
         """False: something could not be stored; what was said after it waits for it."""
         look.answered |= {text_at(each, "parent_id") for each in items if self._is_ours(each)}
-        begin, now = self._begin(container, look), self._clock.now()
+        begin, now = self._begin(container, look), self._time.now()
         for item in items:
             said_at, message_id = moment(text_at(item, "create_time")), text_at(item, "message_id")
             known = self._chats.has_heard(message_id) or message_id in look.answered
@@ -209,7 +206,7 @@ class Backfill:
 
     def _may_ask(self) -> bool:
         """Whether the hour has a call left; takes it. A connection that flaps is not to eat the month's quota."""
-        now_s = self._clock.monotonic()
+        now_s = self._time.monotonic()
         while self._asked_s and self._asked_s[0] < now_s - _HOUR_S:
             self._asked_s.popleft()
         if len(self._asked_s) >= self._settings.backfill_calls:

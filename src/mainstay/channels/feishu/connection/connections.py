@@ -66,7 +66,7 @@ class Connections:
         self._settings = settings
         self._clock = clock
         self._chats = chats
-        self._backfill = Backfill(name, settings, client=client, chats=chats, intake=intake, bus=bus, clock=clock)
+        self._backfill = Backfill(name, settings, client=client, chats=chats, intake=intake, bus=bus)
         self._quiet = Quiet(settings.quiet_after, settings.connections, clock.monotonic())
         self._gaps: list[datetime | None] = []
         self._woken = asyncio.Event()
