@@ -230,11 +230,10 @@ class Outbox(Lanes[Delivery]):
 
     async def dead(self, turn_id: str) -> Delivery | None:
         """The outcome of a turn that could not be shown, if there is one that can be read."""
-        query = self._outcome_of(turn_id).where(outbox.c.state == "dead")
 
         def work(tx: Connection) -> Delivery | None:
-            row = tx.execute(query).one_or_none()
-            return _delivery(row) if row is not None else None
+            row = self._outcome_of(tx, turn_id)
+            return _delivery(row) if row is not None and row.state == "dead" else None
 
         try:
             return await self._storage.read(work)
