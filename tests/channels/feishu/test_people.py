@@ -200,10 +200,11 @@ async def test_an_edit_that_is_the_first_to_mention_the_bot_is_answered_once(hom
     assert (await home.verdict(other.message_id)).outcomes == 0
 
 
-async def test_an_edit_that_can_not_be_looked_up_now_is_told_again_and_answered_then(home):
+@pytest.mark.parametrize(("code", "status"), [(5000, 500), (99991403, 400)])
+async def test_an_edit_that_can_not_be_looked_up_now_is_told_again_and_answered_then(home, code: int, status: int):
     worker = await home.worker()
     said = await home.platform.say("one", chat=a_group(), chat_type="group", mention=False)
-    await home.platform.platform_fault(f"GET /im/v1/messages/{said.message_id}", code=5000, status=500)
+    await home.platform.platform_fault(f"GET /im/v1/messages/{said.message_id}", code=code, status=status)
     await home.platform.edit(said.message_id, "two", mentions=["bot"])
 
     async def refused() -> bool:

@@ -66,7 +66,7 @@ class Edits:
         try:
             item = next(iter(await self._client.message(message_id)), {})
         except Refused as refused:
-            if refused.refusal.action is Action.WAIT:
+            if refused.refusal.action in (Action.WAIT, Action.QUOTA):
                 raise
             self._forbidden = refused.refusal.scope
             return None
