@@ -113,8 +113,6 @@ class Children:
         self.names.pop(child, None)
         self._trees.forget(child)
 
-    # What is known of them.
-
     def usage(self, name: str) -> tuple[Usage, float | None] | None:
         """What this run takes, and how much of a core in percent; None while nobody has looked."""
         child = self._population.instances[name].child
@@ -141,8 +139,6 @@ class Children:
             return None, order.env
         pairs = (os.fsdecode(each).partition("=") for each in there)
         return {key: value for key, _, value in pairs if key}, order.env
-
-    # What they say.
 
     def heard(self, pid: int, said: Mapping[str, str]) -> None:
         """A process says something; it counts for the instance whose child it is, or in whose session it is."""
@@ -177,8 +173,6 @@ class Children:
         assert probe is not None, "nobody asks for what is not there"
         order = partial(self._order, name, replace(app, command=probe.command))
         return await ask(f"{name}:{kind}", probe, commands=self.commands, order=order)
-
-    # What is to be done.
 
     def signal(self, name: str, number: int) -> None:
         """Send it to the group of this run's child, if it has one."""
@@ -283,8 +277,6 @@ class Children:
         if left:
             pids = ", ".join(str(each.pid) for each in left)
             self._lifecycle.write("left over", name=self.names.get(child, ""), pids=pids)
-
-    # How they end.
 
     async def hear_of_ends(self) -> None:
         """Tell of each, until cancelled."""
