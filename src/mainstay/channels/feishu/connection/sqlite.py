@@ -26,6 +26,12 @@ _log = logging.getLogger(__name__)
 _KEPT: Final = 200
 _RECENT: Final = 2000
 _WRITE_EVERY_S: Final = 1.0
+_ADD: Final = insert(chats)
+_WRITE: Final = _ADD.on_conflict_do_update(
+    index_elements=["channel", "container_id"],
+    set_={name: _ADD.excluded[name] for name in ("chat_type", "heard_at")},
+)
+"""Row by row: one statement of hundreds of rows would be put together anew each time, while messages wait."""
 
 
 class Chats:
@@ -136,13 +142,7 @@ class Chats:
 
         def work(tx: Connection) -> None:
             if rows:
-                written = insert(chats).values(rows)
-                tx.execute(
-                    written.on_conflict_do_update(
-                        index_elements=["channel", "container_id"],
-                        set_={name: written.excluded[name] for name in ("chat_type", "heard_at")},
-                    )
-                )
+                tx.execute(_WRITE, rows)
             if gone:
                 mine = chats.c.channel == self._channel
                 tx.execute(delete(chats).where(mine, chats.c.container_id.in_(gone)))
