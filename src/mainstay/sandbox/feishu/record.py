@@ -11,9 +11,9 @@ with the next message that the bot says to the same question; as long as there i
 A button that was pressed asks for something too, if the bot has said that it will do it (HTTP 200, and a toast of
 the kind "info"; a "success" says that it is done already, and owes nothing). What the bot says to the same message
 from then on is the outcome of the press, and not a second one of the message. Where no answer to the press came at
-all, as when the bot died, it may be the outcome of the press, and need not come, unless the
-message has none: the card that was pressed may have given way to another one. Pressing the same button again,
-whoever does, asks for nothing more.
+all, as when the bot died, it may be the outcome of the press, and need not come, unless the message has none: the
+card that was pressed may have given way to another one. Pressing the same button again, whoever does, asks for
+nothing more.
 
 Several messages of one person may be answered together: a message that has no reply of its own has its outcome in
 a reply to another one of theirs in the same chat, if that quotes how it begins, “like this”, in an element whose
