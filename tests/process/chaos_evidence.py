@@ -19,6 +19,7 @@ from mainstay.testing.project import Project
 
 _NAME = re.compile(r"\bq\d{4}\b", re.ASCII)
 _EARLIER = re.compile(r"(?:Before that you wrote: |在那之前你写的是：)“(q\d{4})")
+_ANSWER = "\n\nAnswer:\n"  # of which suggestions are asked for: it may quote what was said before it
 _EVERY_CALL = 1_000_000
 
 
@@ -146,7 +147,8 @@ def _asked_although_taken_back(seen: Evidence) -> Iterator[object]:
         name = seen.lines[message_id].name
         for model, calls in seen.asked.items():
             for call in calls:
-                if call["number"] > before.get(model, 0) and _NAME.findall(call["said"])[:2] == [name]:
+                question = call["said"].partition(_ANSWER)[0]
+                if call["number"] > before.get(model, 0) and _NAME.findall(question)[:2] == [name]:
                     yield name, call
 
 
