@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from tests.process.chaos_plan import (
     CHANGES,
@@ -25,14 +25,13 @@ from tests.process.chaos_plan import (
     every,
     question,
 )
+from tests.process.conftest import half_open
 
 from mainstay.sandbox.client import SandboxError
 from mainstay.sandbox.model import SaidMessage
 from mainstay.testing.project import Project
 
 __all__ = ["Chaos"]
-
-_PATIENCE_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -285,14 +284,3 @@ class Chaos:
             case _:
                 await half_open(self.made)
         return what
-
-
-async def half_open(made: Project) -> None:
-    """The service finds it out by its pings, and connects anew; then the platform has noticed as well."""
-    before = {each.id for each in await made.sandbox.connections() if each.open}
-    await made.sandbox.half_open()
-    async with asyncio.timeout(_PATIENCE_S):
-        while not any(each.open and each.id not in before for each in await made.sandbox.connections()):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    for connection in before:
-        await made.sandbox.kick(1006, connection=connection)

@@ -31,6 +31,19 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def half_open(made: Project) -> None:
+    """The service finds it out by its pings, and connects anew; then the platform has noticed as well."""
+    before = {each.id for each in await made.sandbox.connections() if each.open}
+    await made.sandbox.half_open()
+
+    async def is_replaced() -> bool:
+        return any(each.open and each.id not in before for each in await made.sandbox.connections())
+
+    await eventually(is_replaced)
+    for connection in before:
+        await made.sandbox.kick(1006, connection=connection)
+
+
 @asynccontextmanager
 async def visiting(made: Project) -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(base_url=made.url, trust_env=False, timeout=DEADLINE_S) as http:

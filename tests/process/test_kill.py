@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.process.conftest import half_open
 
 from mainstay.messages import turn_id_of
 from mainstay.sandbox.model import SandboxSettings, Verdict
@@ -141,17 +142,6 @@ async def strike(made: Project, at: str) -> None:
             await made.sandbox.kick(1006)
         case "half-open":
             await half_open(made)
-
-
-async def half_open(made: Project) -> None:
-    """The service finds it out by its pings, and connects anew; then the platform has noticed as well."""
-    before = {each.id for each in await made.sandbox.connections() if each.open}
-    await made.sandbox.half_open()
-    async with asyncio.timeout(SETTLED_WITHIN_S):
-        while not any(each.open and each.id not in before for each in await made.sandbox.connections()):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    for connection in before:
-        await made.sandbox.kick(1006, connection=connection)
 
 
 async def assert_nothing_says_that_it_thinks(made: Project) -> None:
